@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* fm/fm.h - the whole of fibermap */
+#ifndef FM_FM_H
+#define FM_FM_H
+
+#include "fm/base.h"
+#include "fm/fiber.h"
+#include "fm/io.h"
+#include "fm/map.h"
+#include "fm/runtime.h"
+#include "fm/scope.h"
+#include "fm/sync.h"
+
+#endif

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * fm/runtime.h - worker threads that run fibers
+ *
+ * Several runtimes may live in one process; they share nothing but the pool of descriptors, so that
+ * fiber ids stay unique in the process.
+ */
+#ifndef FM_RUNTIME_H
+#define FM_RUNTIME_H
+
+#include "fm/base.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct fm_fiber;
+struct fm_runtime;
+
+enum fm_clock {
+    FM_CLOCK_REAL = 0,    /* CLOCK_MONOTONIC */
+    FM_CLOCK_VIRTUAL = 1, /* starts at 0, moves only by fm_clock_advance_ns() and fm_clock_set_ns() */
+};
+
+/* What guards the stacks; FM_GUARD_AUTO takes the first that the machine offers. */
+enum fm_guard {
+    FM_GUARD_AUTO = 0,
+    FM_GUARD_INSTALL = 1,  /* MADV_GUARD_INSTALL: no mapping is split */
+    FM_GUARD_MPROTECT = 2, /* within a budget taken from vm.max_map_count, then canaries */
+    FM_GUARD_CANARY = 3,   /* a word checked at each switch */
+};
+
+/* runtime_config.flags */
+#define FM_RUNTIME_NO_STALL_REPORT 1u /* count stalls, print nothing */
+
+struct fm_runtime_config {
+    uint32_t size;             /* set by FM_RUNTIME_CONFIG_INIT */
+    uint32_t worker_count;     /* 0: the least of affinity and cgroup quota, at least 1 */
+    uint32_t stack_bytes;      /* default class: 16, 64 or 256 KiB or 1 MiB; 0: 64 KiB */
+    uint32_t blocking_threads; /* bound of the blocking pool; 0: 64 */
+    uint32_t clock;            /* enum fm_clock */
+    uint32_t stall_ms;         /* report a fiber that runs for so long without waiting; 0: 40 */
+    uint64_t seed;             /* of victims and hashes; 0: from the system */
+    uint32_t flags;
+    uint32_t guard;            /* enum fm_guard: force a rung of the ladder */
+    uint32_t max_fibers;       /* bound of live fibers; 0: the 16 million that ids allow */
+    uint32_t queue_size;       /* slots of a worker's own queue, a power of two; 0: 256 */
+};
+#define FM_RUNTIME_CONFIG_INIT {.size = sizeof(struct fm_runtime_config)}
+
+/*
+ * fm_runtime_create - start the workers
+ *
+ * config       NULL for the defaults.
+ * ret_runtime  required; owned by the caller, to be given back with fm_runtime_destroy().
+ *
+ * Returns    0 · -EINVAL · -E2BIG · -ENOMEM · -EAGAIN (a thread could not be made) · -EMFILE, -ENFILE
+ *            (the poller needs descriptors). On failure nothing is left behind.
+ * Callers    any thread, any fiber.
+ */
+FM_API int fm_runtime_create(const struct fm_runtime_config *config, struct fm_runtime **ret_runtime);
+
+/*
+ * fm_runtime_run - run a main fiber and wait for its end
+ *
+ * Returns    0, ret_exit written · -EPERM from a fiber · -EINVAL · -ENOMEM · -ESHUTDOWN
+ */
+FM_API int fm_runtime_run(struct fm_runtime *runtime, fm_entry_fn *entry, void *arg,
+                          struct fm_exit *ret_exit);
+
+/*
+ * fm_runtime_shutdown - interrupt every fiber (FM_BY_SHUTDOWN) and wait for their ends
+ *
+ * New spawns from threads are refused with -ESHUTDOWN from here on; finalizers may still spawn.
+ *
+ * Returns    0 none is left · -ETIMEDOUT some remain at the deadline (a later call goes on waiting)
+ *            -EPERM from a fiber of this runtime · -EINVAL
+ */
+FM_API int fm_runtime_shutdown(struct fm_runtime *runtime, int64_t deadline_ns);
+
+/*
+ * fm_runtime_destroy - shut down without a deadline, end the workers, give everything back
+ *
+ * Handles of ended fibers stay valid (poll, join, unref). NULL-safe, returns NULL. From a fiber of
+ * this runtime: a broken invariant, the program stops.
+ */
+FM_API struct fm_runtime *fm_runtime_destroy(struct fm_runtime *runtime);
+
+/* Create with the defaults, run, shut down, destroy. Results as those. Thread only. */
+FM_API int fm_run(fm_entry_fn *entry, void *arg, struct fm_exit *ret_exit);
+
+/* The runtime of the calling fiber, borrowed; NULL outside a worker. */
+FM_API struct fm_runtime *fm_runtime_current(void);
+
+/*
+ * fm_runtime_resize - change the number of workers while they run
+ *
+ * Fibers, timers and descriptors of a worker that goes are taken over by the others; a worker with
+ * pinned fibers goes on running those alone until they unpin or end.
+ *
+ * Returns    0 · -EINVAL (0 or above 256) · -EAGAIN (a thread could not be made; fewer were added)
+ */
+FM_API int fm_runtime_resize(struct fm_runtime *runtime, uint32_t worker_count);
+
+/* Powers of two: bucket i counts values in [2^i, 2^(i+1)) nanoseconds; bucket 0 also takes 0. */
+struct fm_histogram {
+    uint64_t count;
+    uint64_t sum;
+    uint64_t max;
+    uint64_t bucket[48];
+};
+
+struct fm_runtime_stats {
+    uint32_t worker_count;
+    uint32_t workers_awake;
+    uint32_t guard;                /* enum fm_guard in force */
+    uint32_t blocking_threads;     /* now alive */
+    uint64_t fibers_spawned;
+    uint64_t fibers_ended;
+    uint64_t fibers_live;          /* exact whenever nothing is being spawned or ends */
+    uint64_t switches;
+    uint64_t steals;
+    uint64_t injected;             /* tasks that came through the inject lists */
+    uint64_t overflows;            /* times a full queue was spilled */
+    uint64_t parks;                /* times a worker went to sleep */
+    uint64_t wakes;                /* times a sleeping worker was woken */
+    uint64_t polls;
+    uint64_t io_events;
+    uint64_t timers_fired;
+    uint64_t timers_cancelled;
+    uint64_t timers_armed;         /* now */
+    uint64_t stalls;
+    uint64_t stacks_live;
+    uint64_t stacks_pooled;
+    uint64_t stack_bytes_mapped;
+    uint64_t blocking_jobs;
+    uint64_t blocking_queued;      /* now */
+    struct fm_histogram blocking_wait; /* from hand-in to start */
+    struct fm_histogram schedule_latency; /* from runnable to running, sampled */
+    struct fm_histogram run_length;       /* from running to waiting, sampled */
+};
+
+/* Copy the counters; racy sums, exact when the runtime rests. Returns 0 · -EINVAL. */
+FM_API int fm_runtime_stats(struct fm_runtime *runtime, struct fm_runtime_stats *ret_stats);
+
+/*
+ * fm_runtime_dump - write one line per live fiber
+ *
+ * id, name, key, state, what it waits for and since when, where it was spawned, mask and interrupt, the high-water
+ * mark of its stack. Racy by nature: a fiber may move on while its line is made.
+ *
+ * Returns    0 · -EINVAL · -errno of write(2)
+ */
+FM_API int fm_runtime_dump(struct fm_runtime *runtime, int fd);
+
+/*
+ * The virtual clock. fm_clock_advance_ns waits until nothing is runnable on any worker, steps to the
+ * earliest deadline that is not past the target, wakes its sleepers first come first served, and
+ * so on until the target is reached and all is quiet again. fm_clock_set_ns does the same up to an absolute
+ * time. fm_clock_next_ns: the earliest armed deadline once all is quiet, FM_NEVER if there is none.
+ *
+ * Returns    0 · -EINVAL (negative, or a time before now) · -ENOTSUP (the real clock) · -ECANCELED
+ * Callers    a thread, or a fiber of this runtime (which then does not count as runnable).
+ */
+FM_API int fm_clock_advance_ns(struct fm_runtime *runtime, int64_t n);
+FM_API int fm_clock_set_ns(struct fm_runtime *runtime, int64_t time_ns);
+FM_API int fm_clock_next_ns(struct fm_runtime *runtime, int64_t *ret_next_ns);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
