@@ -1,0 +1,157 @@
+/*
+ * fiber.h - the descriptor, and what the rooms above may do with a fiber
+ *
+ * A descriptor lives in type-stable memory: a stale waker may read its state word and its reference word for ever. It is
+ * recycled under a new generation when its last reference has gone.
+ *
+ *   id          generation (36 bits) << 24 | slot; below 2^60; unique in the process
+ *   references  generation << 24 | count: a reference can be taken by id, with one compare-and-swap
+ */
+#ifndef FM_RUNTIME_FIBER_FIBER_H
+#define FM_RUNTIME_FIBER_FIBER_H
+
+#include "fm/fiber.h"
+#include "runtime/fiber/observer.h"
+#include "runtime/fiber/state.h"
+#include "runtime/platform/atomic.h"
+#include "runtime/sched/task.h"
+
+struct scope;
+struct fm_runtime;
+
+/*
+ * What a room above keeps with a fiber (the map: its entry). ended() is called once, in the ending fiber, after the exit is
+ * stored and before any joiner wakes; it must not wait. Set before fm__fiber_start, by who created the fiber.
+ */
+struct fiber_owner {
+    void (*ended)(struct fm_fiber *fiber, struct fm_exit exit);
+    void *words[3];
+};
+
+/* One armed deadline: the fiber's present wait. Owned by the timer room while armed. */
+struct timer {
+    struct timer *next, **link; /* in its slot of the wheel; link NULL: not armed */
+    int64_t deadline_ns;
+    uint64_t epoch; /* of the wait it ends */
+    uint64_t order; /* ties of the virtual clock: first come, first served */
+    uint32_t place; /* heap index, or wheel and level */
+    uint32_t wheel;
+};
+
+enum fiber_kind { FIBER_NONE, FIBER_TASK, FIBER_THREAD };
+
+struct fm_fiber {
+    /* first line: what the scheduler and wakers touch */
+    struct task task;
+    state_word state;
+    _Atomic uint64_t refs;
+    struct fm_runtime *runtime; /* NULL: a thread's */
+    /* second line */
+    fm_entry_fn *entry;
+    void *arg;
+    struct fm_exit exit;
+    struct exit_list exits;
+    struct scope *scope;      /* innermost, on the fiber's own stack or heap */
+    _Atomic uint64_t interrupter; /* id << 4 | reason, 0: nobody; the first one stays */
+    /* third line */
+    struct timer timer;
+    _Atomic(const char *) waits_for; /* static text; NULL: does not wait */
+    /* fourth line */
+    struct fiber_owner owner;
+    struct scope *parent_scope; /* that this fiber is a child of; NULL: detached */
+    struct fm_fiber *sibling_next, *sibling_prev;
+    struct fiber_extra *extra; /* cold: name, locals, drops; NULL until needed */
+    const void *spawn_site;
+    /* rest */
+    fm_drop_fn *arg_drop;
+    fm_drop_fn *value_drop;
+    uint32_t slot;
+    uint16_t mask_depth;
+    uint8_t kind; /* enum fiber_kind */
+    uint8_t flags;
+    uint16_t pin_depth;
+    uint16_t budget;
+    _Atomic uint32_t futex; /* FIBER_THREAD: what it sleeps on */
+};
+
+#define FIBER_ID_SLOT_BITS 24
+
+/* ---- life ---- */
+
+/*
+ * A fiber that has not started: complete, referenced once for its run and, if ret_ref, once more for the caller; not yet
+ * runnable, not yet in any scope (callers in the map: it is the runtime's own). Options as public, checked by the caller.
+ * 0 · -ENOMEM · -EAGAIN · -ESHUTDOWN
+ */
+int fm__fiber_create(struct fm_runtime *runtime, fm_entry_fn *entry, void *arg,
+                     const struct fm_spawn_options *options, const void *spawn_site, bool extra_reference,
+                     struct fm_fiber **ret_fiber);
+/* Make it runnable. From here on the fiber may end and be recycled at any moment: use a reference of your own. */
+void fm__fiber_start(struct fm_fiber *fiber);
+/* It was never started: give it back, without arg_drop. Drops the run's reference only. */
+void fm__fiber_discard(struct fm_fiber *fiber);
+
+static inline uint64_t fm__fiber_id(const struct fm_fiber *fiber)
+{
+    /* relaxed: the generation does not change while the caller holds a reference */
+    uint64_t refs = atomic_load_explicit(&fiber->refs, memory_order_relaxed);
+    return (refs >> FIBER_ID_SLOT_BITS) << FIBER_ID_SLOT_BITS | fiber->slot;
+}
+/* A reference to the fiber of this id, or NULL if its last one has gone. Any thread, any time. One CAS. */
+struct fm_fiber *fm__fiber_ref_id(uint64_t id);
+static inline bool fm__fiber_ended(struct fm_fiber *fiber)
+{
+    return fm__state_life(fm__state_read(&fiber->state)) == LIFE_DONE;
+}
+static inline bool fm__fiber_interrupted(struct fm_fiber *fiber)
+{
+    return (fm__state_read(&fiber->state) & STATE_INTERRUPT) != 0;
+}
+/* Interrupt with a reason; `by` is the id of the calling fiber or 0. The caller holds a reference. 0 · FM_ALREADY_DONE */
+int fm__fiber_interrupt(struct fm_fiber *fiber, enum fm_reason reason);
+
+/* ---- the calling fiber or thread, and its waits ---- */
+
+/* The calling fiber, NULL in a thread. Never kept across a wait... the fiber is; its worker is not. */
+struct fm_fiber *fm__fiber_self(void);
+/* The id of the calling fiber, 0 in a thread. */
+uint64_t fm__self_id(void);
+
+/*
+ * One wait of one fiber or thread, by value: what a waker is given. A thread waits through a descriptor of its own, so
+ * both look alike to wakers.
+ */
+struct wait {
+    struct fm_fiber *who;
+    uint64_t epoch;
+};
+
+#define WAIT_MASKED 1u /* interruptions do not end this wait */
+
+/*
+ * A wait in three steps:
+ *     fm__wait_begin      0 · -ECANCELED interrupt pending (nothing begun) · -ENOMEM (a thread's first wait)
+ *     hand the wait to whoever may end it, under that one's lock
+ *     fm__wait_end        suspends until the one wake that wins; never spurious
+ * Between begin and end the caller must not wait otherwise. `what` is static text for the dump.
+ */
+int fm__wait_begin(struct wait *ret_wait, unsigned flags, const char *what);
+enum wake_reason fm__wait_end(struct wait wait, int64_t deadline_ns);
+/* The wait was handed to nobody, or the caller has taken it back from everybody: true if a wake had won. */
+bool fm__wait_abort(struct wait wait);
+/* End that wait; true if this wake won. The waiter may go on, and its stack be gone, before this returns. */
+bool fm__wake(struct wait wait, enum wake_reason reason);
+/* WAKE_VALUE 0, WAKE_TIMEOUT -ETIMEDOUT, WAKE_INTERRUPT -ECANCELED, WAKE_CLOSED -EBADF */
+int fm__wake_result(enum wake_reason reason);
+/* A call that did its work without waiting counts against the fiber's budget; at its end the fiber yields. */
+void fm__budget_spend(void);
+
+/* ---- clock and timers, of the runtime the caller is in ---- */
+
+int64_t fm__runtime_now_ns(struct fm_runtime *runtime); /* real or virtual */
+
+/* The key of a keyed fiber for dumps and reports: the map hands this down. Writes printable text, async-signal-safe. */
+typedef void fiber_describe_fn(struct fm_fiber *fiber, char *buffer, size_t size);
+void fm__fiber_set_key_describe(fiber_describe_fn *describe);
+
+#endif
