@@ -20,4 +20,6 @@ struct task {
 
 #define TASK_SPAWNED 1u /* never run yet */
 
+_Static_assert(offsetof(struct task, next) == 0, "queue/inject.c finds the link there");
+
 #endif
