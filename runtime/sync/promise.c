@@ -1,0 +1,116 @@
+/*
+ * promise.c - a deferred that a foreign event loop can wait for
+ *
+ * Owns        the eventfd, from the first request to the last unref.
+ * Invariant   the eventfd, once there, has been written exactly when the cell is done; nobody reads
+ *             it, so it stays readable for ever.
+ * Callers     any fiber, any thread, each with a reference of its own. Only await suspends.
+ *
+ *   complete (under the cell's lock)          eventfd (under the same lock)
+ *     done = 1                                  if (there is none) make one
+ *     if (there is an eventfd) write 1          if (it is new and done) write 1
+ *
+ * The lock puts the two in one order, and whichever is second writes.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "runtime/platform/check.h"
+#include "runtime/platform/memory.h"
+#include "runtime/sync/deferred.h"
+
+struct fm_promise {
+    struct fm_deferred cell; /* first: after() casts back */
+    _Atomic uint32_t refs;
+    int fd; /* under cell.lock; -1: not asked for yet */
+};
+
+int fm_promise_create(struct fm_promise **ret_promise)
+{
+    if (!ret_promise)
+        return -EINVAL;
+    struct fm_promise *promise = fm__malloc(sizeof *promise);
+    if (!promise)
+        return -ENOMEM;
+    fm__deferred_init(&promise->cell);
+    atomic_init(&promise->refs, 1);
+    promise->fd = -1;
+    *ret_promise = promise;
+    return 0;
+}
+
+struct fm_promise *fm_promise_ref(struct fm_promise *promise)
+{
+    if (promise) {
+        /* relaxed: the caller's own reference keeps the promise there */
+        uint32_t old = atomic_fetch_add_explicit(&promise->refs, 1, memory_order_relaxed);
+        FM_BUG_IF(old == 0 || old == UINT32_MAX, "reference to a promise that has gone");
+    }
+    return promise;
+}
+
+struct fm_promise *fm_promise_unref(struct fm_promise *promise)
+{
+    /* acq_rel: what each holder did happens before the last one frees */
+    if (!promise || atomic_fetch_sub_explicit(&promise->refs, 1, memory_order_acq_rel) != 1)
+        return NULL;
+    fm__deferred_fini(&promise->cell);
+    if (promise->fd >= 0)
+        close(promise->fd);
+    free(promise);
+    return NULL;
+}
+
+static void signal_fd(int fd)
+{
+    uint64_t one = 1;
+    /* an empty counter takes 1 without waiting, and it is written once */
+    ssize_t written = write(fd, &one, sizeof one);
+    FM_ASSERT(written == (ssize_t)sizeof one);
+    (void)written;
+}
+
+static void tell_event_loop(struct fm_deferred *cell)
+{
+    struct fm_promise *promise = (struct fm_promise *)cell;
+    if (promise->fd >= 0)
+        signal_fd(promise->fd);
+}
+
+int fm_promise_complete(struct fm_promise *promise, struct fm_exit exit)
+{
+    return promise ? fm__deferred_complete(&promise->cell, exit, tell_event_loop) : -EINVAL;
+}
+
+int fm_promise_await(struct fm_promise *promise, int64_t deadline_ns, struct fm_exit *ret_exit)
+{
+    return promise ? fm__deferred_await(&promise->cell, deadline_ns, ret_exit, "promise")
+                   : -EINVAL;
+}
+
+int fm_promise_poll(struct fm_promise *promise, struct fm_exit *ret_exit)
+{
+    return promise ? fm__deferred_poll(&promise->cell, ret_exit) : -EINVAL;
+}
+
+int fm_promise_eventfd(struct fm_promise *promise)
+{
+    if (!promise)
+        return -EINVAL;
+    fm__lock(&promise->cell.lock);
+    int fd = promise->fd;
+    if (fd < 0) {
+        fd = fm__fault(FAULT_FD) ? -EMFILE : eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        if (fd == -1)
+            fd = -errno;
+        if (fd >= 0) {
+            promise->fd = fd;
+            if (fm__deferred_poll(&promise->cell, NULL) == 0)
+                signal_fd(fd);
+        }
+    }
+    fm__unlock(&promise->cell.lock);
+    return fd;
+}
