@@ -7,6 +7,9 @@
  */
 #include "runtime/queue/inject.h"
 
+#include <stddef.h>
+#include <stddef.h>
+
 /* A task begins with its link (sched/task.h says so to the compiler); this layer knows no more of it. */
 static struct task **link_of(struct task *task)
 {
