@@ -13,6 +13,7 @@
 #include "fm/fiber.h"
 #include "runtime/fiber/observer.h"
 #include "runtime/fiber/state.h"
+#include "runtime/fiber/timer.h"
 #include "runtime/platform/atomic.h"
 #include "runtime/sched/task.h"
 
@@ -26,16 +27,6 @@ struct fm_runtime;
 struct fiber_owner {
     void (*ended)(struct fm_fiber *fiber, struct fm_exit exit);
     void *words[3];
-};
-
-/* One armed deadline: the fiber's present wait. Owned by the timer room while armed. */
-struct timer {
-    struct timer *next, **link; /* in its slot of the wheel; link NULL: not armed */
-    int64_t deadline_ns;
-    uint64_t epoch; /* of the wait it ends */
-    uint64_t order; /* ties of the virtual clock: first come, first served */
-    uint32_t place; /* heap index, or wheel and level */
-    uint32_t wheel;
 };
 
 enum fiber_kind { FIBER_NONE, FIBER_TASK, FIBER_THREAD };
