@@ -15,6 +15,14 @@ dest=$(mktemp -d)
 trap 'rm -rf "$dest"' EXIT
 
 DESTDIR=$dest meson install -C "$build" --no-rebuild --quiet
+
+for header in "$here"/../../include/fm/*.h; do
+    if [ ! -f "$dest$2/include/fm/${header##*/}" ]; then
+        echo "${header##*/} is not installed: add it to include_headers in meson.build" >&2
+        exit 1
+    fi
+done
+
 export PKG_CONFIG_SYSROOT_DIR="$dest" PKG_CONFIG_PATH="$dest$libdir/pkgconfig"
 export LD_LIBRARY_PATH="$dest$libdir"
 
