@@ -1,0 +1,145 @@
+/*
+ * platform.c - what the rooms call: allocation, futex, lock, FM_BUG
+ *
+ * Stands in for runtime/platform in a model. The lock's quick side is inline and stays real;
+ * its slow side is a thread that cannot run until the word is 0, so that the search need not
+ * try each turn of a spin.
+ */
+#include "runtime/platform/futex.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "runtime/platform/check.h"
+#include "runtime/platform/lock.h"
+#include "runtime/platform/memory.h"
+#include "runtime/platform/spin.h"
+#include "tests/model/checker.h"
+
+/*
+ * The kernel compares with the newest value and sleeps in one step. It may also return at once
+ * for no reason. A sleep with a deadline may time out whenever the search likes.
+ */
+int fm__futex_wait(_Atomic uint32_t *word, uint32_t expected, int64_t deadline_ns)
+{
+    threads_point();
+    shadow_location(word, 4); /* stops if the memory has gone */
+    bool sleeps = memory_newest(word, 4) == expected;
+    TRACE("futex wait %s while %#x: %s", shadow_name(word), expected,
+          sleeps ? "sleeps" : "has changed");
+    if (!sleeps)
+        return 0;
+    if (spurious_left && search_choose(2)) {
+        spurious_left--;
+        TRACE("futex wakes for no reason");
+        return 0;
+    }
+    running->waits_on = word;
+    running->timed = deadline_ns != INT64_MAX;
+    running->timed_out = false;
+    threads_block(THREAD_FUTEX);
+    return running->timed_out ? -ETIMEDOUT : 0;
+}
+
+void fm__futex_wake(_Atomic uint32_t *word, int count)
+{
+    threads_point();
+    TRACE("futex wake %s, at most %d", shadow_name(word), count);
+    while (count-- > 0 && threads_wake(word))
+        ;
+}
+
+void fm__lock_slow(struct lock *lock)
+{
+    do {
+        running->waits_on = &lock->word;
+        threads_block(THREAD_LOCK);
+        /* 1 over 1 changes nothing, should somebody have been faster */
+    } while (memory_rmw(&lock->word, 4, RMW_SET, 1, memory_order_acquire) != 0);
+}
+
+void fm__lock_wake(struct lock *lock)
+{
+    model_fail("the lock at %s was marked as slept on", shadow_name(&lock->word));
+}
+
+#ifndef NDEBUG
+/* Ranks are the business of debug builds. */
+void fm__lock_note(struct lock *lock)
+{
+    (void)lock;
+}
+
+void fm__lock_forget(struct lock *lock)
+{
+    (void)lock;
+}
+
+void fm__lock_check_none(void) {}
+#endif
+
+void *fm__malloc(size_t size)
+{
+    return model_malloc(size);
+}
+
+void *fm__calloc(size_t count, size_t size)
+{
+    return model_calloc(count, size);
+}
+
+void *fm__zalloc_aligned(size_t alignment, size_t size)
+{
+    return model_aligned(alignment, size);
+}
+
+void fm__bug(const char *file, int line, const char *format, ...)
+{
+    char text[200];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    model_fail("FM_BUG at %s:%d: %s", file, line, text);
+}
+
+/* Who spins waits for another thread: let it run. */
+void fm__spin(unsigned spins)
+{
+    (void)spins;
+    threads_give_way();
+}
+
+/* --- redirect.h ---------------------------------------- */
+
+void model_relax(void)
+{
+    threads_give_way();
+}
+
+void *model_memmove(void *to, const void *from, size_t size)
+{
+    if (size) {
+        shadow_plain(from, size, false);
+        shadow_plain(to, size, true);
+    }
+    return memmove(to, from, size);
+}
+
+void *model_memset(void *to, int byte, size_t size)
+{
+    if (size)
+        shadow_plain(to, size, true);
+    return memset(to, byte, size);
+}
+
+int model_memcmp(const void *a, const void *b, size_t size)
+{
+    if (size) {
+        shadow_plain(a, size, false);
+        shadow_plain(b, size, false);
+    }
+    return memcmp(a, b, size);
+}

@@ -1,0 +1,25 @@
+/*
+ * redirect.h - included ahead of each room and scenario of a model
+ *
+ * What the compiler does not report by itself: copies through libc, the heap, and the pause of
+ * a processor that spins. Everything else of a room arrives at the checker unchanged.
+ */
+#ifndef TESTS_MODEL_REDIRECT_H
+#define TESTS_MODEL_REDIRECT_H
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/model/model.h"
+
+#define malloc(size) model_malloc(size)
+#define calloc(count, size) model_calloc(count, size)
+#define aligned_alloc(alignment, size) model_aligned(alignment, size)
+#define free(memory) model_free(memory)
+#define memcpy(to, from, size) model_memmove(to, from, size)
+#define memmove(to, from, size) model_memmove(to, from, size)
+#define memset(to, byte, size) model_memset(to, byte, size)
+#define memcmp(a, b, size) model_memcmp(a, b, size)
+#define __builtin_ia32_pause() model_relax()
+
+#endif

@@ -1,0 +1,204 @@
+/*
+ * threads.c - coroutines: who runs, who waits
+ *
+ * The threads of an execution are coroutines of one OS thread. They hand over to each other
+ * only in threads_point and threads_block, where the search says who is next. A thread that has
+ * looked at things IDLE_STEPS times without a write gives way to the next one: it waits in a
+ * loop, and a bounded search would let it wait for ever.
+ */
+#include <string.h>
+
+#include "tests/model/checker.h"
+
+enum {
+    IDLE_STEPS = 40,
+    STEPS = 20000, /* of one execution: beyond, it is a livelock */
+};
+
+/* Boost.Context's C interface; its own header is C++. */
+struct transfer {
+    void *from;
+    void *data;
+};
+extern struct transfer jump_fcontext(void *to, void *data);
+extern void *make_fcontext(void *stack_top, size_t size, void (*entry)(struct transfer));
+
+_Alignas(4096) char thread_stacks[THREADS][STACK_BYTES];
+struct thread threads[THREADS];
+struct thread *running;
+unsigned thread_count;
+unsigned spurious_left;
+
+static void *search_context; /* of the caller of threads_execute */
+static unsigned steps;
+
+static void switch_to(struct thread *next)
+{
+    struct thread *self = running;
+    if (next == self)
+        return;
+    running = next;
+    struct transfer t = jump_fcontext(next->context, self);
+    ((struct thread *)t.data)->context = t.from;
+}
+
+/* A lock is waited for by its state, a timed sleep may end at any time. */
+static bool can_run(const struct thread *t)
+{
+    switch (t->state) {
+    case THREAD_READY: return true;
+    case THREAD_FUTEX: return t->timed;
+    case THREAD_LOCK: return memory_newest(t->waits_on, 4) == 0;
+    case THREAD_JOIN: return t->joins->state == THREAD_DONE;
+    case THREAD_DONE: return false;
+    }
+    return false;
+}
+
+_Noreturn static void stop_stuck(void)
+{
+    for (unsigned i = 0; i < thread_count; i++)
+        if (threads[i].state == THREAD_FUTEX)
+            model_fail("lost wake-up: thread %u sleeps on %s and nobody can go on", i,
+                       shadow_name(threads[i].waits_on));
+    for (unsigned i = 0; i < thread_count; i++)
+        if (threads[i].state == THREAD_LOCK)
+            model_fail("deadlock: thread %u waits for the lock at %s", i,
+                       shadow_name(threads[i].waits_on));
+    for (unsigned i = 0; i < thread_count; i++)
+        if (threads[i].state == THREAD_JOIN)
+            model_fail("deadlock: thread %u joins thread %u", i,
+                       (unsigned)(threads[i].joins - threads));
+    threads_stop();
+}
+
+static void hand_over(bool given_way)
+{
+    if (++steps > STEPS)
+        model_fail("livelock: %d steps", STEPS);
+    struct thread *ready[THREADS];
+    unsigned n = 0;
+    bool stays = can_run(running) && running->state == THREAD_READY;
+    if (stays && !given_way)
+        ready[n++] = running;
+    for (unsigned i = 1; i <= thread_count; i++) {
+        struct thread *t = &threads[(running_id() + i) % thread_count];
+        if (t != running ? can_run(t) : !stays && can_run(t))
+            ready[n++] = t;
+    }
+    if (!n && stays)
+        ready[n++] = running;
+    if (!n)
+        stop_stuck();
+    struct thread *next = given_way ? ready[0] : search_choose_thread(ready, n, !stays);
+    if (next != running) {
+        TRACE("        -> thread %u", (unsigned)(next - threads));
+        next->idle_steps = 0;
+    }
+    if (next->state == THREAD_FUTEX)
+        next->timed_out = true;
+    next->state = THREAD_READY;
+    switch_to(next);
+}
+
+void threads_point(void)
+{
+    bool idle = ++running->idle_steps > IDLE_STEPS;
+    if (idle)
+        running->idle_steps = 0;
+    hand_over(idle);
+}
+
+void threads_give_way(void)
+{
+    running->idle_steps = 0;
+    hand_over(true);
+}
+
+void threads_block(enum thread_state state)
+{
+    running->state = state;
+    hand_over(false);
+}
+
+bool threads_wake(const void *word)
+{
+    struct thread *sleeping[THREADS];
+    unsigned n = 0;
+    for (unsigned i = 0; i < thread_count; i++)
+        if (threads[i].state == THREAD_FUTEX && threads[i].waits_on == word)
+            sleeping[n++] = &threads[i];
+    if (!n)
+        return false;
+    sleeping[search_choose(n)]->state = THREAD_READY;
+    return true;
+}
+
+static void thread_entry(struct transfer t)
+{
+    if (t.data)
+        ((struct thread *)t.data)->context = t.from;
+    else
+        search_context = t.from;
+    running->run(running->arg);
+    running->now.at[running_id()]++;
+    threads_block(THREAD_DONE);
+    __builtin_unreachable();
+}
+
+static struct thread *thread_new(void (*run)(void *), void *arg)
+{
+    if (thread_count == THREADS)
+        model_fail("more than %d threads", THREADS);
+    unsigned i = thread_count++;
+    struct thread *t = &threads[i];
+    memset(t, 0, sizeof *t);
+    t->run = run;
+    t->arg = arg;
+    t->state = THREAD_READY;
+    t->context = make_fcontext(thread_stacks[i] + STACK_BYTES, STACK_BYTES, thread_entry);
+    if (i) {
+        t->seen = running->seen;
+        t->now = running->now;
+        running->now.at[running_id()]++;
+    }
+    t->now.at[i] = 1;
+    return t;
+}
+
+int model_spawn(void (*run)(void *arg), void *arg)
+{
+    return (int)(thread_new(run, arg) - threads);
+}
+
+void model_join(int thread)
+{
+    struct thread *t = &threads[thread];
+    if (t->state != THREAD_DONE) {
+        running->joins = t;
+        threads_block(THREAD_JOIN);
+    }
+    view_join(&running->seen, &t->seen);
+    clock_join(&running->now, &t->now);
+}
+
+static void first_entry(void *arg)
+{
+    (*(void (**)(void))arg)();
+}
+
+void threads_execute(void (*run)(void))
+{
+    steps = 0;
+    thread_count = 0;
+    spurious_left = 1;
+    running = thread_new(first_entry, &run);
+    jump_fcontext(running->context, NULL);
+    running = NULL;
+}
+
+_Noreturn void threads_stop(void)
+{
+    jump_fcontext(search_context, NULL);
+    __builtin_unreachable();
+}
