@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* test_mutex.c - one holder at a time; F-numbers are the faults of the catalogue that a test covers */
+#include "runtime/platform/memory.h"
+#include "tests/runtime/sync/sync_test.h"
+
+static struct fm_mutex *make(void)
+{
+    struct fm_mutex *mutex;
+    cr_assert_eq(fm_mutex_create(&mutex), 0);
+    return mutex;
+}
+
+struct order {
+    struct fm_mutex *mutex;
+    int arrived[8], arrivals;
+    int served[8], serves;
+};
+
+struct visitor {
+    struct order *order;
+    int name;
+    int result;
+};
+
+static struct fm_exit visit(void *arg)
+{
+    struct visitor *visitor = arg;
+    struct order *order = visitor->order;
+    order->arrived[order->arrivals++] = visitor->name;
+    visitor->result = fm_mutex_lock(order->mutex, FM_NEVER);
+    if (visitor->result < 0)
+        return fm_fail(visitor->result);
+    order->served[order->serves++] = visitor->name;
+    fm_yield(); /* held across a switch */
+    cr_assert_eq(fm_mutex_unlock(order->mutex), 0);
+    return fm_ok(NULL);
+}
+
+static struct fm_exit order_body(void *arg)
+{
+    struct order order = { .mutex = make() };
+    struct visitor visitors[8];
+    struct fm_fiber *fibers[8];
+    cr_assert_eq(fm_mutex_lock(order.mutex, FM_NEVER), 0);
+    for (int i = 0; i < 8; i++) {
+        visitors[i] = (struct visitor) { &order, i, 1 };
+        fibers[i] = spawn(visit, &visitors[i]);
+    }
+    settle();
+    cr_assert_eq(order.serves, 0);
+    cr_assert_eq(order.arrivals, 8);
+    cr_assert_eq(fm_mutex_unlock(order.mutex), 0);
+    for (int i = 0; i < 8; i++)
+        finish(fibers[i]);
+    for (int i = 0; i < 8; i++)
+        cr_assert_eq(order.served[i], order.arrived[i], "place %d", i);
+    fm_mutex_destroy(order.mutex);
+    return fm_ok(NULL);
+}
+
+TEST(mutex, waiters_are_served_in_the_order_they_came)
+{
+    in_runtime(1, order_body, NULL);
+}
+
+static struct fm_exit newcomer_body(void *arg)
+{
+    struct order order = { .mutex = make() };
+    struct visitor visitor = { &order, 0, 1 };
+    cr_assert_eq(fm_mutex_lock(order.mutex, FM_NEVER), 0);
+    struct fm_fiber *fiber = spawn(visit, &visitor);
+    settle();
+    cr_assert_eq(fm_mutex_unlock(order.mutex), 0);
+    /* the waiter has not run yet, and it is the holder all the same */
+    cr_assert_eq(fm_mutex_trylock(order.mutex), -EBUSY);
+    cr_assert_eq(fm_mutex_lock(order.mutex, 0), -ETIMEDOUT);
+    cr_assert_eq(fm_mutex_unlock(order.mutex), -EPERM);
+    finish(fiber);
+    cr_assert_eq(fm_mutex_trylock(order.mutex), 0);
+    cr_assert_eq(fm_mutex_unlock(order.mutex), 0);
+    fm_mutex_destroy(order.mutex);
+    return fm_ok(NULL);
+}
+
+TEST(mutex, unlock_hands_over_so_nobody_overtakes)
+{
+    in_runtime(1, newcomer_body, NULL);
+}
+
+/* F78: the table of misuse, from a fiber and from a thread. */
+static struct fm_exit unlock_it(void *arg)
+{
+    return fm_fail(fm_mutex_unlock(arg));
+}
+
+static struct fm_exit lock_it(void *arg)
+{
+    return fm_fail(fm_mutex_lock(arg, fm_after_ms(1)));
+}
+
+static void *unlock_thread(void *arg)
+{
+    return number(fm_mutex_unlock(arg));
+}
+
+static void *trylock_thread(void *arg)
+{
+    return number(fm_mutex_trylock(arg));
+}
+
+static void *in_thread(void *(*fn)(void *), void *arg)
+{
+    pthread_t thread;
+    void *result;
+    cr_assert_eq(pthread_create(&thread, NULL, fn, arg), 0);
+    pthread_join(thread, &result);
+    return result;
+}
+
+static struct fm_exit misuse_body(void *arg)
+{
+    bool fiber = fm_fiber_self() != NULL;
+    struct fm_mutex *mutex = make();
+    cr_assert_eq(fm_mutex_unlock(mutex), -EPERM, "free");
+    cr_assert_eq(fm_mutex_lock(mutex, FM_NEVER), 0);
+    cr_assert_eq(fm_mutex_lock(mutex, FM_NEVER), -EDEADLK);
+    cr_assert_eq(fm_mutex_lock(mutex, 0), -EDEADLK);
+    cr_assert_eq(fm_mutex_trylock(mutex), -EDEADLK);
+    if (fiber) {
+        cr_assert_eq(finish(spawn(unlock_it, mutex)).code, -EPERM, "another fiber's");
+        cr_assert_eq(finish(spawn(lock_it, mutex)).code, -ETIMEDOUT);
+    }
+    cr_assert_eq(in_thread(unlock_thread, mutex), number(-EPERM), "another thread's");
+    cr_assert_eq(in_thread(trylock_thread, mutex), number(-EBUSY));
+    cr_assert_eq(fm_mutex_unlock(mutex), 0);
+    cr_assert_eq(fm_mutex_unlock(mutex), -EPERM, "twice");
+    fm_mutex_destroy(mutex);
+    return fm_ok(NULL);
+}
+
+TEST(mutex, misuse_is_refused)
+{
+    in_runtime(1, misuse_body, NULL);
+    misuse_body(NULL);
+}
+
+/* F78: who ends while holding it keeps it; a later fiber in the same descriptor is somebody else. */
+static struct fm_exit lock_and_end(void *arg)
+{
+    cr_assert_eq(fm_mutex_lock(arg, FM_NEVER), 0);
+    return fm_ok(NULL);
+}
+
+static struct fm_exit heir(void *arg)
+{
+    cr_assert_eq(fm_mutex_unlock(arg), -EPERM);
+    cr_assert_eq(fm_mutex_trylock(arg), -EBUSY);
+    return fm_ok(NULL);
+}
+
+static struct fm_exit dead_holder_body(void *arg)
+{
+    struct fm_mutex *mutex = make();
+    finish(spawn(lock_and_end, mutex));
+    for (int i = 0; i < 100; i++)
+        finish(spawn(heir, mutex));
+    cr_assert_eq(fm_mutex_lock(mutex, fm_after_ms(1)), -ETIMEDOUT);
+    fm_mutex_destroy(mutex);
+    return fm_ok(NULL);
+}
+
+TEST(mutex, holder_that_ended_is_not_taken_for_a_later_fiber)
+{
+    in_runtime(1, dead_holder_body, NULL);
+}
+
+static struct fm_exit leave_body(void *arg)
+{
+    struct order order = { .mutex = make() };
+    struct visitor visitors[4];
+    struct fm_fiber *fibers[4];
+    cr_assert_eq(fm_mutex_lock(order.mutex, FM_NEVER), 0);
+    for (int i = 0; i < 4; i++) {
+        visitors[i] = (struct visitor) { &order, i, 1 };
+        fibers[i] = spawn(visit, &visitors[i]);
+        settle();
+    }
+    fm_fiber_interrupt(
+        fibers[0]); /* at the head of the queue, and not run yet when we unlock */
+    fm_fiber_interrupt(fibers[2]);
+    cr_assert_eq(fm_mutex_unlock(order.mutex), 0);
+    for (int i = 0; i < 4; i++)
+        cr_assert_eq(finish(fibers[i]).kind, i % 2 ? FM_SUCCESS : FM_INTERRUPTED);
+    cr_assert_eq(order.serves, 2);
+    cr_assert_eq(order.served[0], 1);
+    cr_assert_eq(order.served[1], 3);
+    cr_assert_eq(fm_mutex_trylock(order.mutex), 0, "and it is free at the end");
+    cr_assert_eq(fm_mutex_unlock(order.mutex), 0);
+    fm_mutex_destroy(order.mutex);
+    return fm_ok(NULL);
+}
+
+TEST(mutex, interrupted_waiter_is_passed_over)
+{
+    in_runtime(1, leave_body, NULL);
+}
+
+static struct fm_exit only_leaver_body(void *arg)
+{
+    struct order order = { .mutex = make() };
+    struct visitor visitor = { &order, 0, 1 };
+    cr_assert_eq(fm_mutex_lock(order.mutex, FM_NEVER), 0);
+    struct fm_fiber *fiber = spawn(visit, &visitor);
+    settle();
+    fm_fiber_interrupt(fiber);
+    cr_assert_eq(fm_mutex_unlock(order.mutex), 0, "to nobody");
+    cr_assert_eq(fm_mutex_trylock(order.mutex), 0, "so it is free");
+    cr_assert_eq(finish(fiber).kind, FM_INTERRUPTED);
+    cr_assert_eq(fm_mutex_unlock(order.mutex), 0);
+    fm_mutex_destroy(order.mutex);
+    return fm_ok(NULL);
+}
+
+TEST(mutex, free_when_all_who_waited_have_left)
+{
+    in_runtime(1, only_leaver_body, NULL);
+}
+
+/* The hand-off came first, the interruption after: the mutex is the waiter's and it must give it up. */
+static struct fm_exit handed_body(void *arg)
+{
+    struct order order = { .mutex = make() };
+    struct visitor visitor = { &order, 0, 1 };
+    cr_assert_eq(fm_mutex_lock(order.mutex, FM_NEVER), 0);
+    struct fm_fiber *fiber = spawn(visit, &visitor);
+    settle();
+    cr_assert_eq(fm_mutex_unlock(order.mutex), 0);
+    fm_fiber_interrupt(fiber);
+    cr_assert_eq(finish(fiber).kind, FM_SUCCESS);
+    cr_assert_eq(visitor.result, 0);
+    cr_assert_eq(fm_mutex_trylock(order.mutex), 0);
+    cr_assert_eq(fm_mutex_unlock(order.mutex), 0);
+    fm_mutex_destroy(order.mutex);
+    return fm_ok(NULL);
+}
+
+TEST(mutex, interruption_after_the_hand_off_does_not_lose_it)
+{
+    in_runtime(1, handed_body, NULL);
+}
+
+/* A pending interruption stops a wait, not a lock that is free. */
+static struct fm_exit pending_visit(void *arg)
+{
+    struct fm_mutex **mutexes = arg;
+    cr_assert_eq(fm_never(), -ECANCELED);
+    cr_assert_eq(fm_mutex_lock(mutexes[0], FM_NEVER), 0);
+    cr_assert_eq(fm_mutex_lock(mutexes[1], FM_NEVER), -ECANCELED);
+    fm_mask();
+    cr_assert_eq(fm_mutex_lock(mutexes[1], FM_NEVER), 0);
+    fm_unmask();
+    cr_assert_eq(fm_mutex_unlock(mutexes[1]), 0);
+    cr_assert_eq(fm_mutex_unlock(mutexes[0]), 0);
+    return fm_ok(NULL);
+}
+
+static struct fm_exit pending_body(void *arg)
+{
+    struct fm_mutex *mutexes[2] = { make(), make() };
+    cr_assert_eq(fm_mutex_lock(mutexes[1], FM_NEVER), 0);
+    struct fm_fiber *fiber = spawn(pending_visit, mutexes);
+    settle();
+    fm_fiber_interrupt(fiber);
+    settle();
+    cr_assert_eq(fm_mutex_unlock(mutexes[1]), 0);
+    cr_assert_eq(finish(fiber).kind, FM_SUCCESS);
+    fm_mutex_destroy(mutexes[0]);
+    fm_mutex_destroy(mutexes[1]);
+    return fm_ok(NULL);
+}
+
+TEST(mutex, pending_interruption_ends_a_wait_unless_masked)
+{
+    in_runtime(1, pending_body, NULL);
+}
+
+/* Both sides: a plain counter under the mutex is exact. */
+struct counter {
+    struct fm_mutex *mutex;
+    long n;
+};
+
+enum { ADDS = 2000 };
+
+static struct fm_exit add_many(void *arg)
+{
+    struct counter *counter = arg;
+    for (int i = 0; i < ADDS; i++) {
+        cr_assert_eq(fm_mutex_lock(counter->mutex, FM_NEVER), 0);
+        long n = counter->n;
+        if (i % 64 == 0 && fm_fiber_self())
+            fm_yield();
+        counter->n = n + 1;
+        cr_assert_eq(fm_mutex_unlock(counter->mutex), 0);
+    }
+    return fm_ok(NULL);
+}
+
+static void *add_thread(void *arg)
+{
+    add_many(arg);
+    return NULL;
+}
+
+static struct fm_exit counter_body(void *arg)
+{
+    struct counter counter = { .mutex = make() };
+    struct fm_fiber *fibers[6];
+    pthread_t threads[2];
+    for (int i = 0; i < 6; i++)
+        fibers[i] = spawn(add_many, &counter);
+    for (int i = 0; i < 2; i++)
+        cr_assert_eq(pthread_create(&threads[i], NULL, add_thread, &counter), 0);
+    for (int i = 0; i < 6; i++)
+        finish(fibers[i]);
+    for (int i = 0; i < 2; i++)
+        pthread_join(threads[i], NULL);
+    cr_assert_eq(counter.n, 8 * ADDS);
+    fm_mutex_destroy(counter.mutex);
+    return fm_ok(NULL);
+}
+
+TEST(mutex, fibers_and_threads_exclude_one_another)
+{
+    in_runtime(2, counter_body, NULL);
+}
+
+TEST(mutex, wrong_arguments_and_no_memory_are_refused)
+{
+    struct fm_mutex *mutex = NULL;
+    cr_assert_eq(fm_mutex_create(NULL), -EINVAL);
+    cr_assert_eq(fm_mutex_lock(NULL, 0), -EINVAL);
+    cr_assert_eq(fm_mutex_trylock(NULL), -EINVAL);
+    cr_assert_eq(fm_mutex_unlock(NULL), -EINVAL);
+    cr_assert_null(fm_mutex_destroy(NULL));
+    fm__fault_set(FAULT_MALLOC, 1, false);
+    cr_assert_eq(fm_mutex_create(&mutex), -ENOMEM);
+    fm__fault_set(FAULT_MALLOC, 0, false);
+    cr_assert_null(mutex);
+}
