@@ -21,7 +21,6 @@ extern "C" {
 /* spawn_options.flags */
 #define FM_SPAWN_DETACHED 1u       /* owned by the runtime, not by the caller's innermost scope */
 #define FM_SPAWN_FIRST 2u          /* the child runs now, the caller is queued */
-#define FM_SPAWN_INHERIT_LOCALS 4u /* the child starts with the caller's inheritable fiber-locals */
 
 struct fm_spawn_options {
     uint32_t size;          /* set by FM_SPAWN_OPTIONS_INIT */
@@ -143,14 +142,14 @@ FM_API int fm_pin(void);
 FM_API int fm_unpin(void);
 
 /*
- * Fiber-locals. A key is process-wide; drop runs on each fiber's value when that fiber ends (not on values inherited
- * unless FM_LOCAL_INHERIT is set and a copy function is given: inherited values are shared, and dropped by the fiber
- * that set them, so they must outlive the children or be NULL-dropped).
+ * Fiber-locals. A key is process-wide. drop runs on each fiber's value when that fiber ends. A key that was marked as inherited is
+ * copied to each fiber that a fiber spawns; its values are shared then, and never dropped: they must outlive their users.
  */
 typedef uint32_t fm_local_key;
-#define FM_LOCAL_INHERIT 1u
 /* 0 · -ENOSPC (256 keys) · -EINVAL */
-FM_API int fm_local_key_create(fm_local_key *ret_key, fm_drop_fn *drop, uint32_t flags);
+FM_API int fm_local_key_create(fm_local_key *ret_key, fm_drop_fn *drop);
+/* Before its first use. 0 · -EINVAL */
+FM_API int fm_local_key_inherit(fm_local_key key);
 /* 0 · -EPERM in a thread · -EINVAL · -ENOMEM. A value that is replaced is not dropped. */
 FM_API int fm_local_set(fm_local_key key, void *value);
 /* The value; NULL if none, or in a thread. */

@@ -14,15 +14,17 @@
 #include "runtime/fiber/observer.h"
 #include "runtime/fiber/state.h"
 #include "runtime/fiber/timer.h"
-#include "runtime/platform/atomic.h"
+#include "runtime/platform/lock.h"
 #include "runtime/sched/task.h"
 
-struct scope;
+struct fm_scope;
+struct fiber_extra;
 struct fm_runtime;
 
 /*
  * What a room above keeps with a fiber (the map: its entry). ended() is called once, in the ending fiber, after the exit is
- * stored and before any joiner wakes; it must not wait. Set before fm__fiber_start, by who created the fiber.
+ * stored and before any joiner wakes; it must not wait. Set before fm__fiber_start, by who created the fiber, with FIBER_OWNED in
+ * fiber->flags. A second owner of the same fiber adds a node of kind EXIT_OWNER to fiber->exits.
  */
 struct fiber_owner {
     void (*ended)(struct fm_fiber *fiber, struct fm_exit exit);
@@ -33,37 +35,49 @@ enum fiber_kind { FIBER_NONE, FIBER_TASK, FIBER_THREAD };
 
 struct fm_fiber {
     /* first line: what the scheduler and wakers touch */
-    struct task task;
+    _Alignas(FM_CACHE_LINE) struct task task;
     state_word state;
     _Atomic uint64_t refs;
     struct fm_runtime *runtime; /* NULL: a thread's */
     /* second line */
-    fm_entry_fn *entry;
-    void *arg;
-    struct fm_exit exit;
+    union {
+        struct {
+            fm_entry_fn *entry; /* until the body is called */
+            void *arg;
+        };
+        struct fm_exit exit; /* from the end on */
+    };
     struct exit_list exits;
-    struct scope *scope;      /* innermost, on the fiber's own stack or heap */
+    struct fm_scope *scope;       /* innermost, on the fiber's own stack or heap */
     _Atomic uint64_t interrupter; /* id << 4 | reason, 0: nobody; the first one stays */
     /* third line */
     struct timer timer;
     _Atomic(const char *) waits_for; /* static text; NULL: does not wait */
     /* fourth line */
-    struct fiber_owner owner;
-    struct scope *parent_scope; /* that this fiber is a child of; NULL: detached */
-    struct fm_fiber *sibling_next, *sibling_prev;
-    struct fiber_extra *extra; /* cold: name, locals, drops; NULL until needed */
+    union {
+        struct fiber_owner owner; /* FIBER_OWNED */
+        struct {                  /* a child */
+            struct fm_scope *parent_scope; /* NULL: detached */
+            struct fm_fiber *sibling_next, *sibling_prev;
+        };
+    };
+    _Atomic(struct fiber_extra *) extra; /* cold: name, locals, who waits for readiness; NULL until needed */
     const void *spawn_site;
-    /* rest */
     fm_drop_fn *arg_drop;
     fm_drop_fn *value_drop;
+    _Atomic(struct fm_fiber *) joins; /* whom it joins for ever: to tell rings */
     uint32_t slot;
     uint16_t mask_depth;
-    uint8_t kind; /* enum fiber_kind */
-    uint8_t flags;
+    uint8_t kind;  /* enum fiber_kind */
+    uint8_t flags; /* FIBER_... */
     uint16_t pin_depth;
     uint16_t budget;
-    _Atomic uint32_t futex; /* FIBER_THREAD: what it sleeps on */
+    _Atomic uint32_t futex; /* FIBER_THREAD: what it sleeps on; else when it began to wait, in coarse ms */
 };
+
+#define FIBER_OWNED 1u  /* a room above keeps it: owner is valid, it is nobody's child */
+#define FIBER_KEYED 2u  /* owner.words describe a key */
+#define FIBER_RAN 4u    /* the body has been called */
 
 #define FIBER_ID_SLOT_BITS 24
 
@@ -90,9 +104,13 @@ static inline uint64_t fm__fiber_id(const struct fm_fiber *fiber)
 }
 /* A reference to the fiber of this id, or NULL if its last one has gone. Any thread, any time. One CAS. */
 struct fm_fiber *fm__fiber_ref_id(uint64_t id);
+/*
+ * Whether the end is public: stored, and every owner told. Not to be asked by an owner of the fiber while it is being told.
+ * True: fiber->exit may be read.
+ */
 static inline bool fm__fiber_ended(struct fm_fiber *fiber)
 {
-    return fm__state_life(fm__state_read(&fiber->state)) == LIFE_DONE;
+    return fm__exit_list_sealed(&fiber->exits);
 }
 static inline bool fm__fiber_interrupted(struct fm_fiber *fiber)
 {
@@ -140,6 +158,19 @@ void fm__budget_spend(void);
 /* ---- clock and timers, of the runtime the caller is in ---- */
 
 int64_t fm__runtime_now_ns(struct fm_runtime *runtime); /* real or virtual */
+
+/* Read once it has ended: who set what a scope or a finalizer left behind. */
+struct fiber_extra {
+    struct lock lock; /* LOCK_SYNC: the waiters */
+    struct wait_node *ready_first, *ready_last; /* a struct waitlist: see waitlist.h */
+    char name[64];
+    bool finalizer_failed;
+    struct fm_exit finalizer_exit; /* the first that failed after a failing body */
+    void **locals;                 /* by key; local_count of them */
+    uint32_t local_count;
+};
+/* The extra of a fiber, made if need be; NULL: no memory. Any thread with a reference. */
+struct fiber_extra *fm__fiber_extra(struct fm_fiber *fiber);
 
 /* The key of a keyed fiber for dumps and reports: the map hands this down. Writes printable text, async-signal-safe. */
 typedef void fiber_describe_fn(struct fm_fiber *fiber, char *buffer, size_t size);

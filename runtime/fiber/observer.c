@@ -36,9 +36,9 @@ static uintptr_t claim(struct exit_list *list, uintptr_t more)
     /* relaxed: the CAS orders */
     uintptr_t head = atomic_load_explicit(&list->head, memory_order_relaxed);
     for (unsigned spins = 0;; spins++) {
-        /* acquire (B) */
+        /* acquire (B); release for the seal, whose SEALED an add may find before the unclaim: (C) of the exit */
         if (!(head & CLAIM) &&
-            atomic_compare_exchange_weak_explicit(&list->head, &head, head | CLAIM | more, memory_order_acquire,
+            atomic_compare_exchange_weak_explicit(&list->head, &head, head | CLAIM | more, memory_order_acq_rel,
                                                   memory_order_relaxed))
             return head | more;
         if (head & CLAIM) {

@@ -35,9 +35,8 @@ enum exit_node_kind { EXIT_OWNER, EXIT_JOINER, EXIT_OBSERVER, EXIT_NODE_KINDS };
 /* The same storage as the public struct fm_observer, which is a node of kind EXIT_OBSERVER. */
 struct exit_node {
     union {
-        fm_observer_fn *fn;    /* observer */
+        fm_observer_fn *fn;    /* observer, owner: called with arg; the node's storage is already its maker's again */
         struct fm_fiber *who;  /* joiner: the wait to end ... */
-        void (*ended)(struct fm_fiber *fiber, struct fm_exit exit, struct exit_node *node); /* owner: may free its node */
     };
     union {
         void *arg;

@@ -1,5 +1,7 @@
 /*
- * sched.h - workers, as the rooms above see them
+ * sched.h - workers and what they run, as the rooms above see it
+ *
+ * A scheduler moves tasks. What a task does, how it parks, timers and io are handed down by the rooms above: sched_ops.
  */
 #ifndef FM_RUNTIME_SCHED_SCHED_H
 #define FM_RUNTIME_SCHED_SCHED_H
@@ -8,17 +10,105 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "runtime/platform/lock.h"
+#include "runtime/queue/inject.h"
+#include "runtime/sched/idle.h"
 #include "runtime/sched/task.h"
 
-enum { WORKERS_MAX = 256 };
+enum { WORKERS_MAX = 256, INJECT_SHARDS = 8 };
 
 struct worker;
+struct sched;
+struct fm_runtime_stats;
+
+struct sched_ops {
+    /* The whole life of a task, on its stack; returns when nobody needs the task any more. */
+    void (*run)(struct task *task);
+    /* It never got a stack: end it, on the worker's own. */
+    void (*no_stack)(struct task *task);
+    /* The context of a task that parks is saved: true if it is parked now, false if it was woken and must be queued. */
+    bool (*parked)(struct task *task);
+    /* What the rooms above keep for each worker: made before it runs, given back after. */
+    int (*worker_init)(struct worker *worker);
+    void (*worker_fini)(struct worker *worker);
+    /* Every worker is idle and nothing is queued: true if work was made. */
+    bool (*all_idle)(struct sched *sched);
+    /* Time and io: see struct runtime_hooks. */
+    int64_t (*timer_next)(struct sched *sched);
+    unsigned (*timer_fire)(struct sched *sched, int64_t now_ns);
+    unsigned (*poll)(struct sched *sched, int64_t deadline_ns);
+    void (*poll_wake)(struct sched *sched);
+    bool (*poll_needed)(struct sched *sched);
+    /* A task has been running for ms without a switch; `state`: of its thread, as in /proc. Monitor thread. */
+    void (*stalled)(struct sched *sched, struct task *task, uint32_t ms, char state);
+};
+
+struct sched {
+    const struct sched_ops *ops;
+    struct idle idle;
+    FM_ALONE struct inject inject[INJECT_SHARDS];
+    FM_ALONE _Atomic uint32_t polling;    /* the token: worker index + 1, WORKERS_MAX + 1 the monitor, 0 free */
+    _Atomic int64_t poll_until_ns;        /* how long the token's holder means to wait */
+    _Atomic int64_t polled_ns;            /* when a poll last ended */
+    FM_ALONE _Atomic uint32_t worker_count; /* that should run */
+    uint32_t worker_made;                 /* ever: workers[0 .. made) are not NULL */
+    _Atomic(struct worker *) workers[WORKERS_MAX];
+    struct lock resize_lock;
+    _Atomic bool quit;
+    bool canary;      /* stacks are guarded by a word that each switch checks */
+    bool spin;        /* idle workers may spin a little */
+    uint32_t queue_size;
+    uint32_t stall_ms;
+    uint64_t seed;
+    struct monitor *monitor;
+};
+
+/*
+ * Start `count` workers. On failure nothing is left: -ENOMEM · -EAGAIN.
+ * ops, queue_size, stall_ms, seed, canary are set; the rest is zero.
+ */
+int fm__sched_init(struct sched *sched, uint32_t count);
+/* Nothing is left to run: end the workers. */
+void fm__sched_fini(struct sched *sched);
+/* Live. 0 · -EAGAIN · -ENOMEM */
+int fm__sched_resize(struct sched *sched, uint32_t count);
+
+/* Make a task runnable: any thread. It may run and be gone before this returns. */
+void fm__sched_ready(struct sched *sched, struct task *task);
+
+/* ---- on a worker, from the stack of its current task ---- */
 
 /* The index of the worker that the caller runs on, -1 for a thread that is none. Read anew after every wait. */
 int fm__worker_index(void);
+/* The task that runs here, NULL in a thread and outside tasks. */
+struct task *fm__sched_current(void);
+/* What worker_init left in worker->user; NULL in a thread. */
+void *fm__sched_user(void);
 
-struct sched {
-    struct worker *_Atomic workers[WORKERS_MAX]; /* NULL: never made; not freed before the scheduler is */
-};
+/* Leave the stack; ops->parked decides. Returns when the task has been made runnable and runs again, on any worker. */
+void fm__sched_park(struct task *self);
+/* Let others run first. */
+void fm__sched_yield(struct task *self);
+/* Run `child`, which nobody else knows of, at once; self goes to the queue, newest. */
+void fm__sched_run_first(struct task *self, struct task *child);
+/* Pin the current task to this worker, or let it go. */
+void fm__sched_pin(struct task *self);
+void fm__sched_unpin(struct task *self);
+
+/* ---- for time and io ---- */
+
+/* A timer is due earlier than any before: a poll that means to wait longer is cut short. Any thread. */
+void fm__sched_deadline_moved(struct sched *sched, int64_t deadline_ns);
+/* The poll has come back and is about to wake fibers: the worker counts as awake again. */
+void fm__sched_poll_returned(struct sched *sched);
+/* Wake one sleeper so that, finding nothing, it goes to sleep again (and so the last one calls all_idle). */
+void fm__sched_kick(struct sched *sched);
+/* A time that is at most some hundred microseconds old where work flows, for ages in dumps. No system call. */
+int64_t fm__sched_coarse_ns(void);
+
+/* Add the scheduler's part. */
+void fm__sched_stats(struct sched *sched, struct fm_runtime_stats *stats);
+/* The task that worker `index` is running, for dumps: racy, may be NULL. */
+struct task *fm__sched_running(struct sched *sched, uint32_t index);
 
 #endif

@@ -1,0 +1,343 @@
+/*
+ * fiber.c - the life of a fiber, from the descriptor to the last reference
+ *
+ * Owns        descriptors from create until the last unref.
+ * Invariant   whoever takes the reference count to 0 recycles the descriptor, under the next generation, before anybody can see a
+ *             count above 0 again.
+ * The end of a fiber, in this order: children and finalizers (scope.c); the exit is stored; the owner embedded in the descriptor is
+ * told; DONE; the exit list is sealed; other owners are told; joiners wake; observers run; the parent's scope is left;
+ * the run's reference is dropped.
+ */
+#include "runtime/fiber/fiber.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/fiber/run.h"
+#include "runtime/fiber/runtime.h"
+#include "runtime/fiber/scope.h"
+#include "runtime/fiber/slab.h"
+#include "runtime/fiber/waitlist.h"
+#include "runtime/platform/check.h"
+#include "runtime/platform/memory.h"
+#include "runtime/platform/spin.h"
+
+#define REF_ONE UINT64_C(1)
+#define REF_MASK ((UINT64_C(1) << FIBER_ID_SLOT_BITS) - 1)
+#define GENERATION_ONE (UINT64_C(1) << FIBER_ID_SLOT_BITS)
+#define GENERATION_LAST (UINT64_C(1) << 60)
+
+static struct fm_fiber *fiber_of(struct task *task)
+{
+    return (struct fm_fiber *)task; /* its first member */
+}
+
+struct fm_fiber *fm__fiber_self(void)
+{
+    return fiber_of(fm__sched_current());
+}
+
+uint64_t fm__self_id(void)
+{
+    struct fm_fiber *self = fm__fiber_self();
+    return self ? fm__fiber_id(self) : 0;
+}
+
+/* ---- descriptors and references ---- */
+
+static struct slab_cache *own_cache(void)
+{
+    struct fiber_worker *mine = fm__sched_user();
+    return mine ? &mine->slab : NULL;
+}
+
+void fm__descriptor_reset(struct fm_fiber *fiber, struct fm_runtime *runtime, enum fiber_kind kind, unsigned references)
+{
+    fiber->task.next = NULL;
+    fiber->task.ctx.fctx = NULL;
+    fiber->task.stack = NULL;
+    fiber->task.flags = TASK_SPAWNED;
+    fiber->task.pinned = 0;
+    fiber->task.since_tick = 0;
+    fm__state_recycle(&fiber->state);
+    fiber->runtime = runtime;
+    fiber->entry = NULL;
+    fiber->arg = NULL;
+    /* relaxed, all of these: published by the references word below */
+    atomic_store_explicit(&fiber->exits.head, 0, memory_order_relaxed);
+    atomic_store_explicit(&fiber->exits.firing, NULL, memory_order_relaxed);
+    fiber->scope = NULL;
+    atomic_store_explicit(&fiber->interrupter, 0, memory_order_relaxed);
+    atomic_store_explicit(&fiber->waits_for, NULL, memory_order_relaxed);
+    fiber->parent_scope = NULL;
+    fiber->owner.ended = NULL;
+    atomic_store_explicit(&fiber->extra, NULL, memory_order_relaxed);
+    fiber->spawn_site = NULL;
+    fiber->arg_drop = NULL;
+    fiber->value_drop = NULL;
+    atomic_store_explicit(&fiber->joins, NULL, memory_order_relaxed);
+    fiber->mask_depth = 0;
+    fiber->kind = (uint8_t)kind;
+    fiber->flags = 0;
+    fiber->pin_depth = 0;
+    fiber->budget = 128;
+    uint64_t generation = atomic_load_explicit(&fiber->refs, memory_order_relaxed) & ~REF_MASK;
+    /* release: with fm__fiber_ref_id */
+    atomic_store_explicit(&fiber->refs, generation | references, memory_order_release);
+}
+
+static void recycle(struct fm_fiber *fiber, uint64_t generation)
+{
+    struct fiber_extra *extra = atomic_load_explicit(&fiber->extra, memory_order_relaxed);
+    if (extra) {
+        free(extra->locals);
+        free(extra);
+    }
+    fiber->kind = FIBER_NONE;
+    /* A slot whose generations are used up is never given out again: an id names one fiber for ever. */
+    if (generation + GENERATION_ONE >= GENERATION_LAST)
+        return;
+    atomic_store_explicit(&fiber->refs, generation + GENERATION_ONE, memory_order_release);
+    fm__slab_give(own_cache(), fiber);
+}
+
+struct fm_fiber *fm_fiber_ref(struct fm_fiber *fiber)
+{
+    if (fiber) {
+        /* relaxed: the caller has a reference, which keeps everything in place */
+        uint64_t old = atomic_fetch_add_explicit(&fiber->refs, REF_ONE, memory_order_relaxed);
+        FM_BUG_IF((old & REF_MASK) == 0 || (old & REF_MASK) > REF_MASK / 2,
+                  "fiber %llu referenced with %llu references", (unsigned long long)(old >> FIBER_ID_SLOT_BITS),
+                  (unsigned long long)(old & REF_MASK));
+    }
+    return fiber;
+}
+
+struct fm_fiber *fm_fiber_unref(struct fm_fiber *fiber)
+{
+    if (!fiber)
+        return NULL;
+    /* acq_rel: all uses of the others happen before the recycling */
+    uint64_t old = atomic_fetch_sub_explicit(&fiber->refs, REF_ONE, memory_order_acq_rel);
+    FM_BUG_IF((old & REF_MASK) == 0, "a fiber's reference was dropped twice");
+    if ((old & REF_MASK) == 1) {
+        if (fiber->value_drop && fm__state_life(atomic_load_explicit(&fiber->state, memory_order_relaxed)) == LIFE_DONE &&
+            fiber->exit.kind != FM_INTERRUPTED && fiber->exit.value)
+            fiber->value_drop(fiber->exit.value);
+        recycle(fiber, old & ~REF_MASK);
+    }
+    return NULL;
+}
+
+struct fm_fiber *fm__fiber_ref_id(uint64_t id)
+{
+    struct fm_fiber *fiber = fm__slab_find((uint32_t)(id & REF_MASK));
+    if (!fiber)
+        return NULL;
+    uint64_t generation = id & ~REF_MASK;
+    uint64_t old = atomic_load_explicit(&fiber->refs, memory_order_relaxed);
+    while ((old & ~REF_MASK) == generation && (old & REF_MASK)) {
+        /* acquire: with the release in reset; the descriptor is this fiber's for as long as we hold it */
+        if (atomic_compare_exchange_weak_explicit(&fiber->refs, &old, old + REF_ONE, memory_order_acq_rel,
+                                                  memory_order_relaxed))
+            return fiber;
+    }
+    return NULL;
+}
+
+struct fiber_extra *fm__fiber_extra(struct fm_fiber *fiber)
+{
+    /* acquire, with the release below: the extra is complete */
+    struct fiber_extra *extra = atomic_load_explicit(&fiber->extra, memory_order_acquire);
+    if (extra)
+        return extra;
+    struct fiber_extra *mine = fm__calloc(1, sizeof *mine);
+    if (!mine)
+        return NULL;
+    fm__lock_init(&mine->lock, LOCK_SYNC);
+    /* seq_cst: one side of the race told in fm_ready */
+    if (atomic_compare_exchange_strong_explicit(&fiber->extra, &extra, mine, memory_order_seq_cst, memory_order_acquire))
+        return mine;
+    free(mine);
+    return extra;
+}
+
+/* ---- making and starting ---- */
+
+static void count_spawn(struct fm_runtime *runtime, int64_t n)
+{
+    struct fiber_worker *mine = fm__sched_user();
+    if (mine && mine->runtime == runtime)
+        fm__count(&mine->spawned, (uint64_t)n);
+    else
+        atomic_fetch_add_explicit(&runtime->foreign_spawned, (uint64_t)n, memory_order_relaxed);
+}
+
+int fm__fiber_create(struct fm_runtime *runtime, fm_entry_fn *entry, void *arg,
+                     const struct fm_spawn_options *options, const void *spawn_site, bool extra_reference,
+                     struct fm_fiber **ret_fiber)
+{
+    struct fm_fiber *fiber = fm__slab_take(own_cache());
+    if (!fiber)
+        return -ENOMEM;
+    fm__descriptor_reset(fiber, runtime, FIBER_TASK, extra_reference ? 2 : 1);
+    fiber->task.stack_class = (uint8_t)runtime->default_stack_class;
+    fiber->entry = entry;
+    fiber->arg = arg;
+    fiber->spawn_site = spawn_site;
+    if (options) {
+        fiber->arg_drop = options->arg_drop;
+        fiber->value_drop = options->value_drop;
+        if (options->stack_bytes)
+            fiber->task.stack_class = (uint8_t)fm__stack_class(options->stack_bytes);
+        if (options->name) {
+            struct fiber_extra *extra = fm__fiber_extra(fiber);
+            if (!extra) {
+                atomic_store_explicit(&fiber->refs, atomic_load_explicit(&fiber->refs, memory_order_relaxed) & ~REF_MASK,
+                                      memory_order_relaxed);
+                recycle(fiber, atomic_load_explicit(&fiber->refs, memory_order_relaxed));
+                return -ENOMEM;
+            }
+            strncpy(extra->name, options->name, sizeof extra->name - 1);
+        }
+    }
+    count_spawn(runtime, 1);
+    if (runtime->config.max_fibers && fm__runtime_live(runtime) > runtime->config.max_fibers) {
+        if (extra_reference)
+            fm_fiber_unref(fiber);
+        fm__fiber_discard(fiber);
+        return -EAGAIN;
+    }
+    *ret_fiber = fiber;
+    return 0;
+}
+
+void fm__fiber_start(struct fm_fiber *fiber)
+{
+    fm__state_start(&fiber->state);
+    fm__sched_ready(&fiber->runtime->sched, &fiber->task);
+}
+
+void fm__fiber_discard(struct fm_fiber *fiber)
+{
+    count_spawn(fiber->runtime, -1);
+    fiber->value_drop = NULL;
+    fm_fiber_unref(fiber);
+}
+
+/* ---- running and ending ---- */
+
+/* What the interrupter left on record, as an exit. */
+static bool interruption(struct fm_fiber *fiber, struct fm_exit *ret_exit)
+{
+    /* acquire, with fm__fiber_interrupt */
+    uint64_t who = atomic_load_explicit(&fiber->interrupter, memory_order_acquire);
+    if (!who)
+        return false;
+    *ret_exit = (struct fm_exit){.kind = FM_INTERRUPTED, .reason = (uint8_t)(who & 15), .by = who >> 4};
+    return true;
+}
+
+/* An exit as the body gave it: one that speaks of interruption becomes the interruption on record. */
+static struct fm_exit settle_exit(struct fm_fiber *fiber, struct fm_exit exit)
+{
+    struct fm_exit recorded;
+    bool claims = exit.kind == FM_INTERRUPTED || (exit.kind == FM_FAILURE && exit.code == -ECANCELED);
+    if (claims && interruption(fiber, &recorded)) {
+        recorded.flags = exit.flags;
+        return recorded;
+    }
+    if (exit.kind > FM_DEFECT)
+        exit.kind = FM_DEFECT;
+    return exit;
+}
+
+/* From the stored exit to the dropped reference. */
+static void finish(struct fm_fiber *fiber, struct fm_exit exit)
+{
+    struct fm_runtime *runtime = fiber->runtime;
+    struct exit_node node;
+    bool owners_told = false;
+
+    fiber->exit = exit;
+    if (fiber->flags & FIBER_OWNED)
+        fiber->owner.ended(fiber, exit);
+    fm__state_end(&fiber->state);
+    fm__exit_list_seal(&fiber->exits);
+    while (fm__exit_list_take(&fiber->exits, &node)) {
+        if (node.kind == EXIT_OWNER) {
+            node.fn(fiber, exit, node.arg);
+            continue;
+        }
+        if (!owners_told) {
+            owners_told = true;
+            fm__exit_list_owners_told(&fiber->exits);
+        }
+        if (node.kind == EXIT_JOINER) {
+            fm__wake((struct wait){node.who, node.epoch}, WAKE_VALUE);
+        } else {
+            node.fn(fiber, exit, node.arg);
+            fm__exit_list_fired(&fiber->exits);
+        }
+    }
+    if (!owners_told)
+        fm__exit_list_owners_told(&fiber->exits);
+    /* seq_cst, with fm__fiber_extra in await_ready: see fm_ready */
+    struct fiber_extra *extra = atomic_load_explicit(&fiber->extra, memory_order_seq_cst);
+    if (extra)
+        fm__waitlist_wake_all(fm__ready_waiters(extra), &extra->lock, WAKE_CLOSED);
+    if (!(fiber->flags & FIBER_OWNED) && fiber->parent_scope)
+        fm__scope_leave(fiber->parent_scope, fiber, exit);
+    fm_fiber_unref(fiber);
+    fm__runtime_fiber_ended(runtime);
+}
+
+static void never_ran(struct fm_fiber *fiber, struct fm_exit exit)
+{
+    void *arg = fiber->arg;
+    if (fiber->arg_drop)
+        fiber->arg_drop(arg);
+    finish(fiber, exit);
+}
+
+void fm__fiber_run(struct task *task)
+{
+    struct fm_fiber *fiber = fiber_of(task);
+    struct fm_exit exit;
+
+    task->flags &= (uint8_t)~TASK_SPAWNED;
+    if (fm__state_read(&fiber->state) & STATE_INTERRUPT) {
+        interruption(fiber, &exit);
+        never_ran(fiber, exit);
+        return;
+    }
+    struct fm_scope body;
+    fm__scope_init(&body, fiber);
+    fiber->scope = &body;
+    fiber->flags |= FIBER_RAN;
+    exit = fiber->entry(fiber->arg);
+    exit = fm__scope_close_body(&body, settle_exit(fiber, exit));
+    fiber->scope = NULL;
+    while (fiber->pin_depth) {
+        fiber->pin_depth = 0;
+        fm__sched_unpin(task);
+    }
+    fm__locals_drop(fiber);
+    finish(fiber, exit);
+}
+
+void fm__fiber_no_stack(struct task *task)
+{
+    never_ran(fiber_of(task), fm_fail(-ENOMEM));
+}
+
+bool fm__fiber_parked(struct task *task)
+{
+    return fm__state_commit(&fiber_of(task)->state);
+}
+
+struct fm_exit fm__settle_exit(struct fm_fiber *fiber, struct fm_exit exit)
+{
+    return settle_exit(fiber, exit);
+}

@@ -1,0 +1,39 @@
+/*
+ * scope.h - the children and finalizers of one stretch of a fiber's code
+ */
+#ifndef FM_RUNTIME_FIBER_SCOPE_H
+#define FM_RUNTIME_FIBER_SCOPE_H
+
+#include "fm/scope.h"
+#include "runtime/fiber/fiber.h"
+#include "runtime/platform/lock.h"
+
+struct finalizer;
+
+struct fm_scope {
+    struct fm_scope *outer;
+    struct fm_fiber *fiber;
+    struct finalizer *finalizers; /* newest first; the fiber's own */
+    uint32_t flags;
+    bool on_heap;
+    bool finalizing; /* a finalizer registered now runs at once */
+    struct lock lock; /* LOCK_SCOPE: what follows */
+    struct fm_fiber *children;
+    uint64_t count;
+    bool closing;           /* no child can be added */
+    bool waited;            /* `waiter` wants to know when count is 0 */
+    bool failed;            /* FM_SCOPE_FAIL_FAST: first_failure is set */
+    struct wait waiter;
+    struct fm_exit first_failure;
+};
+
+/* The body's own scope, on the fiber's stack. */
+void fm__scope_init(struct fm_scope *scope, struct fm_fiber *fiber);
+/* Close it and every scope that the body left open, innermost first. */
+struct fm_exit fm__scope_close_body(struct fm_scope *body, struct fm_exit exit);
+/* Add a child that has not started: 0 · -ESHUTDOWN. */
+int fm__scope_add(struct fm_scope *scope, struct fm_fiber *child);
+/* A child has ended, observers and all. */
+void fm__scope_leave(struct fm_scope *scope, struct fm_fiber *child, struct fm_exit exit);
+
+#endif

@@ -1,0 +1,135 @@
+/*
+ * slab.c - descriptors in type-stable memory
+ *
+ * Owns        the chunks, for the life of the process.
+ * Invariant   a chunk is published when all its descriptors are in order; slots never move.
+ */
+#include "runtime/fiber/slab.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/platform/memory.h"
+#include "runtime/platform/pages.h"
+#include "runtime/platform/sanitizer.h"
+
+static struct {
+    struct lock lock;
+    struct fm_fiber *free; /* linked through task.next */
+    _Atomic uint32_t chunk_count;
+    _Atomic(struct fm_fiber *) chunks[SLAB_CHUNKS];
+} slab = {.lock = LOCK_INIT(LOCK_SLAB)};
+
+#if !FM_ASAN && !FM_TSAN
+_Static_assert(sizeof(struct fm_fiber) == 256, "four lines, as docs/design.md says");
+#endif
+
+/* Room for more; the lock is held. Address space first, pages at first touch: 1024 at a time are 64 pages. */
+static bool grow_locked(void)
+{
+    uint32_t index = atomic_load_explicit(&slab.chunk_count, memory_order_relaxed);
+    if (index == SLAB_CHUNKS)
+        return false;
+    struct fm_fiber *chunk = fm__pages_reserve(sizeof(struct fm_fiber) * SLAB_CHUNK, fm__page_bytes(), NULL,
+                                               "fibermap descriptors", NULL);
+    if (!chunk)
+        return false;
+    /* The values that fibers left behind, and their extras, hang on descriptors: not a leak. */
+    fm__lsan_root(chunk, sizeof(struct fm_fiber) * SLAB_CHUNK);
+    for (uint32_t i = SLAB_CHUNK; i-- > 0;) {
+        struct fm_fiber *fiber = &chunk[i];
+        fiber->slot = index * SLAB_CHUNK + i;
+        /* generation 1, no reference; relaxed: published with the chunk */
+        atomic_store_explicit(&fiber->refs, UINT64_C(1) << FIBER_ID_SLOT_BITS, memory_order_relaxed);
+        fiber->task.next = (struct task *)slab.free;
+        slab.free = fiber;
+    }
+    /* release: with fm__slab_find */
+    atomic_store_explicit(&slab.chunks[index], chunk, memory_order_release);
+    atomic_store_explicit(&slab.chunk_count, index + 1, memory_order_release);
+    return true;
+}
+
+static struct fm_fiber *next_of(struct fm_fiber *fiber)
+{
+    return (struct fm_fiber *)fiber->task.next;
+}
+
+struct fm_fiber *fm__slab_take(struct slab_cache *cache)
+{
+    struct fm_fiber *fiber;
+
+    if (cache && cache->list) {
+        fiber = cache->list;
+        cache->list = next_of(fiber);
+        cache->count--;
+        return fiber;
+    }
+    fm__lock(&slab.lock);
+    if (!slab.free && !grow_locked()) {
+        fm__unlock(&slab.lock);
+        return NULL;
+    }
+    fiber = slab.free;
+    slab.free = next_of(fiber);
+    if (cache) {
+        while (slab.free && cache->count < SLAB_BATCH) {
+            struct fm_fiber *more = slab.free;
+            slab.free = next_of(more);
+            more->task.next = (struct task *)cache->list;
+            cache->list = more;
+            cache->count++;
+        }
+    }
+    fm__unlock(&slab.lock);
+    return fiber;
+}
+
+/* Move `count` from the cache to the depot. */
+static void spill(struct slab_cache *cache, uint32_t count)
+{
+    if (!count)
+        return;
+    struct fm_fiber *first = cache->list, *last = first;
+    for (uint32_t i = 1; i < count; i++)
+        last = next_of(last);
+    cache->list = next_of(last);
+    cache->count -= count;
+    fm__lock(&slab.lock);
+    last->task.next = (struct task *)slab.free;
+    slab.free = first;
+    fm__unlock(&slab.lock);
+}
+
+void fm__slab_give(struct slab_cache *cache, struct fm_fiber *fiber)
+{
+    struct slab_cache none = {0};
+    if (!cache)
+        cache = &none;
+    fiber->task.next = (struct task *)cache->list;
+    cache->list = fiber;
+    cache->count++;
+    if (cache == &none)
+        spill(cache, 1);
+    else if (cache->count > 2 * SLAB_BATCH)
+        spill(cache, SLAB_BATCH);
+}
+
+void fm__slab_flush(struct slab_cache *cache)
+{
+    spill(cache, cache->count);
+}
+
+struct fm_fiber *fm__slab_find(uint32_t slot)
+{
+    if (slot >= (1u << FIBER_ID_SLOT_BITS))
+        return NULL;
+    /* acquire: the chunk's descriptors are in order */
+    struct fm_fiber *chunk = atomic_load_explicit(&slab.chunks[slot / SLAB_CHUNK], memory_order_acquire);
+    return chunk ? &chunk[slot % SLAB_CHUNK] : NULL;
+}
+
+uint32_t fm__slab_slots(void)
+{
+    return atomic_load_explicit(&slab.chunk_count, memory_order_acquire) * SLAB_CHUNK;
+}

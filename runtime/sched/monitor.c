@@ -1,0 +1,194 @@
+/*
+ * monitor.c - the thread that watches workers which are too busy to watch themselves
+ *
+ * Every TICK_MS while work flows: a task that has run for long without a switch is reported; a task stuck in its worker's slot is moved to
+ * where others find it; where nobody has polled or fired timers for a tick, that is done here and a sleeper is woken to
+ * take it on. When no worker has been awake for some ticks the monitor sleeps, and the next worker that wakes up rouses it: an idle
+ * process uses no CPU.
+ *
+ * Knows not   fibers: ops->stalled makes the report.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "runtime/context/stack.h"
+#include "runtime/platform/clock.h"
+#include "runtime/platform/futex.h"
+#include "runtime/platform/memory.h"
+#include "runtime/sched/worker.h"
+
+enum {
+    TICK_MS = 5,
+    QUIET_TICKS = 8,     /* so many without an awake worker: sleep */
+    STALL_STEP_MS = 10,  /* counted from here on */
+    TRIM_AGE_S = 10,     /* a stack that has lain unused for so long is given back */
+    TRIM_BATCH = 256,
+    TRIM_QUIET = TICK_MS * 4,
+};
+
+struct watched {
+    uint32_t runs;       /* at the last tick */
+    int64_t since_ns;    /* that the same task has been seen running */
+    bool reported;
+};
+
+struct monitor {
+    struct sched *sched;
+    pthread_t thread;
+    _Atomic uint32_t asleep; /* futex: 1 until roused */
+    _Atomic bool quit;
+    _Atomic uint64_t stalls;
+    struct watched watched[WORKERS_MAX];
+};
+
+/* The state letter of a thread, '?' where /proc is not to be read. */
+static char thread_state(int kernel_id)
+{
+    char path[64], text[512];
+
+    snprintf(path, sizeof path, "/proc/self/task/%d/stat", kernel_id);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return '?';
+    ssize_t n = read(fd, text, sizeof text - 1);
+    close(fd);
+    if (n <= 0)
+        return '?';
+    text[n] = 0;
+    /* the name in parentheses may hold anything: the state follows the last one */
+    char *end = strrchr(text, ')');
+    return end && end[1] == ' ' && end[2] ? end[2] : '?';
+}
+
+static void watch(struct monitor *m, uint32_t index, struct worker *w, int64_t now)
+{
+    struct watched *seen = &m->watched[index];
+    uint32_t runs = atomic_load_explicit(&w->runs, memory_order_relaxed);
+    struct task *current = atomic_load_explicit(&w->current, memory_order_relaxed);
+
+    if (!current || runs != seen->runs) {
+        *seen = (struct watched){.runs = runs, .since_ns = now};
+        return;
+    }
+    struct task *stuck = fm__worker_take_lifo(w);
+    if (stuck)
+        fm__sched_inject(m->sched, stuck);
+    int64_t ms = (now - seen->since_ns) / 1000000;
+    if (ms >= STALL_STEP_MS && !seen->reported && ms >= m->sched->stall_ms) {
+        seen->reported = true;
+        fm__count(&m->stalls, 1);
+        int kernel_id = atomic_load_explicit(&w->kernel_id, memory_order_relaxed);
+        m->sched->ops->stalled(m->sched, current, (uint32_t)ms, thread_state(kernel_id));
+    }
+}
+
+/* Timers and io that nobody looks after. */
+static void look_after(struct monitor *m, int64_t now)
+{
+    struct sched *sched = m->sched;
+    bool due = sched->ops->timer_next(sched) <= now - TICK_MS * 1000000;
+    uint32_t nobody = 0;
+
+    if (due)
+        sched->ops->timer_fire(sched, now);
+    if (!sched->ops->poll_needed(sched) && sched->ops->timer_next(sched) == INT64_MAX)
+        return;
+    /* relaxed: a look at a time; acquire, with the release of the last holder, on success */
+    if (now - atomic_load_explicit(&sched->polled_ns, memory_order_relaxed) < 2 * TICK_MS * 1000000 ||
+        atomic_load_explicit(&sched->polling, memory_order_relaxed) != 0)
+        return;
+    if (!atomic_compare_exchange_strong_explicit(&sched->polling, &nobody, WORKERS_MAX + 1, memory_order_acquire,
+                                                 memory_order_relaxed))
+        return;
+    if (sched->ops->poll_needed(sched))
+        sched->ops->poll(sched, 0);
+    atomic_store_explicit(&sched->polled_ns, now, memory_order_relaxed);
+    atomic_store_explicit(&sched->polling, 0, memory_order_release);
+    /* A sleeper that finds nothing to run takes the poller on. */
+    fm__sched_wake_one(sched, true);
+}
+
+static void *monitor_main(void *arg)
+{
+    struct monitor *m = arg;
+    struct sched *sched = m->sched;
+    unsigned quiet = 0, ticks = 0;
+
+    pthread_setname_np(pthread_self(), "fm-monitor");
+    while (!atomic_load_explicit(&m->quit, memory_order_acquire)) {
+        int64_t now = fm__clock_ns();
+        bool awake = false;
+        for (uint32_t i = 0; i < WORKERS_MAX; i++) {
+            struct worker *w = atomic_load_explicit(&sched->workers[i], memory_order_acquire);
+            if (!w)
+                break;
+            watch(m, i, w, now);
+            awake = awake || atomic_load_explicit(&w->current, memory_order_relaxed);
+        }
+        awake = awake || IDLE_AWAKE(fm__idle_read(&sched->idle));
+        if (awake)
+            look_after(m, now);
+        quiet = awake ? 0 : quiet + 1;
+        /* Stacks are given back once a second at most, and once more on the way to sleep. */
+        if (++ticks % (1000 / TICK_MS) == 0)
+            fm__stack_trim(now - (int64_t)TRIM_AGE_S * 1000000000, TRIM_BATCH);
+        if (quiet > QUIET_TICKS) {
+            fm__stack_trim(now, TRIM_BATCH);
+            quiet = 0;
+            /* seq_cst, with rouse: a worker that wakes up after this look sees that we sleep */
+            atomic_store_explicit(&m->asleep, 1, memory_order_seq_cst);
+            if (IDLE_AWAKE(fm__idle_read(&sched->idle)) == 0 && !atomic_load_explicit(&m->quit, memory_order_seq_cst))
+                fm__futex_wait(&m->asleep, 1, INT64_MAX);
+            atomic_store_explicit(&m->asleep, 0, memory_order_relaxed);
+        } else {
+            /* a sleep that quit cuts short: nobody changes `asleep` from 0 but to wake us */
+            fm__futex_wait(&m->asleep, 0, now + TICK_MS * 1000000);
+        }
+    }
+    return NULL;
+}
+
+void fm__monitor_rouse(struct sched *sched)
+{
+    struct monitor *m = sched->monitor;
+    /* seq_cst: see monitor_main */
+    if (atomic_load_explicit(&m->asleep, memory_order_seq_cst) == 1 &&
+        atomic_exchange_explicit(&m->asleep, 0, memory_order_seq_cst) == 1)
+        fm__futex_wake(&m->asleep, 1);
+}
+
+int fm__monitor_start(struct sched *sched)
+{
+    struct monitor *m = fm__calloc(1, sizeof *m);
+    if (!m)
+        return -ENOMEM;
+    m->sched = sched;
+    sched->monitor = m;
+    int e = fm__fault(FAULT_THREAD) ? EAGAIN : pthread_create(&m->thread, NULL, monitor_main, m);
+    if (e) {
+        sched->monitor = NULL;
+        free(m);
+        return -EAGAIN;
+    }
+    return 0;
+}
+
+void fm__monitor_stop(struct sched *sched)
+{
+    struct monitor *m = sched->monitor;
+    if (!m)
+        return;
+    atomic_store_explicit(&m->quit, true, memory_order_seq_cst);
+    atomic_store_explicit(&m->asleep, 2, memory_order_seq_cst);
+    fm__futex_wake(&m->asleep, 1);
+    pthread_join(m->thread, NULL);
+}
+
+uint64_t fm__monitor_stalls(struct sched *sched)
+{
+    return sched->monitor ? fm__counted(&sched->monitor->stalls) : 0;
+}

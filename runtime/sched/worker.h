@@ -1,0 +1,87 @@
+/*
+ * worker.h - one worker's own state
+ */
+#ifndef FM_RUNTIME_SCHED_WORKER_H
+#define FM_RUNTIME_SCHED_WORKER_H
+
+#include <pthread.h>
+
+#include "runtime/context/stack.h"
+#include "runtime/platform/histogram.h"
+#include "runtime/queue/deque.h"
+#include "runtime/sched/sched.h"
+
+/* What to do with the task that has just been left, once its context is saved. */
+enum left {
+    LEFT_NOTHING,
+    LEFT_YIELD, /* queue it, oldest runs first */
+    LEFT_BELOW, /* queue it as the newest: its child runs */
+    LEFT_PARK,  /* ops->parked */
+    LEFT_ENDED, /* its stack is free */
+};
+
+/* STAY <--> GO is resize's; GO -> GOING is the worker's own, when it holds no pinned task. */
+enum retire { RETIRE_STAY, RETIRE_GO, RETIRE_GOING };
+
+struct worker {
+    /* the owner's */
+    struct sched *sched;
+    uint32_t index;
+    void *user;
+    struct task *left_task;
+    struct stack *left_stack;
+    enum left left;
+    uint32_t tick;          /* counts down to the next look around */
+    uint32_t tick_interval; /* tuned to about 200 us */
+    uint32_t lifo_runs;     /* from the slot, in a row */
+    uint32_t newest_first;  /* so many tasks at the bottom of the queue are new: taken newest first */
+    uint64_t random;
+    int64_t looked_ns;      /* the last look around */
+    int64_t sample_start_ns; /* of the running task, 0: not sampled */
+    bool sample_next;       /* the next task that is queued is timed */
+    bool searching;
+    bool in_poll;
+    struct task *stackless; /* to be ended on the worker's own stack */
+    struct context home;    /* the worker's own stack */
+    struct context nowhere; /* where ended stacks are left to */
+    struct stack_cache stacks;
+    void *altstack;
+    pthread_t thread;
+    bool has_thread;
+
+    /* the owner writes, others read */
+    FM_ALONE _Atomic(struct task *) current;
+    _Atomic uint32_t runs;    /* dispatches: still the same means still the same task */
+    _Atomic int64_t coarse_ns;
+    _Atomic uint64_t switches, steals, injected, overflows, parks, wakes, polls;
+    _Atomic int kernel_id;
+    struct histogram latency, run_length;
+
+    /* shared */
+    struct deque deque;
+    FM_ALONE _Atomic(struct task *) lifo; /* the task made runnable last; the owner fills, anybody empties */
+    struct inject inbox;                  /* tasks pinned to this worker */
+    _Atomic uint32_t pins;
+    FM_ALONE _Atomic uint32_t awake;      /* futex: 1 somebody has named this worker */
+    _Atomic uint32_t blocked_in_poll;
+    _Atomic uint32_t retire;              /* enum retire */
+};
+
+/* The calling thread's worker, NULL elsewhere. Not inlined: its thread-local must be looked up anew after each switch. */
+struct worker *fm__worker_self(void);
+
+/* Take a worker's slot from another thread, when it has been stuck there. NULL if empty. */
+struct task *fm__worker_take_lifo(struct worker *worker);
+/* Put a task where any worker finds it, and see that one does. Any thread. */
+void fm__sched_inject(struct sched *sched, struct task *task);
+/* Wake a sleeper if the rules of idle.h ask for it. */
+void fm__sched_wake_one(struct sched *sched, bool force);
+
+/* monitor.c */
+int fm__monitor_start(struct sched *sched);
+void fm__monitor_stop(struct sched *sched);
+/* Work flows again: the monitor must watch. Cheap when it does. */
+void fm__monitor_rouse(struct sched *sched);
+uint64_t fm__monitor_stalls(struct sched *sched);
+
+#endif
