@@ -1,0 +1,423 @@
+/*
+ * wheel.c - a hierarchical timing wheel
+ *
+ * A unit of level L is 64^L ticks. A timer stands on the lowest level on which its unit is in the
+ * window of 64 units that holds the cursor, or in the window after. As the cursor goes on,
+ * timers move down:
+ *
+ *     level 1   | . . . c . . n . |  . . . . |      c: the unit of the cursor; empty, or being emptied
+ *     level 0   | x x cursor x x  |  x x x x |      n: the next one; emptied bit by bit, in good time
+ *                 window of c        window of n
+ *
+ * That the next unit may be emptied ahead of time is why a level has two windows of slots: with
+ * a hundred thousand timers in a unit, fire would otherwise stop for milliseconds at its start.
+ *
+ * Owns        the timers armed in it: link, next, place, deadline_ns, epoch.
+ * Knows not   fibers, clocks, who sleeps until next_ns.
+ * Invariant   cursor never falls and is at most the latest now that fire has seen. The unit of a
+ *             timer on level L is 0 to 127 after the cursor's; on a level above 0 it is the
+ *             cursor's own only while fire empties it. A timer that was late when it was armed
+ *             stands on level 0 at the cursor. next_tick is at most the tick of any timer.
+ * Source      Varghese, Lauck, "Hashed and Hierarchical Timing Wheels", SOSP 1987, scheme 7.
+ *             Changed: bitmaps to skip empty slots, the second window, lock released in between.
+ * Together    all but init may run at once; disarm of one timer follows its arm.
+ *
+ * Order
+ *   A sleeper that computes how long to sleep, and who arms an earlier timer meanwhile:
+ *
+ *     arm                                        the one who goes to sleep
+ *       next_ns = earlier    seq_cst (A)           note "sleeps until T"    seq_cst
+ *       look for sleepers    seq_cst               read next_ns             seq_cst (B)
+ *
+ *   Either B sees the earlier time, or the armer sees the sleeper and wakes it. The right column
+ *   and the look for sleepers are the scheduler's.
+ *
+ *   take's last access to a timer is the release store of TIMER_NOT_ARMED (C). Who reads that with
+ *   acquire (D) may arm the timer again, elsewhere, without the lock: without the pair its
+ *   stores could pass take's load of `next`.
+ */
+#include "runtime/time/wheel.h"
+
+#include <stddef.h>
+
+#include "runtime/platform/check.h"
+
+enum {
+    MOVES_MAX = 256,  /* timers moved down under one hold of the lock */
+    HOLDS_MAX = 32,   /* holds of the lock in one call of fire */
+    LOOK_MAX = 8,     /* timers looked at to learn when a slot of a higher level begins for real */
+};
+
+#define TICK_NEVER INT64_MAX
+
+/* ---- ticks ---- */
+
+static int64_t tick_of_deadline(int64_t deadline_ns)
+{
+    return deadline_ns > 0 ? (deadline_ns - 1) / WHEEL_TICK_NS + 1 : 0;
+}
+
+static int64_t tick_of_now(int64_t now_ns)
+{
+    return now_ns > 0 ? now_ns / WHEEL_TICK_NS : 0;
+}
+
+/* A tick that nanoseconds cannot express never comes. */
+static int64_t tick_ns(int64_t tick)
+{
+    return tick > INT64_MAX / WHEEL_TICK_NS ? INT64_MAX : tick * WHEEL_TICK_NS;
+}
+
+/* The unit of level `level` that holds the tick. */
+static int64_t unit_of(int64_t tick, unsigned level)
+{
+    return tick >> (WHEEL_UNIT_BITS * level);
+}
+
+static int64_t unit_start(int64_t unit, unsigned level)
+{
+    return unit << (WHEEL_UNIT_BITS * level);
+}
+
+/* ---- slots ---- */
+
+static struct wheel_slot *slot_at(struct wheel *wheel, uint32_t place)
+{
+    return &wheel->slots[place / WHEEL_SLOTS][place % WHEEL_SLOTS];
+}
+
+static uint64_t *occupied_word(struct wheel *wheel, uint32_t place)
+{
+    return &wheel->occupied[place / WHEEL_SLOTS][place % WHEEL_SLOTS / 64];
+}
+
+static uint32_t place_of(unsigned level, int64_t unit)
+{
+    return level * WHEEL_SLOTS + (uint32_t)(unit % WHEEL_SLOTS);
+}
+
+static bool slot_occupied(struct wheel *wheel, uint32_t place)
+{
+    return *occupied_word(wheel, place) >> place % 64 & 1;
+}
+
+static void slot_mark_empty(struct wheel *wheel, uint32_t place)
+{
+    *occupied_word(wheel, place) &= ~(UINT64_C(1) << place % 64);
+}
+
+static void slot_append(struct wheel *wheel, uint32_t place, struct timer *timer)
+{
+    struct wheel_slot *slot = slot_at(wheel, place);
+    uint64_t *word = occupied_word(wheel, place);
+    uint64_t bit = UINT64_C(1) << place % 64;
+
+    if (!(*word & bit)) {
+        *word |= bit;
+        slot->tail = &slot->first;
+    }
+    timer->place = place;
+    timer->next = NULL;
+    timer->link = slot->tail;
+    *slot->tail = timer;
+    slot->tail = &timer->next;
+}
+
+static void slot_remove(struct wheel *wheel, struct timer *timer)
+{
+    struct timer *next = timer->next;
+
+    *timer->link = next;
+    if (next) {
+        next->link = timer->link;
+        return;
+    }
+    struct wheel_slot *slot = slot_at(wheel, timer->place);
+    slot->tail = timer->link;
+    if (!slot->first)
+        slot_mark_empty(wheel, timer->place);
+}
+
+/* The lowest level on which the tick's unit is in the cursor's window or in the one after. */
+static void insert(struct wheel *wheel, struct timer *timer, int64_t tick)
+{
+    unsigned distance_bits = 63 - (unsigned)__builtin_clzll((uint64_t)(tick - wheel->cursor) | 63);
+    unsigned level = distance_bits / WHEEL_UNIT_BITS;
+
+    if (level && unit_of(tick, level) - unit_of(wheel->cursor, level) <= 1)
+        level--;
+    slot_append(wheel, place_of(level, unit_of(tick, level)), timer);
+}
+
+/* How far after `from` the first occupied slot is, round the level; -1 if all are empty. */
+static int slots_to_next(const uint64_t occupied[2], unsigned from)
+{
+    unsigned word = from / 64, bit = from % 64;
+    uint64_t rest = occupied[word] >> bit;
+    if (rest)
+        return __builtin_ctzll(rest);
+    if (occupied[word ^ 1])
+        return 64 - (int)bit + __builtin_ctzll(occupied[word ^ 1]);
+    rest = occupied[word] & ((UINT64_C(1) << bit) - 1);
+    return rest ? 128 - (int)bit + __builtin_ctzll(rest) : -1;
+}
+
+/* The earliest tick in a slot of a higher level; `start`, which is no later, if it holds many. */
+static int64_t slot_earliest(struct wheel *wheel, uint32_t place, int64_t start)
+{
+    int64_t earliest = TICK_NEVER;
+    int looks = 0;
+
+    for (struct timer *timer = slot_at(wheel, place)->first; timer; timer = timer->next) {
+        if (looks++ == LOOK_MAX)
+            return start;
+        int64_t tick = tick_of_deadline(timer->deadline_ns);
+        if (tick < earliest)
+            earliest = tick;
+    }
+    return earliest;
+}
+
+/*
+ * The first tick from the cursor on at which there is something to do: a slot of level 0 to be
+ * taken, a slot of a higher level to be moved down. With `look`, where a few looks can tell, the
+ * tick of the timer instead of the start of its slot. The cursor's own units are settled.
+ */
+static int64_t next_event(struct wheel *wheel, bool look)
+{
+    int64_t earliest = TICK_NEVER;
+
+    for (unsigned level = 0; level < WHEEL_LEVELS; level++) {
+        int64_t unit = unit_of(wheel->cursor, level);
+        /* Nothing on this level or above begins before the cursor's unit ends. */
+        if (level && earliest <= unit_start(unit + 1, level))
+            break;
+        int slots = slots_to_next(wheel->occupied[level], (unsigned)(unit % WHEEL_SLOTS));
+        if (slots < 0)
+            continue;
+        int64_t tick = unit_start(unit + slots, level);
+        if (level && look && tick < earliest)
+            tick = slot_earliest(wheel, place_of(level, unit + slots), tick);
+        if (tick < earliest)
+            earliest = tick;
+    }
+    return earliest;
+}
+
+/* ---- arm, disarm ---- */
+
+void fm__wheel_init(struct wheel *wheel, uint32_t number, int64_t now_ns)
+{
+    FM_ASSERT(number < TIMER_IN_HEAP - 1);
+    fm__lock_init(&wheel->lock, LOCK_TIMERS);
+    wheel->number = number;
+    wheel->cursor = tick_of_now(now_ns);
+    wheel->next_tick = TICK_NEVER;
+    atomic_init(&wheel->next_ns, INT64_MAX);
+}
+
+bool fm__wheel_arm(struct wheel *wheel, struct timer *timer, int64_t deadline_ns, uint64_t epoch)
+{
+    if (deadline_ns == INT64_MAX)
+        return false;
+    int64_t tick = tick_of_deadline(deadline_ns);
+    bool earlier = false;
+
+    timer->deadline_ns = deadline_ns;
+    timer->epoch = epoch;
+    fm__lock(&wheel->lock);
+    if (tick < wheel->cursor)
+        tick = wheel->cursor;
+    insert(wheel, timer, tick);
+    /* relaxed: fire reads it under the lock, disarm is called by who armed */
+    atomic_store_explicit(&timer->wheel, wheel->number + 1, memory_order_relaxed);
+    fm__count(&wheel->armed, 1);
+    if (tick < wheel->next_tick) {
+        wheel->next_tick = tick;
+        atomic_store_explicit(&wheel->next_ns, tick_ns(tick), memory_order_seq_cst); /* (A) */
+        earlier = true;
+    }
+    fm__unlock(&wheel->lock);
+    return earlier;
+}
+
+bool fm__wheel_disarm(struct wheel *wheel, struct timer *timer)
+{
+    /* acquire (D): it fired, and nobody touches it any more */
+    if (atomic_load_explicit(&timer->wheel, memory_order_acquire) == TIMER_NOT_ARMED)
+        return false;
+    fm__lock(&wheel->lock);
+    /* relaxed: the lock orders */
+    bool armed = atomic_load_explicit(&timer->wheel, memory_order_relaxed) != TIMER_NOT_ARMED;
+    if (armed) {
+        /* next_tick stays: too early costs one wake-up, and most timers that come after are later */
+        slot_remove(wheel, timer);
+        atomic_store_explicit(&timer->wheel, TIMER_NOT_ARMED, memory_order_relaxed);
+        fm__count(&wheel->cancelled, 1);
+    }
+    fm__unlock(&wheel->lock);
+    return armed;
+}
+
+/* ---- fire ---- */
+
+/* Move up to `most` timers of a slot to lower levels. Returns how many; the slot may not be empty. */
+static unsigned move_down(struct wheel *wheel, uint32_t place, unsigned most)
+{
+    struct wheel_slot *slot = slot_at(wheel, place);
+    unsigned moved = 0;
+
+    for (; moved < most && slot->first; moved++) {
+        struct timer *timer = slot->first;
+        int64_t tick = tick_of_deadline(timer->deadline_ns);
+        slot->first = timer->next;
+        if (slot->first)
+            slot->first->link = &slot->first;
+        FM_ASSERT(tick >= wheel->cursor);
+        insert(wheel, timer, tick);
+    }
+    if (!slot->first)
+        slot_mark_empty(wheel, place);
+    return moved;
+}
+
+/* Empty the cursor's own unit on each level above 0, highest first. False: `*moves` is used up. */
+static bool settle(struct wheel *wheel, unsigned *moves)
+{
+    for (unsigned level = WHEEL_LEVELS - 1; level > 0; level--) {
+        uint32_t place = place_of(level, unit_of(wheel->cursor, level));
+        if (!slot_occupied(wheel, place))
+            continue;
+        *moves -= move_down(wheel, place, *moves);
+        if (slot_occupied(wheel, place))
+            return false;
+    }
+    return true;
+}
+
+/* Move some of the timers whose unit comes next. Lowest level first: it is needed first. */
+static void prepare(struct wheel *wheel, unsigned moves)
+{
+    for (unsigned level = 1; level < WHEEL_LEVELS && moves; level++) {
+        uint32_t place = place_of(level, unit_of(wheel->cursor, level) + 1);
+        if (slot_occupied(wheel, place))
+            moves -= move_down(wheel, place, moves);
+    }
+}
+
+/* Take up to `room` timers from the cursor's slot. */
+static unsigned take(struct wheel *wheel, struct wheel_due *due, unsigned room)
+{
+    uint32_t place = place_of(0, wheel->cursor);
+    if (!slot_occupied(wheel, place))
+        return 0;
+
+    struct wheel_slot *slot = slot_at(wheel, place);
+    struct timer *timer = slot->first;
+    unsigned count = 0;
+    while (timer && count < room) {
+        struct timer *next = timer->next;
+        due[count++] = (struct wheel_due){timer, timer->epoch};
+        /* release (C): from here on it may be armed again */
+        atomic_store_explicit(&timer->wheel, TIMER_NOT_ARMED, memory_order_release);
+        timer = next;
+    }
+    slot->first = timer;
+    if (timer)
+        timer->link = &slot->first;
+    else
+        slot_mark_empty(wheel, place);
+    return count;
+}
+
+/* One hold of the lock: go on towards now_tick. Returns how many were taken; *ret_more: not there yet. */
+static unsigned advance(struct wheel *wheel, int64_t now_tick, struct wheel_due *due, unsigned room,
+                        bool *ret_more)
+{
+    unsigned moves = MOVES_MAX, count = 0;
+    bool more = true;
+
+    while (settle(wheel, &moves)) {
+        count += take(wheel, due + count, room - count);
+        if (slot_occupied(wheel, place_of(0, wheel->cursor)))
+            break;
+        if (wheel->cursor >= now_tick) {
+            more = false;
+            break;
+        }
+        int64_t event = next_event(wheel, false);
+        wheel->cursor = event < now_tick ? event : now_tick;
+    }
+    /* As many as have fired, and some: a steady stream arrives prepared. */
+    prepare(wheel, 2 * count + WHEEL_BATCH / 2);
+
+    int64_t next = more ? wheel->cursor : next_event(wheel, true);
+    if (next > wheel->next_tick) {
+        wheel->next_tick = next;
+        /* relaxed: later than before; who reads the old value wakes up for nothing */
+        atomic_store_explicit(&wheel->next_ns, tick_ns(next), memory_order_relaxed);
+    }
+    fm__count(&wheel->fired, count);
+    *ret_more = more;
+    return count;
+}
+
+unsigned fm__wheel_fire(struct wheel *wheel, int64_t now_ns, unsigned max, wheel_fire_fn *fire,
+                        void *context)
+{
+    if (fm__wheel_next(wheel) > now_ns)
+        return 0;
+
+    int64_t now_tick = tick_of_now(now_ns);
+    unsigned taken = 0;
+    bool more = true;
+    for (int holds = 0; more && taken < max && holds < HOLDS_MAX; holds++) {
+        struct wheel_due due[WHEEL_BATCH];
+        unsigned room = max - taken < WHEEL_BATCH ? max - taken : WHEEL_BATCH;
+        if (!fm__lock_try(&wheel->lock))
+            break;
+        unsigned count = advance(wheel, now_tick, due, room, &more);
+        fm__unlock(&wheel->lock);
+        if (count)
+            fire(context, due, count);
+        taken += count;
+    }
+    return taken;
+}
+
+/* ---- the invariant ---- */
+
+void fm__wheel_check(struct wheel *wheel)
+{
+    uint64_t count = 0;
+
+    fm__lock(&wheel->lock);
+    for (uint32_t place = 0; place < WHEEL_LEVELS * WHEEL_SLOTS; place++) {
+        if (!slot_occupied(wheel, place))
+            continue;
+        unsigned level = place / WHEEL_SLOTS;
+        struct wheel_slot *slot = slot_at(wheel, place);
+        struct timer **link = &slot->first;
+        FM_ASSERT(slot->first);
+        for (; *link; link = &(*link)->next) {
+            struct timer *timer = *link;
+            int64_t tick = tick_of_deadline(timer->deadline_ns);
+            if (tick < wheel->cursor)
+                tick = wheel->cursor;
+            int64_t units = unit_of(tick, level) - unit_of(wheel->cursor, level);
+            FM_ASSERT(timer->link == link);
+            FM_ASSERT(timer->place == place);
+            FM_ASSERT(atomic_load(&timer->wheel) == wheel->number + 1);
+            FM_ASSERT(place_of(level, unit_of(tick, level)) == place);
+            FM_ASSERT(units >= 0 && units < WHEEL_SLOTS);
+            FM_ASSERT(wheel->next_tick <= tick);
+            (void)units;
+            count++;
+        }
+        FM_ASSERT(slot->tail == link);
+    }
+    FM_ASSERT(count == fm__wheel_count(wheel));
+    FM_ASSERT(tick_ns(wheel->next_tick) == fm__wheel_next(wheel));
+    (void)count;
+    fm__unlock(&wheel->lock);
+}
