@@ -50,6 +50,11 @@ static inline void fm__asan_finish_switch(void *save, const void **bottom, size_
 {
     __sanitizer_finish_switch_fiber(save, bottom, size);
 }
+/* Nobody may use the memory, and the leak checker believes no pointer in it. */
+static inline void fm__asan_poison(const void *start, size_t size)
+{
+    __asan_poison_memory_region(start, size);
+}
 static inline void fm__asan_unpoison(const void *start, size_t size)
 {
     __asan_unpoison_memory_region(start, size);
@@ -71,6 +76,10 @@ static inline void fm__asan_start_switch(void **save, const void *bottom, size_t
 static inline void fm__asan_finish_switch(void *save, const void **bottom, size_t *size)
 {
     (void)save, (void)bottom, (void)size;
+}
+static inline void fm__asan_poison(const void *start, size_t size)
+{
+    (void)start, (void)size;
 }
 static inline void fm__asan_unpoison(const void *start, size_t size)
 {
