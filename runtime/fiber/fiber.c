@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/context/stack.h"
 #include "runtime/fiber/run.h"
 #include "runtime/fiber/runtime.h"
 #include "runtime/fiber/scope.h"

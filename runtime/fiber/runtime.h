@@ -9,6 +9,7 @@
 
 #include "fm/runtime.h"
 #include "runtime/fiber/fiber.h"
+#include "runtime/fiber/waitlist.h"
 #include "runtime/platform/lock.h"
 #include "runtime/sched/sched.h"
 
@@ -47,7 +48,7 @@ struct fm_runtime {
     struct clock_control *clock;    /* of the virtual clock */
     _Atomic uint64_t foreign_spawned; /* fibers created by threads; workers count their own */
     struct lock end_lock;           /* shutdown's waiters */
-    struct waitlist *end_waiters;
+    struct waitlist end_waiters;
 };
 
 #endif

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "runtime/context/stack.h"
 #include "runtime/fiber/run.h"
 #include "runtime/fiber/runtime.h"
 #include "runtime/fiber/scope.h"

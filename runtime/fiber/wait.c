@@ -16,6 +16,7 @@
 #include <errno.h>
 #include <pthread.h>
 
+#include "runtime/fiber/run.h"
 #include "runtime/fiber/runtime.h"
 #include "runtime/fiber/slab.h"
 #include "runtime/platform/check.h"

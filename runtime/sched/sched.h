@@ -31,6 +31,8 @@ struct sched_ops {
     /* What the rooms above keep for each worker: made before it runs, given back after. */
     int (*worker_init)(struct worker *worker);
     void (*worker_fini)(struct worker *worker);
+    /* The worker's record goes, with what worker_init left in worker->user (NULL if it never came so far). */
+    void (*worker_free)(struct worker *worker);
     /* Every worker is idle and nothing is queued: true if work was made. */
     bool (*all_idle)(struct sched *sched);
     /* Time and io: see struct runtime_hooks. */

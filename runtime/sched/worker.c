@@ -940,6 +940,7 @@ void fm__sched_fini(struct sched *sched)
     }
     for (uint32_t i = 0; i < sched->worker_made; i++) {
         struct worker *w = atomic_load_explicit(&sched->workers[i], memory_order_relaxed);
+        sched->ops->worker_free(w);
         fm__deque_fini(&w->deque);
         free(w);
     }

@@ -14,10 +14,10 @@
  *
  * Owns        the timers armed in it: link, next, place, deadline_ns, epoch.
  * Knows not   fibers, clocks, who sleeps until next_ns.
- * Invariant   cursor never falls and is at most the latest now that fire has seen. The unit of a
- *             timer on level L is 0 to 127 after the cursor's; on a level above 0 it is the
- *             cursor's own only while fire empties it. A timer that was late when it was armed
- *             stands on level 0 at the cursor. next_tick is at most the tick of any timer.
+ * Invariant   cursor never falls and is at most the latest now that fire has seen. A timer's
+ *             unit is not before the cursor's, and in its window or the next; on a level above 0
+ *             it is the cursor's own only while fire empties that. A timer that was late when it
+ *             was armed stands on level 0 at the cursor. next_tick is at most the tick of any timer.
  * Source      Varghese, Lauck, "Hashed and Hierarchical Timing Wheels", SOSP 1987, scheme 7.
  *             Changed: bitmaps to skip empty slots, the second window, lock released in between.
  * Together    all but init may run at once; disarm of one timer follows its arm.
@@ -93,7 +93,7 @@ static uint64_t *occupied_word(struct wheel *wheel, uint32_t place)
 
 static uint32_t place_of(unsigned level, int64_t unit)
 {
-    return level * WHEEL_SLOTS + (uint32_t)(unit % WHEEL_SLOTS);
+    return level * WHEEL_SLOTS + (uint32_t)((uint64_t)unit % WHEEL_SLOTS);
 }
 
 static bool slot_occupied(struct wheel *wheel, uint32_t place)
@@ -149,17 +149,14 @@ static void insert(struct wheel *wheel, struct timer *timer, int64_t tick)
     slot_append(wheel, place_of(level, unit_of(tick, level)), timer);
 }
 
-/* How far after `from` the first occupied slot is, round the level; -1 if all are empty. */
+/* How far after `from` the first occupied slot is, in its window or the next; -1 if there is none. */
 static int slots_to_next(const uint64_t occupied[2], unsigned from)
 {
     unsigned word = from / 64, bit = from % 64;
     uint64_t rest = occupied[word] >> bit;
     if (rest)
         return __builtin_ctzll(rest);
-    if (occupied[word ^ 1])
-        return 64 - (int)bit + __builtin_ctzll(occupied[word ^ 1]);
-    rest = occupied[word] & ((UINT64_C(1) << bit) - 1);
-    return rest ? 128 - (int)bit + __builtin_ctzll(rest) : -1;
+    return occupied[word ^ 1] ? 64 - (int)bit + __builtin_ctzll(occupied[word ^ 1]) : -1;
 }
 
 /* The earliest tick in a slot of a higher level; `start`, which is no later, if it holds many. */
@@ -192,7 +189,7 @@ static int64_t next_event(struct wheel *wheel, bool look)
         /* Nothing on this level or above begins before the cursor's unit ends. */
         if (level && earliest <= unit_start(unit + 1, level))
             break;
-        int slots = slots_to_next(wheel->occupied[level], (unsigned)(unit % WHEEL_SLOTS));
+        int slots = slots_to_next(wheel->occupied[level], (unsigned)((uint64_t)unit % WHEEL_SLOTS));
         if (slots < 0)
             continue;
         int64_t tick = unit_start(unit + slots, level);
@@ -404,14 +401,14 @@ void fm__wheel_check(struct wheel *wheel)
             int64_t tick = tick_of_deadline(timer->deadline_ns);
             if (tick < wheel->cursor)
                 tick = wheel->cursor;
-            int64_t units = unit_of(tick, level) - unit_of(wheel->cursor, level);
+            int64_t unit = unit_of(tick, level), here = unit_of(wheel->cursor, level);
             FM_ASSERT(timer->link == link);
             FM_ASSERT(timer->place == place);
             FM_ASSERT(atomic_load(&timer->wheel) == wheel->number + 1);
-            FM_ASSERT(place_of(level, unit_of(tick, level)) == place);
-            FM_ASSERT(units >= 0 && units < WHEEL_SLOTS);
+            FM_ASSERT(place_of(level, unit) == place);
+            FM_ASSERT(unit >= here && unit_of(unit, 1) - unit_of(here, 1) <= 1);
             FM_ASSERT(wheel->next_tick <= tick);
-            (void)units;
+            (void)unit, (void)here;
             count++;
         }
         FM_ASSERT(slot->tail == link);

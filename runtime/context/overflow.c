@@ -1,0 +1,412 @@
+/*
+ * overflow.c - the handler that tells a stack overflow by name
+ *
+ * Owns        the process's handlers for SIGSEGV and SIGBUS while installed; the alternate stacks.
+ * Knows not   fibers: who owns a stack is described by a function handed down.
+ * Invariant   report() and all below it call nothing but write(2): no locks, no memory, no library that
+ *             might load another. What they print of the loaded modules was noted at install.
+ */
+#include "runtime/context/overflow.h"
+
+#include <errno.h>
+#include <link.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#include "runtime/context/stack.h"
+#include "runtime/platform/lock.h"
+#include "runtime/platform/memory.h"
+#include "runtime/platform/pages.h"
+#include "runtime/platform/sanitizer.h"
+
+enum {
+    ALTSTACK_BYTES = 64 << 10,
+    MODULES = 128,
+    MODULE_NAME = 48,
+    FRAMES_FIRST = 24, /* of the backtrace: the newest, where it went wrong */
+    FRAMES_LAST = 8,   /* and the oldest, how it came there */
+};
+
+static const int signals[] = { SIGSEGV, SIGBUS };
+enum { SIGNALS = sizeof signals / sizeof signals[0] };
+
+/*
+ * `former` is written before the handler that reads it is installed. It stays valid after the uninstall: a
+ * signal may be on its way.
+ */
+static struct {
+    struct lock lock;
+    unsigned count;
+    bool beneath[SIGNALS]; /* left in place below somebody else's handler */
+    struct sigaction former[SIGNALS];
+} handlers = { .lock = LOCK_INIT(LOCK_RUNTIME) };
+
+static _Atomic(overflow_describe_fn *) describe_owner;
+
+static struct module {
+    uintptr_t start, end; /* executable part */
+    uintptr_t bias;       /* address - bias is what addr2line takes */
+    char name[MODULE_NAME];
+} modules[MODULES];
+static _Atomic unsigned module_count;
+
+/* --- a line of text, without stdio ------------------------------------------------------------------ */
+
+struct line {
+    char text[512];
+    size_t size;
+};
+
+static void add(struct line *line, const char *text)
+{
+    while (*text && line->size < sizeof line->text - 1)
+        line->text[line->size++] = *text++;
+}
+
+static void add_number(struct line *line, uint64_t number, unsigned base)
+{
+    char digits[24];
+    size_t at = sizeof digits;
+    digits[--at] = '\0';
+    do
+        digits[--at] = "0123456789abcdef"[number % base];
+    while (number /= base);
+    add(line, base == 16 ? "0x" : "");
+    add(line, digits + at);
+}
+
+static void end_line(struct line *line)
+{
+    line->text[line->size++] = '\n';
+    for (size_t done = 0; done < line->size;) {
+        ssize_t n = write(STDERR_FILENO, line->text + done, line->size - done);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            break;
+        done += (size_t)n;
+    }
+    line->size = 0;
+}
+
+/* --- the backtrace ------------------------------------------------------------------------------------ */
+
+static int note_module(struct dl_phdr_info *info, size_t size, void *data)
+{
+    unsigned *count = data;
+    for (int i = 0; i < info->dlpi_phnum && *count < MODULES; i++) {
+        const ElfW(Phdr) *part = &info->dlpi_phdr[i];
+        if (part->p_type != PT_LOAD || !(part->p_flags & PF_X))
+            continue;
+        struct module *module = &modules[(*count)++];
+        module->start = info->dlpi_addr + part->p_vaddr;
+        module->end = module->start + part->p_memsz;
+        module->bias = info->dlpi_addr;
+        const char *name = info->dlpi_name && *info->dlpi_name ? info->dlpi_name : program_invocation_short_name;
+        const char *slash = strrchr(name, '/');
+        strncpy(module->name, slash ? slash + 1 : name, MODULE_NAME - 1);
+    }
+    return 0;
+}
+
+static void print_frame(unsigned number, uintptr_t pc)
+{
+    struct line line = { .size = 0 };
+    add(&line, "fibermap:   #");
+    add_number(&line, number, 10);
+    add(&line, " ");
+    add_number(&line, pc, 16);
+    /* acquire, with the release at install: the table is whole */
+    unsigned count = atomic_load_explicit(&module_count, memory_order_acquire);
+    for (unsigned i = 0; i < count; i++) {
+        if (pc < modules[i].start || pc >= modules[i].end)
+            continue;
+        add(&line, " ");
+        add(&line, modules[i].name);
+        add(&line, "+");
+        add_number(&line, pc - modules[i].bias, 16);
+        break;
+    }
+    end_line(&line);
+}
+
+struct registers {
+    uintptr_t pc, sp, fp;
+};
+
+static struct registers registers_of(const ucontext_t *context)
+{
+#if defined __x86_64__
+    const greg_t *r = context->uc_mcontext.gregs;
+    return (struct registers){ (uintptr_t)r[REG_RIP], (uintptr_t)r[REG_RSP], (uintptr_t)r[REG_RBP] };
+#elif defined __aarch64__
+    const mcontext_t *m = &context->uc_mcontext;
+    return (struct registers){ m->pc, m->sp, m->regs[29] };
+#else
+    return (struct registers){ 0, 0, 0 };
+#endif
+}
+
+/* Both architectures keep the caller's frame pointer and the return address side by side. */
+struct frame {
+    uintptr_t next;
+    uintptr_t pc;
+};
+
+/* A frame lies in the stack, above the one that it was called from; anything else ends the walk. */
+static const struct frame *frame_at(const struct stack *stack, uintptr_t fp, uintptr_t above)
+{
+    if (fp % sizeof(uintptr_t) || fp <= above || fp < (uintptr_t)stack->low ||
+        fp > (uintptr_t)stack->top - sizeof(struct frame))
+        return NULL;
+    return (const struct frame *)fp;
+}
+
+static FM_NO_ASAN FM_NO_TSAN void print_backtrace(const struct stack *stack, struct registers at)
+{
+    uintptr_t last[FRAMES_LAST];
+    unsigned number = 0;
+
+    print_frame(number++, at.pc);
+    uintptr_t above = 0;
+    for (const struct frame *frame; (frame = frame_at(stack, at.fp, above)) && frame->pc; number++) {
+        if (number < FRAMES_FIRST)
+            print_frame(number, frame->pc);
+        else
+            last[number % FRAMES_LAST] = frame->pc;
+        above = at.fp;
+        at.fp = frame->next;
+    }
+    if (number <= FRAMES_FIRST)
+        return;
+    unsigned from = number > FRAMES_FIRST + FRAMES_LAST ? number - FRAMES_LAST : FRAMES_FIRST;
+    if (from > FRAMES_FIRST) {
+        struct line line = { .size = 0 };
+        add(&line, "fibermap:   ... ");
+        add_number(&line, from - FRAMES_FIRST, 10);
+        add(&line, " more ...");
+        end_line(&line);
+    }
+    for (unsigned i = from; i < number; i++)
+        print_frame(i, last[i % FRAMES_LAST]);
+}
+
+/* --- the report ----------------------------------------------------------------------------------------- */
+
+static void add_owner(struct line *line, const struct stack *stack)
+{
+    char who[256] = "";
+    /* relaxed: written by this very thread, or the stack is not its own and the answer a hint */
+    void *owner = atomic_load_explicit(&stack->owner, memory_order_relaxed);
+    /* acquire, with the release at install: what the function reads is set up */
+    overflow_describe_fn *describe = atomic_load_explicit(&describe_owner, memory_order_acquire);
+    if (owner && describe)
+        describe(owner, who, sizeof who);
+    who[sizeof who - 1] = '\0';
+    add(line, who[0] ? "fiber " : "no fiber");
+    add(line, who);
+}
+
+static void report(const struct stack *stack, const void *address, struct registers at)
+{
+    struct line line = { .size = 0 };
+    const struct stack *running = fm__stack_find((const void *)at.sp, NULL);
+
+    add(&line, running == stack ? "fibermap: stack overflow of " : "fibermap: access to the stack guard of ");
+    add_owner(&line, stack);
+    add(&line, " (stack ");
+    add_number(&line, fm__stack_class_bytes(stack->stack_class) >> 10, 10);
+    add(&line, " KiB at ");
+    add_number(&line, (uintptr_t)stack->low, 16);
+    add(&line, ", access to ");
+    add_number(&line, (uintptr_t)address, 16);
+    if (running && running != stack) {
+        add(&line, " by ");
+        add_owner(&line, running);
+    }
+    add(&line, ")");
+    end_line(&line);
+    if (running)
+        print_backtrace(running, at);
+}
+
+/* --- the handler ------------------------------------------------------------------------------------------ */
+
+/* The signal was sent, not caused: returning would not bring it again. */
+static bool was_sent(const siginfo_t *info)
+{
+    return info->si_code <= 0;
+}
+
+/* Back to what the kernel does by itself. The faulting instruction runs again, and that ends the process. */
+static void by_default(int signal_number, const siginfo_t *info)
+{
+    struct sigaction action = { .sa_handler = SIG_DFL };
+    sigaction(signal_number, &action, NULL);
+    if (was_sent(info))
+        raise(signal_number);
+}
+
+static void pass_on(int index, siginfo_t *info, void *context)
+{
+    int signal_number = signals[index];
+    const struct sigaction *former = &handlers.former[index];
+
+    if (former->sa_flags & SA_SIGINFO) {
+        sigset_t before;
+        pthread_sigmask(SIG_BLOCK, &former->sa_mask, &before);
+        former->sa_sigaction(signal_number, info, context);
+        pthread_sigmask(SIG_SETMASK, &before, NULL);
+        return;
+    }
+    if (former->sa_handler == SIG_DFL) {
+        by_default(signal_number, info);
+    } else if (former->sa_handler == SIG_IGN) {
+        /* the kernel ignores only what was sent */
+        if (!was_sent(info))
+            by_default(signal_number, info);
+    } else {
+        sigset_t before;
+        pthread_sigmask(SIG_BLOCK, &former->sa_mask, &before);
+        former->sa_handler(signal_number);
+        pthread_sigmask(SIG_SETMASK, &before, NULL);
+    }
+}
+
+/* The fault that was reported last, to tell when nobody cured it. */
+static _Atomic uintptr_t reported_sp;
+
+static void on_fault(int signal_number, siginfo_t *info, void *context)
+{
+    int index = signal_number == signals[0] ? 0 : 1;
+    bool in_guard = false;
+    int saved_errno = errno;
+
+    struct stack *stack = was_sent(info) ? NULL : fm__stack_find(info->si_addr, &in_guard);
+    if (stack && in_guard) {
+        struct registers at = registers_of(context);
+        /* relaxed: the thread that faults again wrote it itself */
+        if (atomic_exchange_explicit(&reported_sp, at.sp, memory_order_relaxed) == at.sp) {
+            by_default(signal_number, info);
+            errno = saved_errno;
+            return;
+        }
+        report(stack, info->si_addr, at);
+    }
+    pass_on(index, info, context);
+    errno = saved_errno;
+}
+
+static bool is_ours(int signal_number)
+{
+    struct sigaction now;
+    return sigaction(signal_number, NULL, &now) == 0 && (now.sa_flags & SA_SIGINFO) && now.sa_sigaction == on_fault;
+}
+
+static void uninstall_locked(int up_to)
+{
+    for (int i = 0; i < up_to; i++) {
+        if (is_ours(signals[i]))
+            sigaction(signals[i], &handlers.former[i], NULL);
+        else
+            handlers.beneath[i] = true;
+    }
+}
+
+int fm__overflow_install(overflow_describe_fn *describe)
+{
+    int r = 0;
+
+    fm__lock(&handlers.lock);
+    if (handlers.count++)
+        goto unlock;
+    /* release: see add_owner */
+    atomic_store_explicit(&describe_owner, describe, memory_order_release);
+    if (atomic_load_explicit(&module_count, memory_order_relaxed) == 0) {
+        unsigned count = 0;
+        dl_iterate_phdr(note_module, &count);
+        /* release: see print_frame */
+        atomic_store_explicit(&module_count, count, memory_order_release);
+    }
+    for (int i = 0; i < SIGNALS; i++) {
+        /* It lies below another handler already: above that one it would pass signals round in a circle. */
+        if (handlers.beneath[i] && !is_ours(signals[i]))
+            continue;
+        struct sigaction action = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK };
+        sigemptyset(&action.sa_mask);
+        if (!is_ours(signals[i]) && (sigaction(signals[i], NULL, &handlers.former[i]) != 0 ||
+                                     sigaction(signals[i], &action, NULL) != 0)) {
+            r = -errno;
+            uninstall_locked(i);
+            handlers.count--;
+            goto unlock;
+        }
+        handlers.beneath[i] = false;
+    }
+unlock:
+    fm__unlock(&handlers.lock);
+    return r;
+}
+
+void fm__overflow_uninstall(void)
+{
+    fm__lock(&handlers.lock);
+    if (--handlers.count == 0)
+        uninstall_locked(SIGNALS);
+    fm__unlock(&handlers.lock);
+}
+
+/* --- alternate stacks ---------------------------------------------------------------------------------------- */
+
+/* Stands at the top of its own mapping: guard page, stack, this. */
+struct altstack {
+    char *start;
+    size_t bytes;
+    stack_t former;
+};
+
+int fm__overflow_attach_thread(void **ret_altstack)
+{
+    size_t page = fm__page_bytes();
+    /* what the kernel pushes may be large (vector registers): on top of what the handler needs */
+    long least = sysconf(_SC_MINSIGSTKSZ);
+    size_t bytes = ALTSTACK_BYTES * FM_STACK_SCALE + (least > 0 ? (size_t)least : 0) + sizeof(struct altstack);
+    bytes = (bytes + page - 1) & ~(page - 1);
+    int r = -ENOMEM;
+
+    char *start = fm__pages_reserve(page + bytes, page, NULL, "fibermap signal stack", &r);
+    if (!start)
+        return r;
+    /* Without the guard it is as good as most alternate stacks. */
+    fm__pages_protect(start, page);
+
+    struct altstack *altstack = (struct altstack *)(start + page + bytes) - 1;
+    altstack->start = start;
+    altstack->bytes = page + bytes;
+    stack_t mine = { .ss_sp = start + page, .ss_size = (size_t)((char *)altstack - (start + page)) & ~(size_t)15 };
+    if (sigaltstack(&mine, &altstack->former) != 0) {
+        r = -errno;
+        fm__pages_release(start, page + bytes);
+        return r;
+    }
+    *ret_altstack = altstack;
+    return 0;
+}
+
+void fm__overflow_detach_thread(void *handle)
+{
+    struct altstack *altstack = handle;
+    if (!altstack)
+        return;
+    /* Somebody's own one set since then stays. */
+    stack_t now;
+    if (sigaltstack(NULL, &now) == 0 && now.ss_sp == altstack->start + fm__page_bytes())
+        sigaltstack(&altstack->former, NULL);
+    fm__pages_release(altstack->start, altstack->bytes);
+}

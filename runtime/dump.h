@@ -1,0 +1,16 @@
+/*
+ * dump.h - fibers told in words: dumps, stall and overflow reports, the last line of a broken invariant
+ */
+#ifndef FM_RUNTIME_DUMP_H
+#define FM_RUNTIME_DUMP_H
+
+#include "runtime/fiber/fiber.h"
+
+/* "fiber 42 \"name\" key \"user-1\", spawned at 0x..." of a stack's owner; async-signal-safe. */
+void fm__describe_owner(void *owner, char *buffer, size_t size);
+/* The same of the fiber that the calling thread runs; "" if none. */
+void fm__describe_running(char *buffer, unsigned size);
+/* One line on stderr: a fiber has been running for so long. */
+void fm__report_stall(struct fm_fiber *fiber, uint32_t ms, char thread_state);
+
+#endif
