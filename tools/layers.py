@@ -4,7 +4,8 @@
 
 Reads the #include lines of every C file in the tree. Rooms name each other from the root
 (#include "runtime/queue/deque.h"), so the line itself says which folder it reaches. MAY below is the
-rule: a folder may include itself, include/fm, and what stands after its name. Also an error: an
+rule: a folder may include itself, include/fm, and what stands after its name. The files directly in
+runtime/ put the layers together: they may include any of them, and no layer includes them. Also an error: an
 include in quotes that does not name its folder, a header that is not there, a folder without a rule.
 --dot prints the graph for Graphviz instead of text.
 """
@@ -21,7 +22,7 @@ QUEUE = PLATFORM | {'runtime/queue'}
 SCHED = CONTEXT | QUEUE | {'runtime/sched'}
 FIBER = SCHED | {'runtime/fiber'}
 TIME = FIBER | {'runtime/time'}
-ROOMS = TIME | {'runtime/sync', 'runtime/io', 'fibermap'}
+ROOMS = TIME | {'runtime/sync', 'runtime/io', 'runtime', 'fibermap'}
 
 MAY = {
     'include/fm': set(),
@@ -33,6 +34,7 @@ MAY = {
     'runtime/time': TIME,
     'runtime/sync': TIME | {'runtime/sync'},
     'runtime/io': TIME | {'runtime/io'},
+    'runtime': TIME | {'runtime/sync', 'runtime/io', 'runtime'},
     'fibermap': PLATFORM | {'runtime/fiber', 'fibermap'},
     'tools': {'tools'},
     'benchmarks': {'benchmarks'},
@@ -46,10 +48,9 @@ INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*([<"])([^>"]+)[>"]', re.M)
 def folder_of(path):
     """The folder of the rule book that a file belongs to, or None."""
     parts = pathlib.PurePosixPath(path).parts
-    if parts[0] in ('runtime', 'include'):
+    name = parts[0]
+    if name in ('runtime', 'include') and len(parts) > 2:
         name = '/'.join(parts[:2])
-    else:
-        name = parts[0]
     return name if name in MAY else None
 
 
