@@ -45,7 +45,7 @@ static struct {
     unsigned count;
     bool beneath[SIGNALS]; /* left in place below somebody else's handler */
     struct sigaction former[SIGNALS];
-} handlers = { .lock = LOCK_INIT(LOCK_RUNTIME) };
+} handlers = { .lock = LOCK_INIT(LOCK_STACK_POOL) };
 
 static _Atomic(overflow_describe_fn *) describe_owner;
 
@@ -279,8 +279,8 @@ static void pass_on(int index, siginfo_t *info, void *context)
     }
 }
 
-/* The fault that was reported last, to tell when nobody cured it. */
-static _Atomic uintptr_t reported_sp;
+/* The reported fault that the former handler returned from: if it comes again, nobody cured it. */
+static _Atomic uintptr_t returned_sp;
 
 static void on_fault(int signal_number, siginfo_t *info, void *context)
 {
@@ -289,34 +289,57 @@ static void on_fault(int signal_number, siginfo_t *info, void *context)
     int saved_errno = errno;
 
     struct stack *stack = was_sent(info) ? NULL : fm__stack_find(info->si_addr, &in_guard);
-    if (stack && in_guard) {
+    if (!stack || !in_guard) {
+        pass_on(index, info, context);
+    } else {
         struct registers at = registers_of(context);
-        /* relaxed: the thread that faults again wrote it itself */
-        if (atomic_exchange_explicit(&reported_sp, at.sp, memory_order_relaxed) == at.sp) {
+        /* relaxed, both: the thread that faults again wrote it itself */
+        if (atomic_load_explicit(&returned_sp, memory_order_relaxed) == at.sp) {
             by_default(signal_number, info);
-            errno = saved_errno;
-            return;
+        } else {
+            report(stack, info->si_addr, at);
+            pass_on(index, info, context);
+            atomic_store_explicit(&returned_sp, at.sp, memory_order_relaxed);
         }
-        report(stack, info->si_addr, at);
     }
-    pass_on(index, info, context);
     errno = saved_errno;
 }
 
-static bool is_ours(int signal_number)
+static bool is_ours(const struct sigaction *action)
+{
+    return (action->sa_flags & SA_SIGINFO) && action->sa_sigaction == on_fault;
+}
+
+static bool is_default(const struct sigaction *action)
+{
+    return !(action->sa_flags & SA_SIGINFO) && action->sa_handler == SIG_DFL;
+}
+
+static int install_locked(int index)
 {
     struct sigaction now;
-    return sigaction(signal_number, NULL, &now) == 0 && (now.sa_flags & SA_SIGINFO) && now.sa_sigaction == on_fault;
+    struct sigaction action = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK };
+    sigemptyset(&action.sa_mask);
+
+    if (sigaction(signals[index], NULL, &now) != 0)
+        return -errno;
+    /* Where it lies below another handler already it must not go above that: they would pass signals in a circle. */
+    if (is_ours(&now) || (handlers.beneath[index] && !is_default(&now)))
+        return 0;
+    handlers.beneath[index] = false;
+    handlers.former[index] = now;
+    return sigaction(signals[index], &action, NULL) == 0 ? 0 : -errno;
 }
 
 static void uninstall_locked(int up_to)
 {
+    struct sigaction now;
     for (int i = 0; i < up_to; i++) {
-        if (is_ours(signals[i]))
+        handlers.beneath[i] = sigaction(signals[i], NULL, &now) == 0 && !is_ours(&now);
+        if (!handlers.beneath[i])
             sigaction(signals[i], &handlers.former[i], NULL);
-        else
-            handlers.beneath[i] = true;
     }
+    atomic_store_explicit(&describe_owner, NULL, memory_order_relaxed);
 }
 
 int fm__overflow_install(overflow_describe_fn *describe)
@@ -335,19 +358,12 @@ int fm__overflow_install(overflow_describe_fn *describe)
         atomic_store_explicit(&module_count, count, memory_order_release);
     }
     for (int i = 0; i < SIGNALS; i++) {
-        /* It lies below another handler already: above that one it would pass signals round in a circle. */
-        if (handlers.beneath[i] && !is_ours(signals[i]))
-            continue;
-        struct sigaction action = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK };
-        sigemptyset(&action.sa_mask);
-        if (!is_ours(signals[i]) && (sigaction(signals[i], NULL, &handlers.former[i]) != 0 ||
-                                     sigaction(signals[i], &action, NULL) != 0)) {
-            r = -errno;
+        r = install_locked(i);
+        if (r < 0) {
             uninstall_locked(i);
             handlers.count--;
-            goto unlock;
+            break;
         }
-        handlers.beneath[i] = false;
     }
 unlock:
     fm__unlock(&handlers.lock);
