@@ -198,12 +198,33 @@ TEST(wheel, steady_stream_is_prepared_in_good_time)
         fm__wheel_arm(wheel, &timers[i], (i / PER_TICK + 1) * TICK, 0);
     for (int64_t tick = 1; tick <= TICKS; tick++) {
         size_t before = seen.count;
+        if (tick % 50 == 0)
+            fm__wheel_check(wheel); /* also of slots that are moved in part */
         /* one call is enough, also where a window begins */
         cr_assert_eq(fm__wheel_fire(wheel, tick * TICK, PER_TICK, see, &seen), PER_TICK,
                      "tick %" PRId64 ": %zu", tick, seen.count - before);
     }
     free(seen.due);
     free(timers);
+    free(wheel);
+}
+
+TEST(wheel, next_is_not_late_where_many_share_a_slot)
+{
+    enum { N = 20 };
+    struct wheel *wheel = make(0);
+    struct timer timers[N] = {0}, first = {0};
+    struct wheel_due room[N + 1];
+    struct seen seen = {room, 0, N + 1};
+
+    fm__wheel_arm(wheel, &first, TICK, 0);
+    for (int i = 0; i < N; i++)
+        fm__wheel_arm(wheel, &timers[i], (INT64_C(100) * 4096 + (i + 7) % N) * TICK, 0);
+    cr_assert_eq(fire_all(wheel, TICK, &seen), 1);
+    cr_assert_leq(fm__wheel_next(wheel), INT64_C(100) * 4096 * TICK);
+    cr_assert_eq(fire_all(wheel, INT64_C(100) * 4096 * TICK, &seen), 1);
+    fm__wheel_check(wheel);
+    cr_assert_eq(fire_all(wheel, (INT64_C(100) * 4096 + N) * TICK, &seen), N - 1);
     free(wheel);
 }
 
