@@ -3,6 +3,8 @@
  *
  * Invariant   describing allocates nothing and takes no lock: it may run in a signal handler, over a fiber that is being
  *             recycled; what it says is then wrong, but it stays within its memory.
+ * Sanitizers  what is told of a fiber that runs meanwhile is racy by design: the two functions that read its plain fields are
+ *             not instrumented.
  */
 #include "runtime/dump.h"
 
@@ -52,7 +54,7 @@ static void put_number(struct text *text, uint64_t n, unsigned base)
     put(text, digits + i);
 }
 
-static void put_fiber(struct text *text, struct fm_fiber *fiber)
+static FM_NO_TSAN void put_fiber(struct text *text, struct fm_fiber *fiber)
 {
     struct fiber_extra *extra = atomic_load_explicit(&fiber->extra, memory_order_acquire);
     fiber_describe_fn *key = atomic_load_explicit(&describe_key, memory_order_acquire);
@@ -98,12 +100,18 @@ void fm__describe_running(char *buffer, unsigned size)
 void fm__report_stall(struct fm_fiber *fiber, uint32_t ms, char thread_state)
 {
     char who[512], line[768];
+
+    /* It may have ended in the meantime: then there is nothing to tell. */
+    fiber = fm__fiber_ref_id(fm__fiber_id(fiber));
+    if (!fiber)
+        return;
     const char *where = thread_state == 'R'   ? "on the processor or waiting for one"
                         : thread_state == 'S' ? "asleep in the kernel"
                         : thread_state == 'D' ? "blocked in the kernel"
                         : thread_state == 'T' ? "stopped"
                                               : "in an unknown state";
     fm__describe_owner(fiber, who, sizeof who);
+    fm_fiber_unref(fiber);
     int n = snprintf(line, sizeof line, "fibermap: %s has not let others run for %u ms; its thread is %s\n", who, ms,
                      where);
     ssize_t written = write(STDERR_FILENO, line, (size_t)n < sizeof line ? (size_t)n : sizeof line - 1);
@@ -152,7 +160,7 @@ static int write_all(int fd, const char *text, size_t size)
     return 0;
 }
 
-static int dump_one(struct fm_runtime *runtime, struct fm_fiber *fiber, int fd)
+static FM_NO_TSAN int dump_one(struct fm_runtime *runtime, struct fm_fiber *fiber, int fd)
 {
     char line[1024];
     struct text text = {line, sizeof line - 2};

@@ -53,7 +53,7 @@ static struct slab_cache *own_cache(void)
     return mine ? &mine->slab : NULL;
 }
 
-void fm__descriptor_reset(struct fm_fiber *fiber, struct fm_runtime *runtime, enum fiber_kind kind, unsigned references)
+void fm__descriptor_reset(struct fm_fiber *fiber, struct fm_runtime *runtime, enum fiber_kind kind)
 {
     fiber->task.next = NULL;
     fiber->task.ctx.fctx = NULL;
@@ -83,8 +83,13 @@ void fm__descriptor_reset(struct fm_fiber *fiber, struct fm_runtime *runtime, en
     fiber->flags = 0;
     fiber->pin_depth = 0;
     fiber->budget = 128;
+}
+
+void fm__descriptor_publish(struct fm_fiber *fiber, unsigned references)
+{
+    /* relaxed: nobody has a reference, so nobody else writes */
     uint64_t generation = atomic_load_explicit(&fiber->refs, memory_order_relaxed) & ~REF_MASK;
-    /* release: with fm__fiber_ref_id */
+    /* release: with fm__fiber_ref_id, which dumps call for every slot */
     atomic_store_explicit(&fiber->refs, generation | references, memory_order_release);
 }
 
@@ -182,7 +187,7 @@ int fm__fiber_create(struct fm_runtime *runtime, fm_entry_fn *entry, void *arg,
     struct fm_fiber *fiber = fm__slab_take(own_cache());
     if (!fiber)
         return -ENOMEM;
-    fm__descriptor_reset(fiber, runtime, FIBER_TASK, extra_reference ? 2 : 1);
+    fm__descriptor_reset(fiber, runtime, FIBER_TASK);
     fiber->task.stack_class = (uint8_t)runtime->default_stack_class;
     fiber->entry = entry;
     fiber->arg = arg;
@@ -195,14 +200,13 @@ int fm__fiber_create(struct fm_runtime *runtime, fm_entry_fn *entry, void *arg,
         if (options->name) {
             struct fiber_extra *extra = fm__fiber_extra(fiber);
             if (!extra) {
-                atomic_store_explicit(&fiber->refs, atomic_load_explicit(&fiber->refs, memory_order_relaxed) & ~REF_MASK,
-                                      memory_order_relaxed);
                 recycle(fiber, atomic_load_explicit(&fiber->refs, memory_order_relaxed));
                 return -ENOMEM;
             }
-            strncpy(extra->name, options->name, sizeof extra->name - 1);
+            memcpy(extra->name, options->name, strnlen(options->name, sizeof extra->name - 1));
         }
     }
+    fm__descriptor_publish(fiber, extra_reference ? 2 : 1);
     count_spawn(runtime, 1);
     if (runtime->config.max_fibers && fm__runtime_live(runtime) > runtime->config.max_fibers) {
         if (extra_reference)
@@ -316,7 +320,6 @@ void fm__fiber_run(struct task *task)
     struct fm_scope body;
     fm__scope_init(&body, fiber);
     fiber->scope = &body;
-    fiber->flags |= FIBER_RAN;
     exit = fiber->entry(fiber->arg);
     exit = fm__scope_close_body(&body, settle_exit(fiber, exit));
     fiber->scope = NULL;

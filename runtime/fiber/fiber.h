@@ -77,7 +77,6 @@ struct fm_fiber {
 
 #define FIBER_OWNED 1u  /* a room above keeps it: owner is valid, it is nobody's child */
 #define FIBER_KEYED 2u  /* owner.words describe a key */
-#define FIBER_RAN 4u    /* the body has been called */
 
 #define FIBER_ID_SLOT_BITS 24
 

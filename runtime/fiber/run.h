@@ -17,8 +17,9 @@ struct fiber_worker {
     _Atomic uint64_t spawned, ended; /* fibers, counted where it happened */
 };
 
-/* A descriptor from the slab, made ready for a new life of this kind with so many references. */
-void fm__descriptor_reset(struct fm_fiber *fiber, struct fm_runtime *runtime, enum fiber_kind kind, unsigned references);
+/* A descriptor from the slab, made ready for a new life of this kind; then, when it is complete, given so many references. */
+void fm__descriptor_reset(struct fm_fiber *fiber, struct fm_runtime *runtime, enum fiber_kind kind);
+void fm__descriptor_publish(struct fm_fiber *fiber, unsigned references);
 
 /* The scheduler's hooks. */
 void fm__fiber_run(struct task *task);

@@ -474,6 +474,8 @@ static void host(struct context_transfer from)
     settle(w);
     struct task *task = atomic_load_explicit(&w->current, memory_order_relaxed);
     struct stack *stack = task->stack;
+    /* What the sanitizers know of this stack goes with it from task to task. */
+    const struct context here = task->ctx;
     for (;;) {
         w->sched->ops->run(task);
         w = fm__worker_self();
@@ -485,6 +487,7 @@ static void host(struct context_transfer from)
             if (__builtin_expect(w->sample_start_ns != 0, 0))
                 end_sample(w);
             next->stack = stack;
+            next->ctx = here;
             atomic_store_explicit(&stack->owner, next, memory_order_relaxed);
             note_run(w, next);
             task = next;
