@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * bench_pingpong.c - how long does it take to hand the turn over and get it back?
+ *
+ * Two fibers, one mutex, one condition each: whoever has the turn gives it to the other and waits. Per round
+ * trip. With one worker both share it; with two each is pinned to its own.
+ * `semaphore` does the same with two semaphores.
+ */
+#include "benchmarks/support/bench.h"
+
+#include <stdatomic.h>
+
+struct table {
+    struct fm_mutex *mutex;
+    struct fm_cond *turn_of[2];
+    struct fm_semaphore *ball_of[2];
+    int turn;
+    uint64_t rounds;
+    uint64_t played[2];
+    bool two_workers;
+    _Atomic bool apart; /* the second player has its own worker */
+};
+
+static void play_cond(struct table *table, int me)
+{
+    fm_mutex_lock(table->mutex, FM_NEVER);
+    for (uint64_t i = 0; i < table->rounds; i++) {
+        while (table->turn != me)
+            fm_cond_wait(table->turn_of[me], table->mutex, FM_NEVER);
+        table->played[me]++;
+        table->turn = !me;
+        fm_cond_signal(table->turn_of[!me]);
+    }
+    fm_mutex_unlock(table->mutex);
+}
+
+static void play_semaphore(struct table *table, int me)
+{
+    for (uint64_t i = 0; i < table->rounds; i++) {
+        fm_semaphore_acquire(table->ball_of[me], 1, FM_NEVER);
+        table->played[me]++;
+        fm_semaphore_release(table->ball_of[!me], 1);
+    }
+}
+
+static struct fm_exit second_player(void *arg)
+{
+    struct table *table = arg;
+    if (table->two_workers) {
+        fm_pin();
+        atomic_store(&table->apart, true);
+    }
+    if (table->mutex)
+        play_cond(table, 1);
+    else
+        play_semaphore(table, 1);
+    if (table->two_workers)
+        fm_unpin();
+    return fm_ok(NULL);
+}
+
+static void play(const struct bench_run *run, struct table *table, const char *metric)
+{
+    table->rounds = run->count;
+    table->two_workers = run->workers > 1;
+    if (table->two_workers)
+        fm_pin();
+    struct fm_fiber *second = bench_spawn(second_player, table);
+    /* we do not let go of this worker until another has taken the second player */
+    while (table->two_workers && !atomic_load(&table->apart))
+        ;
+    int64_t start = fm_now_ns();
+    if (table->mutex)
+        play_cond(table, 0);
+    else
+        play_semaphore(table, 0);
+    bench_finish(second);
+    int64_t end = fm_now_ns();
+    if (table->two_workers)
+        fm_unpin();
+    BENCH_CHECK(table->played[0] == run->count && table->played[1] == run->count,
+                "a turn is missing");
+    bench_record(run, metric, "ns", (double)(end - start) / (double)run->count);
+}
+
+static struct fm_exit cond(void *arg)
+{
+    struct table table = { .turn = 0 };
+    BENCH_CHECK(fm_mutex_create(&table.mutex) == 0 && fm_cond_create(&table.turn_of[0]) == 0 &&
+                    fm_cond_create(&table.turn_of[1]) == 0,
+                "no memory");
+    play(arg, &table, "ping-pong, condition");
+    fm_cond_destroy(table.turn_of[0]);
+    fm_cond_destroy(table.turn_of[1]);
+    fm_mutex_destroy(table.mutex);
+    return fm_ok(NULL);
+}
+
+static struct fm_exit semaphore(void *arg)
+{
+    struct table table = { .turn = 0 };
+    BENCH_CHECK(fm_semaphore_create(1, &table.ball_of[0]) == 0 &&
+                    fm_semaphore_create(0, &table.ball_of[1]) == 0,
+                "no memory");
+    play(arg, &table, "ping-pong, semaphore");
+    fm_semaphore_destroy(table.ball_of[0]);
+    fm_semaphore_destroy(table.ball_of[1]);
+    return fm_ok(NULL);
+}
+
+int main(int argc, char **argv)
+{
+    static const struct bench_case cases[] = {
+        { "cond", cond, 300000, 0, 2 },
+        { "semaphore", semaphore, 300000, 0, 2 },
+    };
+    return bench_main(argc, argv, "how long a round trip between two fibers takes", cases, 2);
+}

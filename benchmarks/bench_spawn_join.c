@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * bench_spawn_join.c - what does it cost to start a fiber that does nothing and to see it end?
+ *
+ *   one       spawn one, join it
+ *   batch     spawn 1000, join all, per fiber
+ *   many      the same through fm_fiber_spawn_many
+ */
+#include "benchmarks/support/bench.h"
+
+enum { BATCH = 1000 };
+
+static struct fm_exit nothing(void *arg)
+{
+    return fm_ok(arg);
+}
+
+static void report(const struct bench_run *run, const char *metric, int64_t start,
+                   uint64_t joined)
+{
+    int64_t end = fm_now_ns();
+    bench_record(run, metric, "ns", (double)(end - start) / (double)joined);
+}
+
+static struct fm_exit one(void *arg)
+{
+    const struct bench_run *run = arg;
+    int64_t start = fm_now_ns();
+    for (uint64_t i = 0; i < run->count; i++) {
+        struct fm_exit exit = bench_finish(bench_spawn(nothing, arg));
+        BENCH_CHECK(exit.value == arg, "another fiber's exit");
+    }
+    report(run, "spawn+join, one at a time", start, run->count);
+    return fm_ok(NULL);
+}
+
+static struct fm_exit batches(const struct bench_run *run, const char *metric, bool many)
+{
+    static struct fm_fiber *fibers[BATCH];
+    uint64_t joined = 0;
+    int64_t start = fm_now_ns();
+    for (uint64_t b = 0; b < run->count / BATCH; b++) {
+        if (many) {
+            int r = fm_fiber_spawn_many(nothing, NULL, BATCH, NULL, fibers);
+            BENCH_CHECK(r == 0, "spawn_many: %s", fm_strerror(r));
+        }
+        for (int i = 0; i < BATCH && !many; i++)
+            fibers[i] = bench_spawn(nothing, NULL);
+        for (int i = 0; i < BATCH; i++)
+            joined += bench_finish(fibers[i]).kind == FM_SUCCESS;
+    }
+    BENCH_CHECK(joined == run->count / BATCH * BATCH, "%lu joined", (unsigned long)joined);
+    report(run, metric, start, joined);
+    return fm_ok(NULL);
+}
+
+static struct fm_exit batch(void *arg)
+{
+    return batches(arg, "spawn 1000, join all", false);
+}
+
+static struct fm_exit many(void *arg)
+{
+    return batches(arg, "spawn_many 1000, join all", true);
+}
+
+int main(int argc, char **argv)
+{
+    static const struct bench_case cases[] = {
+        { "one", one, 300000, 0, 0 },
+        { "batch", batch, 500000, 0, 0 },
+        { "many", many, 500000, 0, 0 },
+    };
+    return bench_main(argc, argv, "what spawn and join cost", cases, 3);
+}

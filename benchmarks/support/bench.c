@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * bench.c - runs cases, keeps their figures, prints them as a table or as JSON lines
+ *
+ * Owns   the figures, for the process.
+ */
+#include "benchmarks/support/bench.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+#if defined __clang__
+#define COMPILER "clang " __clang_version__
+#else
+#define COMPILER "gcc " __VERSION__
+#endif
+#ifndef BENCH_FLAGS
+#define BENCH_FLAGS "unknown"
+#endif
+
+extern const char bench_commit[];
+
+enum { METRICS_MAX = 128, WORKERS_MAX = 16 };
+
+struct metric {
+    const char *name;
+    const char *unit;
+    uint32_t workers;
+    size_t value_count, value_max;
+    double *values;
+};
+
+static struct {
+    pthread_mutex_t lock;
+    size_t count;
+    struct metric metrics[METRICS_MAX];
+} figures = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+struct options {
+    uint32_t workers[WORKERS_MAX];
+    size_t worker_kinds;
+    unsigned runs, warmup;
+    uint64_t count;
+    const char *only;
+    bool json;
+};
+
+static void out_of_memory(void)
+{
+    fputs("bench: out of memory\n", stderr);
+    exit(1);
+}
+
+void bench_record(const struct bench_run *run, const char *metric, const char *unit,
+                  double value)
+{
+    struct metric *m = figures.metrics;
+
+    if (!run->counted)
+        return;
+    pthread_mutex_lock(&figures.lock);
+    while (m->name && (strcmp(m->name, metric) != 0 || m->workers != run->workers))
+        m++;
+    BENCH_CHECK(m < figures.metrics + METRICS_MAX - 1, "too many figures");
+    if (!m->name) {
+        *m = (struct metric) { .name = metric, .unit = unit, .workers = run->workers };
+        figures.count++;
+    }
+    if (m->value_count == m->value_max) {
+        m->value_max = m->value_max ? 2 * m->value_max : 16;
+        m->values = realloc(m->values, m->value_max * sizeof *m->values);
+        if (!m->values)
+            out_of_memory();
+    }
+    m->values[m->value_count++] = value;
+    pthread_mutex_unlock(&figures.lock);
+}
+
+uint64_t bench_resident_bytes(void)
+{
+    unsigned long total, resident = 0;
+    FILE *file = fopen("/proc/self/statm", "re");
+    if (file) {
+        if (fscanf(file, "%lu %lu", &total, &resident) != 2)
+            resident = 0;
+        fclose(file);
+    }
+    return (uint64_t)resident * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+int64_t bench_cpu_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+uint64_t bench_random(uint64_t *state)
+{
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    return *state;
+}
+
+/* ---- options ---- */
+
+static _Noreturn void usage(const char *program, const char *question, int status)
+{
+    fprintf(status ? stderr : stdout,
+            "%s - %s\n"
+            "  --workers LIST   worker counts that take turns (1,2)\n"
+            "  --runs N         counted runs of each (7)\n"
+            "  --warmup N       runs before, not counted (1)\n"
+            "  --count N        operations or fibers of a run, instead of each case's own "
+            "(--fibers)\n"
+            "  --only NAME      this case alone\n"
+            "  --json           one JSON object a line\n",
+            program, question);
+    exit(status);
+}
+
+static uint64_t read_number(const char *text, const char *program, const char *question)
+{
+    char *end;
+    errno = 0;
+    unsigned long long n = strtoull(text, &end, 0);
+    if (errno || end == text || (*end && *end != ','))
+        usage(program, question, 2);
+    return n;
+}
+
+static struct options read_options(int argc, char **argv, const char *question)
+{
+    static const struct option longs[] = {
+        { "workers", required_argument, NULL, 'w' },
+        { "runs", required_argument, NULL, 'r' },
+        { "warmup", required_argument, NULL, 'u' },
+        { "count", required_argument, NULL, 'n' },
+        { "fibers", required_argument, NULL, 'n' },
+        { "only", required_argument, NULL, 'o' },
+        { "json", no_argument, NULL, 'j' },
+        { "help", no_argument, NULL, 'h' },
+        { NULL, 0, NULL, 0 },
+    };
+    struct options options = { .workers = { 1, 2 }, .worker_kinds = 2, .runs = 7, .warmup = 1 };
+    int option;
+
+    while ((option = getopt_long(argc, argv, "w:r:u:n:o:jh", longs, NULL)) != -1) {
+        switch (option) {
+        case 'w':
+            options.worker_kinds = 0;
+            for (const char *s = optarg; s; s = strchr(s, ',')) {
+                s += *s == ',';
+                if (options.worker_kinds == WORKERS_MAX)
+                    usage(argv[0], question, 2);
+                options.workers[options.worker_kinds++] = (uint32_t)read_number(s, argv[0],
+                                                                                question);
+            }
+            break;
+        case 'r': options.runs = (unsigned)read_number(optarg, argv[0], question); break;
+        case 'u': options.warmup = (unsigned)read_number(optarg, argv[0], question); break;
+        case 'n': options.count = read_number(optarg, argv[0], question); break;
+        case 'o': options.only = optarg; break;
+        case 'j': options.json = true; break;
+        case 'h': usage(argv[0], question, 0);
+        default: usage(argv[0], question, 2);
+        }
+    }
+    if (optind != argc)
+        usage(argv[0], question, 2);
+    return options;
+}
+
+/* ---- what was measured, and where ---- */
+
+static const char *processor(void)
+{
+    static char name[128];
+    char line[256];
+    FILE *file = fopen("/proc/cpuinfo", "re");
+
+    snprintf(name, sizeof name, "unknown");
+    while (file && fgets(line, sizeof line, file)) {
+        char *value = strstr(line, ": ");
+        if (value && strncmp(line, "model name", 10) == 0) {
+            value[strcspn(value, "\n")] = '\0';
+            snprintf(name, sizeof name, "%.100s", value + 2);
+            break;
+        }
+    }
+    if (file)
+        fclose(file);
+    return name;
+}
+
+static int compare(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double quantile(const struct metric *m, double q)
+{
+    double place = q * (double)(m->value_count - 1);
+    size_t low = (size_t)place;
+    size_t high = low + 1 < m->value_count ? low + 1 : low;
+    return m->values[low] + (place - (double)low) * (m->values[high] - m->values[low]);
+}
+
+static void print_table(const struct options *options, const char *question)
+{
+    struct utsname os;
+    uname(&os);
+    printf(
+        "# %s\n# machine   %s, %ld processors, %ld MiB, %s\n# kernel    %s %s\n"
+        "# compiler  %s\n# flags     %s\n# commit    %s\n# runs      %u after %u of warm-up\n",
+        question, processor(), sysconf(_SC_NPROCESSORS_ONLN),
+        sysconf(_SC_PHYS_PAGES) / 1024 * (sysconf(_SC_PAGESIZE) / 1024), os.machine, os.sysname,
+        os.release, COMPILER, BENCH_FLAGS, bench_commit, options->runs, options->warmup);
+    printf("%-36s %7s %12s %12s %12s  %s\n", "", "workers", "min", "median", "p99", "unit");
+    for (size_t i = 0; i < figures.count; i++) {
+        const struct metric *m = &figures.metrics[i];
+        printf("%-36s %7" PRIu32 " %12.1f %12.1f %12.1f  %s\n", m->name, m->workers,
+               quantile(m, 0), quantile(m, 0.5), quantile(m, 0.99), m->unit);
+    }
+}
+
+static void print_json(const struct options *options)
+{
+    struct utsname os;
+    uname(&os);
+    for (size_t i = 0; i < figures.count; i++) {
+        const struct metric *m = &figures.metrics[i];
+        printf("{\"who\":\"fibermap\",\"metric\":\"%s\",\"workers\":%" PRIu32
+               ",\"unit\":\"%s\","
+               "\"min\":%.6g,\"median\":%.6g,\"p99\":%.6g,\"values\":[",
+               m->name, m->workers, m->unit, quantile(m, 0), quantile(m, 0.5),
+               quantile(m, 0.99));
+        for (size_t j = 0; j < m->value_count; j++)
+            printf("%s%.6g", j ? "," : "", m->values[j]);
+        printf("],\"runs\":%u,\"machine\":\"%s\",\"kernel\":\"%s\",\"compiler\":\"%s\","
+               "\"flags\":\"%s\",\"commit\":\"%s\"}\n",
+               options->runs, processor(), os.release, COMPILER, BENCH_FLAGS, bench_commit);
+    }
+}
+
+/* ---- runs ---- */
+
+static void run_case(const struct options *options, const struct bench_case *c,
+                     uint32_t workers, bool counted)
+{
+    struct fm_runtime_config config = FM_RUNTIME_CONFIG_INIT;
+    struct bench_run run = { NULL, options->count ? options->count : c->count, workers,
+                             counted };
+    struct fm_exit exit;
+
+    if ((c->min_workers && workers < c->min_workers) ||
+        (c->max_workers && workers > c->max_workers) ||
+        (options->only && strcmp(options->only, c->name) != 0))
+        return;
+    config.worker_count = workers;
+    config.flags = FM_RUNTIME_NO_STALL_REPORT; /* loops without a wait are the point here */
+    int r = fm_runtime_create(&config, &run.runtime);
+    BENCH_CHECK(r == 0, "runtime: %s", fm_strerror(r));
+    r = fm_runtime_run(run.runtime, c->body, &run, &exit);
+    BENCH_CHECK(r == 0 && exit.kind == FM_SUCCESS, "%s: %s, %s", c->name, fm_strerror(r),
+                fm_exit_kind_name(exit.kind));
+    fm_runtime_destroy(run.runtime);
+}
+
+int bench_main(int argc, char **argv, const char *question, const struct bench_case cases[],
+               size_t case_count)
+{
+    struct options options = read_options(argc, argv, question);
+
+    for (unsigned i = 0; i < options.warmup + options.runs; i++)
+        for (size_t c = 0; c < case_count; c++)
+            for (size_t w = 0; w < options.worker_kinds; w++)
+                run_case(&options, &cases[c], options.workers[w], i >= options.warmup);
+    for (size_t i = 0; i < figures.count; i++)
+        qsort(figures.metrics[i].values, figures.metrics[i].value_count, sizeof(double),
+              compare);
+    if (options.json)
+        print_json(&options);
+    else
+        print_table(&options, question);
+    return 0;
+}
