@@ -20,16 +20,14 @@ import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
 
-# Program of ours, its arguments in a round, the peers that answer the same.
+# Programs of ours, and the peers that answer the same questions: a round is one run of each.
 QUESTIONS = [
-    ('bench_yield', [], ['go', 'boost']),
-    ('bench_spawn_join', [], []),
-    ('bench_pingpong', [], []),
-    ('bench_fib', [], []),
-    ('bench_skynet', [], []),
-    ('bench_keyed', [], ['go_keyed']),
-    ('bench_timers', [], []),
-    ('bench_parked', [], []),
+    (['bench_yield', 'bench_spawn_join', 'bench_pingpong'], ['go', 'boost']),
+    (['bench_fib'], []),
+    (['bench_skynet'], []),
+    (['bench_keyed'], ['go_keyed']),
+    (['bench_timers'], []),
+    (['bench_parked'], []),
 ]
 
 PEERS = {
@@ -159,21 +157,24 @@ def main():
     peers = {} if options.no_peers else build_peers(build / 'peers')
     figures = collections.defaultdict(lambda: collections.defaultdict(list))
     units = {}
-    for name, arguments, rivals in QUESTIONS:
-        if options.only and not any(word in name for word in options.only):
-            continue
-        if not (programs / name).exists():
-            print(f'run: no {programs / name}', file=sys.stderr)
+    for names, rivals in QUESTIONS:
+        names = [name for name in names
+                 if not options.only or any(word in name for word in options.only)]
+        missing = [name for name in names if not (programs / name).exists()]
+        if missing or not names:
+            for name in missing:
+                print(f'run: no {programs / name}', file=sys.stderr)
             continue
         for turn in range(options.rounds + 1):
             kept = figures if turn else None
-            take([programs / name, '--runs', '1', '--warmup', '0', '--json', *arguments],
-                 os.environ, kept, units)
+            for name in names:
+                take([programs / name, '--runs', '1', '--warmup', '0', '--json'], os.environ, kept,
+                     units)
             for rival in rivals:
                 for workers in PEERS[rival][2]:
                     if rival in peers:
                         take([peers[rival]], {**os.environ, 'GOMAXPROCS': str(workers)}, kept, units)
-            print(f'run: {name}: {turn} of {options.rounds}', file=sys.stderr)
+            print(f'run: {" ".join(names)}: {turn} of {options.rounds}', file=sys.stderr)
     table(figures, units)
     if options.json:
         with open(options.json, 'w', encoding='utf-8') as out:
