@@ -334,11 +334,16 @@ static unsigned advance(struct wheel *wheel, int64_t now_tick, struct wheel_due 
     unsigned moves = MOVES_MAX, count = 0;
     bool more = true;
 
+    /* Another thread, whose clock says more, was faster: for this one nothing is due. */
+    if (now_tick < wheel->cursor) {
+        *ret_more = false;
+        return 0;
+    }
     while (settle(wheel, &moves)) {
         count += take(wheel, due + count, room - count);
         if (slot_occupied(wheel, place_of(0, wheel->cursor)))
             break;
-        if (wheel->cursor >= now_tick) {
+        if (wheel->cursor == now_tick) {
             more = false;
             break;
         }
