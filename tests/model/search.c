@@ -6,6 +6,8 @@
  *
  *   dfs=B       every list with at most B preemptions, depth first. A switch at the end or the
  *               blocking of a thread is free; so is a thread that gives way in a waiting loop.
+ *   old=N       and with at most N loads that return an old value, compares that fail although
+ *               they need not, or wakes for no reason (3 unless given)
  *   pct=D       random priorities with D - 1 random changes in an execution
  *   random      each choice at random
  *
@@ -30,12 +32,13 @@ enum verdict { COMPLETE, BUDGET, FAULT };
 static struct {
     enum strategy strategy;
     unsigned bound; /* dfs: preemptions; pct: depth */
+    unsigned surprises;
     uint64_t seed;
     uint64_t executions;
     double seconds;
     const char *scenario;
     const char *replay;
-} options = { .strategy = DFS, .bound = 2, .seed = 1 };
+} options = { .strategy = DFS, .bound = 2, .surprises = 3, .seed = 1 };
 
 static struct choice {
     uint8_t taken;
@@ -45,6 +48,7 @@ static unsigned choice_count;
 static unsigned prefix; /* the first so many are given */
 
 static unsigned preemptions;
+static unsigned surprises; /* choices other than the plainest, threads apart */
 static int notes[NOTES];
 static char failure[512];
 static const void *failure_where;
@@ -98,8 +102,12 @@ unsigned search_choose(unsigned count)
 {
     if (count <= 1)
         return 0;
+    bool spent = options.strategy == DFS && surprises >= options.surprises;
     bool at_random = options.strategy == PCT || options.strategy == RANDOM;
-    return decide(count, count, at_random ? (unsigned)(random_next() % count) : 0);
+    unsigned fresh = at_random ? (unsigned)(random_next() % count) : 0;
+    unsigned taken = decide(count, spent ? 1 : count, fresh);
+    surprises += taken > 0;
+    return taken;
 }
 
 static unsigned highest_priority(struct thread *const *ready, unsigned count)
@@ -287,6 +295,7 @@ static void execute(const struct model_scenario *scenario)
 {
     choice_count = 0;
     preemptions = 0;
+    surprises = 0;
     thread_steps = 0;
     failure[0] = 0;
     memset(notes, 0, sizeof notes);
@@ -345,8 +354,8 @@ static enum verdict search(const struct model_scenario *scenario)
 
 static int usage(void)
 {
-    printf("usage: %s [dfs=BOUND | pct=DEPTH | random | replay=CHOICES] [scenario=NAME]\n"
-           "       [n=EXECUTIONS] [seconds=TIME] [seed=N] [trace]\n"
+    printf("usage: %s [dfs=BOUND [old=BOUND] | pct=DEPTH | random | replay=CHOICES]\n"
+           "       [scenario=NAME] [n=EXECUTIONS] [seconds=TIME] [seed=N] [trace]\n"
            "exit: 0 no fault found (dfs: in all executions), 1 fault, 2 usage,\n"
            "      3 dfs stopped by n or seconds\n"
            "scenarios:",
@@ -370,6 +379,8 @@ static bool read_option(const char *argument)
     if ((v = value_of(argument, "dfs"))) {
         options.strategy = DFS;
         options.bound = (unsigned)strtoul(v, NULL, 10);
+    } else if ((v = value_of(argument, "old"))) {
+        options.surprises = (unsigned)strtoul(v, NULL, 10);
     } else if ((v = value_of(argument, "pct"))) {
         options.strategy = PCT;
         options.bound = (unsigned)strtoul(v, NULL, 10);

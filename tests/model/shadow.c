@@ -215,7 +215,6 @@ void model_free(void *memory)
 {
     if (!memory)
         return;
-    threads_point();
     struct block *b = block_at(memory);
     if (b->freed)
         model_fail("double free of %s", shadow_name(memory));
