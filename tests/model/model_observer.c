@@ -198,12 +198,13 @@ static void remove_meets_the_telling_of_owners(void)
     struct world *w = world_new();
     w->owned = true;
     listed(w, EXIT_OWNER, 0);
-    void **joiner = listed(w, EXIT_JOINER, 1);
+    listed(w, EXIT_JOINER, 1);
+    void **joiner = listed(w, EXIT_JOINER, 2);
     int a = model_spawn(remove_old, joiner);
     int b = model_spawn(run_exit, w);
     model_join(a);
     model_join(b);
-    settle(2);
+    settle(3);
 }
 
 static void end_is_known_after_the_owners(void)
