@@ -13,6 +13,8 @@
  * returns from B; one that reads 0 writes. Were B before the read, a wake between the two would leave woken at 1 with an empty
  * eventfd, and nobody would ever be woken again. The counter of the eventfd may be full (somebody wrote to it): it
  * is readable then, which is all that is wanted.
+ *
+ * What reads errno is not inlined: the callers may switch, and must not keep the place of errno over that.
  */
 #include "runtime/io/epoll.h"
 
@@ -37,12 +39,13 @@ int fm__epoll_init(struct poller *poller)
     struct epoll_event event = { .events = EPOLLIN, .data.u64 = EPOLL_TAG_WAKE };
     int r;
 
-    *poller = (struct poller){ .event_fd = -1 };
-    poller->epoll_fd = fm__fault(FAULT_FD) ? (errno = EMFILE, -1) : epoll_create1(EPOLL_CLOEXEC);
+    *poller = (struct poller) { .event_fd = -1 };
+    poller->epoll_fd = fm__fault(FAULT_FD) ? (errno = EMFILE, -1)
+                                           : epoll_create1(EPOLL_CLOEXEC);
     if (poller->epoll_fd < 0)
         return -errno;
-    poller->event_fd =
-        fm__fault(FAULT_FD) ? (errno = EMFILE, -1) : eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    poller->event_fd = fm__fault(FAULT_FD) ? (errno = EMFILE, -1)
+                                           : eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (poller->event_fd < 0) {
         r = -errno;
         goto close_epoll;
@@ -66,7 +69,7 @@ void fm__epoll_fini(struct poller *poller)
     close(poller->epoll_fd);
 }
 
-int fm__epoll_add(struct poller *poller, int fd, uint64_t tag)
+__attribute__((noinline)) int fm__epoll_add(struct poller *poller, int fd, uint64_t tag)
 {
     struct epoll_event event = { .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET,
                                  .data.u64 = tag };
@@ -107,7 +110,8 @@ static int wait_for(struct poller *poller, int64_t timeout_ns)
     }
     /* Rounded up: a wait that ends before its deadline would be begun again for nothing. */
     int64_t ms = timeout_ns < 0 ? -1 : timeout_ns / 1000000 + (timeout_ns % 1000000 != 0);
-    int n = epoll_wait(poller->epoll_fd, poller->batch, EPOLL_BATCH, ms > INT_MAX ? INT_MAX : (int)ms);
+    int n = epoll_wait(poller->epoll_fd, poller->batch, EPOLL_BATCH,
+                       ms > INT_MAX ? INT_MAX : (int)ms);
     return n >= 0 ? n : -errno;
 }
 
@@ -121,7 +125,7 @@ static void take_wake(struct poller *poller)
     atomic_exchange_explicit(&poller->woken, 0, memory_order_acq_rel);
 }
 
-int fm__epoll_wait(struct poller *poller, int64_t deadline_ns)
+__attribute__((noinline)) int fm__epoll_wait(struct poller *poller, int64_t deadline_ns)
 {
     int n;
 
@@ -154,7 +158,7 @@ unsigned fm__epoll_deliver(struct poller *poller, int count, epoll_event_fn *on_
     return woken;
 }
 
-void fm__epoll_wake(struct poller *poller)
+__attribute__((noinline)) void fm__epoll_wake(struct poller *poller)
 {
     uint64_t one = 1;
 
