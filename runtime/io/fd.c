@@ -23,6 +23,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -81,16 +82,16 @@ static int find_or_make(int fd, struct fd_record **ret_record)
         return 0;
     if (chunk >= CHUNK_COUNT)
         return -EMFILE;
-    struct fd_record *records =
-        fm__zalloc_aligned(FM_CACHE_LINE, CHUNK_RECORDS * sizeof(struct fd_record));
+    struct fd_record *records = fm__zalloc_aligned(FM_CACHE_LINE,
+                                                   CHUNK_RECORDS * sizeof(struct fd_record));
     if (!records)
         return -ENOMEM;
     for (unsigned i = 0; i < CHUNK_RECORDS; i++)
         fm__lock_init(&records[i].lock, LOCK_IO);
     struct fd_record *other = NULL;
     /* release: the records are complete; acquire of another's that came first */
-    if (!atomic_compare_exchange_strong_explicit(&chunks[chunk], &other, records, memory_order_acq_rel,
-                                                 memory_order_acquire)) {
+    if (!atomic_compare_exchange_strong_explicit(&chunks[chunk], &other, records,
+                                                 memory_order_acq_rel, memory_order_acquire)) {
         free(records);
         records = other;
     }
@@ -103,7 +104,8 @@ static void tick_locked(struct fd_record *d, enum direction direction)
 {
     uint32_t old = atomic_load_explicit(&d->ticks[direction], memory_order_relaxed);
     /* release (C): what the event says of the record was written before */
-    while (!atomic_compare_exchange_weak_explicit(&d->ticks[direction], &old, (old & ~TICK_DRAINED) + 2,
+    while (!atomic_compare_exchange_weak_explicit(&d->ticks[direction], &old,
+                                                  (old & ~TICK_DRAINED) + 2,
                                                   memory_order_release, memory_order_relaxed))
         ;
 }
@@ -114,14 +116,15 @@ static void tick_locked(struct fd_record *d, enum direction direction)
  * Nobody uses the number and `finishing` is ours: close(2), then give the record to the next owner. He may have got the number
  * already; he waits in use_begin for the few instructions in between. Returns -errno of close(2).
  */
-static int finish(struct fd_record *d, int fd)
+static __attribute__((noinline)) int finish(struct fd_record *d, int fd)
 {
     int r = close(fd) < 0 ? -errno : 0;
     uint64_t old = atomic_load_explicit(&d->state, memory_order_relaxed);
     uint64_t next;
 
     do {
-        next = (uint64_t)(generation_of(old) + 1) << STATE_GENERATION_SHIFT | (old & STATE_USERS);
+        next = (uint64_t)(generation_of(old) + 1) << STATE_GENERATION_SHIFT |
+               (old & STATE_USERS);
         /* release (C) */
     } while (!atomic_compare_exchange_weak_explicit(&d->state, &old, next, memory_order_release,
                                                     memory_order_relaxed));
@@ -136,10 +139,11 @@ static bool leave(struct fd_record *d)
     uint64_t old = atomic_fetch_sub_explicit(&d->state, STATE_USER_ONE, memory_order_release);
     FM_ASSERT(old & STATE_USERS);
     old -= STATE_USER_ONE;
-    while (__builtin_expect((old & (STATE_CLOSING | STATE_FINISHING)) == STATE_CLOSING, 0) && !(old & STATE_USERS))
+    while (__builtin_expect((old & (STATE_CLOSING | STATE_FINISHING)) == STATE_CLOSING, 0) &&
+           !(old & STATE_USERS))
         /* acquire (B) */
-        if (atomic_compare_exchange_weak_explicit(&d->state, &old, old | STATE_FINISHING, memory_order_acquire,
-                                                  memory_order_relaxed))
+        if (atomic_compare_exchange_weak_explicit(&d->state, &old, old | STATE_FINISHING,
+                                                  memory_order_acquire, memory_order_relaxed))
             return true;
     return false;
 }
@@ -148,7 +152,8 @@ static bool leave(struct fd_record *d)
 static void wait_for_finish(struct fd_record *d)
 {
     /* acquire (D) */
-    for (unsigned spins = 0; atomic_load_explicit(&d->state, memory_order_acquire) & STATE_FINISHING; spins++)
+    for (unsigned spins = 0;
+         atomic_load_explicit(&d->state, memory_order_acquire) & STATE_FINISHING; spins++)
         fm__spin(spins);
 }
 
@@ -190,8 +195,10 @@ int fm__fd_close(int fd)
             fm__unlock(&d->lock);
             return -EBADF;
             /* acq_rel: see Order in the head; a user from here on */
-        } else if (atomic_compare_exchange_weak_explicit(&d->state, &old, (old | STATE_CLOSING) + STATE_USER_ONE,
-                                                         memory_order_acq_rel, memory_order_acquire)) {
+        } else if (atomic_compare_exchange_weak_explicit(&d->state, &old,
+                                                         (old | STATE_CLOSING) + STATE_USER_ONE,
+                                                         memory_order_acq_rel,
+                                                         memory_order_acquire)) {
             break;
         }
     }
@@ -210,15 +217,19 @@ void fm__fd_adopt(int fd, enum fd_kind kind)
         return; /* its first use will try again */
     wait_for_finish(d);
     uint64_t old = atomic_load_explicit(&d->state, memory_order_acquire);
-    if (__builtin_expect((old & STATE_KNOWN) || atomic_load_explicit(&d->pollers, memory_order_relaxed), 0)) {
+    if (__builtin_expect((old & STATE_KNOWN) ||
+                             atomic_load_explicit(&d->pollers, memory_order_relaxed),
+                         0)) {
         /* The last owner used close(2) instead of fm_close: what is known is about another file. */
         fm__lock(&d->lock);
         remove_from_pollers_locked(d, fd);
         old = atomic_load_explicit(&d->state, memory_order_relaxed);
-        while (!atomic_compare_exchange_weak_explicit(
-            &d->state, &old,
-            (uint64_t)(generation_of(old) + 1) << STATE_GENERATION_SHIFT | (old & STATE_USERS),
-            memory_order_acq_rel, memory_order_relaxed))
+        while (!atomic_compare_exchange_weak_explicit(&d->state, &old,
+                                                      (uint64_t)(generation_of(old) + 1)
+                                                              << STATE_GENERATION_SHIFT |
+                                                          (old & STATE_USERS),
+                                                      memory_order_acq_rel,
+                                                      memory_order_relaxed))
             ;
         fm__unlock(&d->lock);
         wake_everybody(d);
@@ -244,7 +255,8 @@ static __attribute__((noinline)) int look_at(int fd, enum fd_kind *ret_kind)
     if (S_ISSOCK(status.st_mode)) {
         int protocol = 0;
         socklen_t size = sizeof protocol;
-        kind = getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &size) == 0 && protocol == IPPROTO_TCP
+        kind = getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &size) == 0 &&
+                       protocol == IPPROTO_TCP
                    ? KIND_TCP
                    : KIND_SOCKET;
     } else if (S_ISFIFO(status.st_mode)) {
@@ -289,7 +301,9 @@ static __attribute__((noinline)) int use_begin_slow(struct use *use, uint64_t st
             tick_locked(d, DIRECTION_READ);
             tick_locked(d, DIRECTION_WRITE);
             /* release (C) */
-            state = atomic_fetch_or_explicit(&d->state, STATE_KNOWN | kind, memory_order_release) | kind;
+            state = atomic_fetch_or_explicit(&d->state, STATE_KNOWN | kind,
+                                             memory_order_release) |
+                    kind;
         }
         fm__unlock(&d->lock);
     }
@@ -318,12 +332,13 @@ int fm__use_begin(struct use *use, int fd)
     }
     /* acquire (D) */
     uint64_t old = atomic_fetch_add_explicit(&d->state, STATE_USER_ONE, memory_order_acquire);
-    *use = (struct use){ .record = d,
-                         .fiber = self,
-                         .fd = fd,
-                         .generation = generation_of(old),
-                         .kind = kind_of(old) };
-    if (__builtin_expect((old & (STATE_KNOWN | STATE_CLOSING | STATE_FINISHING)) != STATE_KNOWN, 0))
+    *use = (struct use) { .record = d,
+                          .fiber = self,
+                          .fd = fd,
+                          .generation = generation_of(old),
+                          .kind = kind_of(old) };
+    if (__builtin_expect((old & (STATE_KNOWN | STATE_CLOSING | STATE_FINISHING)) != STATE_KNOWN,
+                         0))
         return use_begin_slow(use, old);
     return 0;
 }
@@ -338,7 +353,8 @@ void fm__use_end(struct use *use)
 static bool use_resume(struct use *use)
 {
     /* acquire (D) */
-    uint64_t old = atomic_fetch_add_explicit(&use->record->state, STATE_USER_ONE, memory_order_acquire);
+    uint64_t old = atomic_fetch_add_explicit(&use->record->state, STATE_USER_ONE,
+                                             memory_order_acquire);
     if (generation_of(old) == use->generation && !(old & (STATE_CLOSING | STATE_FINISHING)))
         return true;
     fm__use_end(use);
@@ -349,8 +365,9 @@ void fm__use_drained(struct use *use, enum direction direction, uint32_t seen)
 {
     /* relaxed: a hint about the socket; it guards no memory */
     if (!(seen & TICK_DRAINED))
-        atomic_compare_exchange_strong_explicit(&use->record->ticks[direction], &seen, seen | TICK_DRAINED,
-                                                memory_order_relaxed, memory_order_relaxed);
+        atomic_compare_exchange_strong_explicit(&use->record->ticks[direction], &seen,
+                                                seen | TICK_DRAINED, memory_order_relaxed,
+                                                memory_order_relaxed);
 }
 
 bool fm__use_short_is_drained(const struct use *use)
@@ -380,7 +397,8 @@ static int register_locked(struct use *use)
     if (mask & bit)
         return 0;
     int r = fm__epoll_add(poller, use->fd,
-                           (uint64_t)use->generation << STATE_GENERATION_SHIFT | (uint32_t)use->fd);
+                          (uint64_t)use->generation << STATE_GENERATION_SHIFT |
+                              (uint32_t)use->fd);
     if (r == -EPERM) {
         atomic_fetch_or_explicit(&d->state, KIND_FILE, memory_order_relaxed);
         use->kind = KIND_FILE;
@@ -395,12 +413,14 @@ static int register_locked(struct use *use)
 static bool ticked(const struct use *use, unsigned events, const uint32_t seen[2])
 {
     for (unsigned i = 0; i < 2; i++)
-        if ((events & 1u << i) && (fm__use_tick(use, (enum direction)i) | TICK_DRAINED) != (seen[i] | TICK_DRAINED))
+        if ((events & 1u << i) &&
+            (fm__use_tick(use, (enum direction)i) | TICK_DRAINED) != (seen[i] | TICK_DRAINED))
             return true;
     return false;
 }
 
-int fm__use_wait(struct use *use, unsigned events, const uint32_t seen[2], int64_t deadline_ns, const char *what)
+int fm__use_wait(struct use *use, unsigned events, const uint32_t seen[2], int64_t deadline_ns,
+                 const char *what)
 {
     struct fd_record *d = use->record;
     struct wait_node nodes[2] = { { .listed = false }, { .listed = false } };
@@ -440,7 +460,8 @@ int fm__use_wait(struct use *use, unsigned events, const uint32_t seen[2], int64
     enum wake_reason reason = fm__wait_end(wait, deadline_ns);
 
     /* Whoever ended a wait for one direction has taken its node. */
-    if (reason == WAKE_TIMEOUT || reason == WAKE_INTERRUPT || events == (FM_IO_READ | FM_IO_WRITE)) {
+    if (reason == WAKE_TIMEOUT || reason == WAKE_INTERRUPT ||
+        events == (FM_IO_READ | FM_IO_WRITE)) {
         fm__lock(&d->lock);
         for (unsigned i = 0; i < 2; i++)
             if (nodes[i].listed)
@@ -476,7 +497,8 @@ static unsigned wake_one(struct fd_record *d, uint32_t generation, enum directio
 
     for (;;) {
         fm__lock(&d->lock);
-        bool taken = generation_of(atomic_load_explicit(&d->state, memory_order_relaxed)) == generation &&
+        bool taken = generation_of(atomic_load_explicit(&d->state, memory_order_relaxed)) ==
+                         generation &&
                      take_locked(d, direction, &wait);
         fm__unlock(&d->lock);
         if (!taken)
@@ -499,7 +521,8 @@ unsigned fm__fd_event(uint64_t tag, uint32_t events)
     struct fd_record *d = find((int)(uint32_t)tag);
     uint32_t generation = generation_of(tag);
     const uint32_t end = EPOLLHUP | EPOLLERR;
-    bool hit[2] = { (events & (EPOLLIN | EPOLLRDHUP | EPOLLPRI | end)) != 0, (events & (EPOLLOUT | end)) != 0 };
+    bool hit[2] = { (events & (EPOLLIN | EPOLLRDHUP | EPOLLPRI | end)) != 0,
+                    (events & (EPOLLOUT | end)) != 0 };
     bool taken[2] = { false, false };
     struct wait waits[2];
     unsigned woken = 0;
@@ -523,7 +546,9 @@ unsigned fm__fd_event(uint64_t tag, uint32_t events)
 
     for (unsigned i = 0; i < 2; i++)
         if (taken[i])
-            woken += fm__wake(waits[i], WAKE_VALUE) ? 1 : wake_one(d, generation, (enum direction)i);
+            woken += fm__wake(waits[i], WAKE_VALUE)
+                         ? 1
+                         : wake_one(d, generation, (enum direction)i);
     return woken;
 }
 
@@ -551,14 +576,17 @@ void fm__fd_leave(struct poller *poller)
     uint64_t bit = UINT64_C(1) << poller->slot;
 
     /* relaxed: no fiber of that runtime is left to register; a closer on another thread may only take away */
-    for (unsigned c = 0; c < CHUNK_COUNT; c++) {
+    bool any = atomic_load_explicit(&poller->registered, memory_order_relaxed) != 0;
+    for (unsigned c = 0; any && c < CHUNK_COUNT; c++) {
         struct fd_record *records = atomic_load_explicit(&chunks[c], memory_order_acquire);
         for (unsigned i = 0; records && i < CHUNK_RECORDS; i++) {
             struct fd_record *d = &records[i];
             if (!(atomic_load_explicit(&d->pollers, memory_order_relaxed) & bit))
                 continue;
             fm__lock(&d->lock);
-            atomic_store_explicit(&d->pollers, atomic_load_explicit(&d->pollers, memory_order_relaxed) & ~bit,
+            atomic_store_explicit(&d->pollers,
+                                  atomic_load_explicit(&d->pollers, memory_order_relaxed) &
+                                      ~bit,
                                   memory_order_relaxed);
             fm__unlock(&d->lock);
         }

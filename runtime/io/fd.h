@@ -104,7 +104,8 @@ bool fm__use_short_is_drained(const struct use *use);
  *            -EBADF closed · -ETIMEDOUT · -ECANCELED · -ENOSPC, -ENOMEM of epoll_ctl: the use is over
  *            use->kind may have become KIND_FILE: it cannot be polled.
  */
-int fm__use_wait(struct use *use, unsigned events, const uint32_t seen[2], int64_t deadline_ns, const char *what);
+int fm__use_wait(struct use *use, unsigned events, const uint32_t seen[2], int64_t deadline_ns,
+                 const char *what);
 /*
  * An event wakes one waiter. It owes the next one a wake unless it finds the descriptor drained: what is left is for him.
  */
