@@ -30,6 +30,7 @@ struct round {
 struct actor {
     struct round *round;
     uint64_t random;
+    int64_t permits; /* of its present with */
 };
 
 static void check_result(struct round *round, int r)
@@ -43,7 +44,7 @@ static int64_t some_deadline(uint64_t *random)
     switch (stress_random(random) % 4) {
     case 0: return 0;
     case 1: return fm_after_us((int64_t)(stress_random(random) % 50));
-    default: return fm_after_ms(2);
+    default: return fm_after_us(300);
     }
 }
 
@@ -71,21 +72,22 @@ static void add(struct actor *actor)
 static struct fm_exit hold(void *arg)
 {
     struct actor *actor = arg;
-    long inside = atomic_fetch_add(&actor->round->inside, 1) + 1;
+    long n = (long)actor->permits;
+    long inside = atomic_fetch_add(&actor->round->inside, n) + n;
     STRESS_CHECK(inside <= PERMITS, "round %" PRIu64 ": %ld inside", actor->round->number,
                  inside);
     if (stress_random(&actor->random) % 4 == 0)
         fm_yield();
-    atomic_fetch_sub(&actor->round->inside, 1);
+    atomic_fetch_sub(&actor->round->inside, n);
     return fm_ok(NULL);
 }
 
 static void with(struct actor *actor)
 {
-    int64_t n = (int64_t)(stress_random(&actor->random) % (PERMITS + 1));
     struct fm_exit exit;
-    check_result(actor->round, fm_semaphore_with(actor->round->semaphore, n, hold, actor,
-                                                 some_deadline(&actor->random), &exit));
+    actor->permits = (int64_t)(stress_random(&actor->random) % (PERMITS + 1));
+    check_result(actor->round, fm_semaphore_with(actor->round->semaphore, actor->permits, hold,
+                                                 actor, some_deadline(&actor->random), &exit));
 }
 
 static void put(struct actor *actor)
@@ -170,7 +172,7 @@ static void play(struct fm_runtime *runtime, uint64_t number, uint64_t *random)
                      fm_deferred_create(&round.over) == 0,
                  "no memory");
     for (int i = 0; i < FIBERS + THREADS; i++)
-        actors[i] = (struct actor) { &round, stress_random(random) | 1 };
+        actors[i] = (struct actor) { &round, stress_random(random) | 1, 0 };
     for (int i = 0; i < FIBERS; i++) {
         int r = fm_runtime_spawn(runtime, act_fiber, &actors[i], NULL, &fibers[i]);
         STRESS_CHECK(r == 0, "spawn gave %d", r);
