@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * fibers.h - a unit test whose body is a fiber
+ *
+ *     FIBER_TEST(fiber, join_returns_the_exit)     { ... }      two workers, the real clock
+ *     VIRTUAL_TEST(map, await_empty_...)            { ... }      the virtual clock
+ *     WORKER_TEST(sched, order_is_...)              { ... }      one worker
+ *
+ * After the body the runtime is shut down and must have no fiber left.
+ */
+#ifndef TESTS_SUPPORT_FIBERS_H
+#define TESTS_SUPPORT_FIBERS_H
+
+#include "fm/fm.h"
+#include "tests/support/test.h"
+
+static inline void run_in_fibers(fm_entry_fn *body, uint32_t workers, uint32_t clock)
+{
+    struct fm_runtime_config config = FM_RUNTIME_CONFIG_INIT;
+    struct fm_runtime *runtime;
+    struct fm_runtime_stats stats;
+    struct fm_exit exit;
+
+    config.worker_count = workers;
+    config.clock = clock;
+    config.flags = FM_RUNTIME_NO_STALL_REPORT;
+    cr_assert_eq(fm_runtime_create(&config, &runtime), 0);
+    cr_assert_eq(fm_runtime_run(runtime, body, NULL, &exit), 0);
+    cr_assert_eq(exit.kind, FM_SUCCESS, "the body ended as %s", fm_exit_kind_name(exit.kind));
+    cr_assert_eq(fm_runtime_shutdown(runtime, FM_NEVER), 0);
+    cr_assert_eq(fm_runtime_stats(runtime, &stats), 0);
+    cr_assert_eq(stats.fibers_live, 0);
+    cr_assert_eq(stats.timers_armed, 0);
+    fm_runtime_destroy(runtime);
+}
+
+#define FIBER_TEST_ON(suite, promise, workers, clock)                                           \
+    static void body_##suite##_##promise(void);                                                 \
+    static struct fm_exit entry_##suite##_##promise(void *arg)                                  \
+    {                                                                                           \
+        (void)arg;                                                                              \
+        body_##suite##_##promise();                                                             \
+        return fm_ok(NULL);                                                                     \
+    }                                                                                           \
+    TEST(suite, promise)                                                                        \
+    {                                                                                           \
+        run_in_fibers(entry_##suite##_##promise, workers, clock);                               \
+    }                                                                                           \
+    static void body_##suite##_##promise(void)
+
+#define FIBER_TEST(suite, promise) FIBER_TEST_ON(suite, promise, 2, FM_CLOCK_REAL)
+#define WORKER_TEST(suite, promise) FIBER_TEST_ON(suite, promise, 1, FM_CLOCK_REAL)
+#define VIRTUAL_TEST(suite, promise) FIBER_TEST_ON(suite, promise, 2, FM_CLOCK_VIRTUAL)
+
+/* Start a fiber that must start. */
+static inline struct fm_fiber *start(fm_entry_fn *entry, void *arg)
+{
+    struct fm_fiber *fiber = NULL;
+    cr_assert_eq(fm_fiber_spawn(entry, arg, NULL, &fiber), 0);
+    return fiber;
+}
+
+/* Its exit; the reference goes. Where the value is dropped with the fiber, look at kind and code alone. */
+static inline struct fm_exit finish(struct fm_fiber *fiber)
+{
+    struct fm_exit exit = {.kind = 255};
+    cr_assert_eq(fm_fiber_join(fiber, FM_NEVER, &exit), 0);
+    fm_fiber_unref(fiber);
+    return exit;
+}
+
+static inline void expect_interruption(struct fm_exit exit, int reason)
+{
+    cr_assert_eq(exit.kind, FM_INTERRUPTED, "%s (%d)", fm_exit_kind_name(exit.kind), exit.code);
+    cr_assert_eq(exit.reason, reason, "by %s", fm_reason_name(exit.reason));
+}
+
+static inline struct fm_exit until_interrupted(void *arg)
+{
+    (void)arg;
+    return fm_fail(fm_never());
+}
+
+static inline struct fm_exit return_arg(void *arg)
+{
+    return fm_ok(arg);
+}
+
+#endif
