@@ -90,8 +90,8 @@ static inline uint64_t fm__state_read(state_word *word)
  */
 static inline uint64_t fm__state_wait_begin(state_word *word, bool interruptible)
 {
-    /* relaxed: only this fiber moves ACTIVE on; the CAS checks the rest */
-    uint64_t old = atomic_load_explicit(word, memory_order_relaxed);
+    /* acquire, here and where the CAS fails: who finds the mark reads the record of it (E) */
+    uint64_t old = atomic_load_explicit(word, memory_order_acquire);
     for (;;) {
         if (interruptible && (old & STATE_INTERRUPT))
             return 0;
@@ -99,7 +99,7 @@ static inline uint64_t fm__state_wait_begin(state_word *word, bool interruptible
                         (((old >> STATE_EPOCH_SHIFT) + 1) << STATE_EPOCH_SHIFT) |
                         (interruptible ? STATE_INTERRUPTIBLE : 0) | LIFE_PARKING;
         /* acq_rel (A) */
-        if (atomic_compare_exchange_weak_explicit(word, &old, next, memory_order_acq_rel, memory_order_relaxed))
+        if (atomic_compare_exchange_weak_explicit(word, &old, next, memory_order_acq_rel, memory_order_acquire))
             return fm__state_epoch(next);
     }
 }
