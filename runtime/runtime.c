@@ -21,6 +21,7 @@
 #include "runtime/platform/cpu.h"
 #include "runtime/platform/memory.h"
 #include "runtime/sched/worker.h"
+#include "runtime/time/clock.h"
 #include "runtime/time/timers.h"
 
 enum {

@@ -24,15 +24,14 @@
 enum {
     TICK_MS = 5,
     QUIET_TICKS = 8,     /* so many without an awake worker: sleep */
-    STALL_STEP_MS = 10,  /* counted from here on */
     TRIM_AGE_S = 10,     /* a stack that has lain unused for so long is given back */
     TRIM_BATCH = 256,
-    TRIM_QUIET = TICK_MS * 4,
 };
 
 struct watched {
-    uint32_t runs;       /* at the last tick */
-    int64_t since_ns;    /* that the same task has been seen running */
+    uint32_t runs;    /* at the last tick */
+    int64_t since_ns; /* that the same task has been seen running */
+    int64_t cpu_ns;   /* of its thread, then */
     bool reported;
 };
 
@@ -64,6 +63,14 @@ static char thread_state(int kernel_id)
     return end && end[1] == ' ' && end[2] ? end[2] : '?';
 }
 
+/* Processor time of a thread, 0 if it has gone. The clock's number is made as pthread_getcpuclockid makes it, without the pthread_t. */
+static int64_t thread_cpu_ns(int kernel_id)
+{
+    struct timespec t;
+    clockid_t clock = (clockid_t)((~(unsigned)kernel_id << 3) | 6);
+    return clock_gettime(clock, &t) == 0 ? (int64_t)t.tv_sec * 1000000000 + t.tv_nsec : 0;
+}
+
 static void watch(struct monitor *m, uint32_t index, struct worker *w, int64_t now)
 {
     struct watched *seen = &m->watched[index];
@@ -74,15 +81,21 @@ static void watch(struct monitor *m, uint32_t index, struct worker *w, int64_t n
         *seen = (struct watched){.runs = runs, .since_ns = now};
         return;
     }
+    int kernel_id = atomic_load_explicit(&w->kernel_id, memory_order_relaxed);
+    if (!seen->cpu_ns)
+        seen->cpu_ns = thread_cpu_ns(kernel_id);
     struct task *stuck = fm__worker_take_lifo(w);
     if (stuck)
         fm__sched_inject(m->sched, stuck);
     int64_t ms = (now - seen->since_ns) / 1000000;
-    if (ms >= STALL_STEP_MS && !seen->reported && ms >= m->sched->stall_ms) {
+    if (!seen->reported && ms >= m->sched->stall_ms) {
+        char state = thread_state(kernel_id);
+        /* A thread that waits for a processor is the machine's fault, not the fiber's. */
+        if (state == 'R' && thread_cpu_ns(kernel_id) - seen->cpu_ns < (int64_t)m->sched->stall_ms * 1000000 / 2)
+            return;
         seen->reported = true;
         fm__count(&m->stalls, 1);
-        int kernel_id = atomic_load_explicit(&w->kernel_id, memory_order_relaxed);
-        m->sched->ops->stalled(m->sched, current, (uint32_t)ms, thread_state(kernel_id));
+        m->sched->ops->stalled(m->sched, current, (uint32_t)ms, state);
     }
 }
 
