@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Deadlines of fibers on the real clock: through a runtime, from the outside.
+ */
+#include "fm/fm.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "runtime/platform/clock.h"
+#include "tests/support/stress.h"
+#include "tests/support/test.h"
+
+static struct fm_runtime *make(uint32_t worker_count)
+{
+    struct fm_runtime_config config = FM_RUNTIME_CONFIG_INIT;
+    struct fm_runtime *runtime;
+    config.worker_count = worker_count;
+    config.flags = FM_RUNTIME_NO_STALL_REPORT;
+    cr_assert_eq(fm_runtime_create(&config, &runtime), 0);
+    return runtime;
+}
+
+static void run(struct fm_runtime *runtime, fm_entry_fn *entry, void *arg)
+{
+    struct fm_exit exit;
+    cr_assert_eq(fm_runtime_run(runtime, entry, arg, &exit), 0);
+    cr_assert_eq(exit.kind, FM_SUCCESS);
+}
+
+static struct fm_exit sleep_some(void *arg)
+{
+    (void)arg;
+    for (int64_t n = 100000; n <= 20000000; n = n * 3 / 2) {
+        int64_t deadline_ns = fm_after_ns(n);
+        cr_assert_eq(fm_sleep_until_ns(deadline_ns), 0);
+        int64_t late_ns = fm_now_ns() - deadline_ns;
+        cr_assert_geq(late_ns, 0);
+        cr_assert_lt(late_ns, 200000000); /* another program may have the processor */
+    }
+    return fm_ok(NULL);
+}
+
+TEST(timers, sleep_is_not_early)
+{
+    for (uint32_t workers = 1; workers <= 3; workers++) {
+        struct fm_runtime *runtime = make(workers);
+        run(runtime, sleep_some, NULL);
+        fm_runtime_destroy(runtime);
+    }
+}
+
+static struct fm_exit poll_deadlines(void *arg)
+{
+    int64_t before_ns = fm_now_ns();
+    (void)arg;
+
+    cr_assert_eq(fm_sleep_until_ns(0), 0);
+    cr_assert_eq(fm_sleep_until_ns(fm_now_ns() - 1), 0);
+    cr_assert_eq(fm_sleep_ns(0), 0);
+    cr_assert_eq(fm_after_ns(FM_NEVER), FM_NEVER);
+    cr_assert_lt(fm_now_ns() - before_ns, 1000000000);
+    return fm_ok(NULL);
+}
+
+TEST(timers, deadlines_that_have_passed_end_at_once)
+{
+    struct fm_runtime *runtime = make(1);
+    run(runtime, poll_deadlines, NULL);
+    fm_runtime_destroy(runtime);
+}
+
+static struct fm_exit sleep_long(void *arg)
+{
+    (void)arg;
+    int r = fm_sleep_ms(100000);
+    return r < 0 ? fm_fail(r) : fm_ok(NULL);
+}
+
+static struct fm_exit sleep_for_ever(void *arg)
+{
+    (void)arg;
+    int r = fm_sleep_ns(FM_NEVER);
+    return r < 0 ? fm_fail(r) : fm_ok(NULL);
+}
+
+TEST(timers, an_interrupted_sleep_leaves_nothing_armed)
+{
+    enum { N = 200 };
+    struct fm_runtime *runtime = make(2);
+    struct fm_runtime_stats stats;
+    struct fm_fiber *fibers[N];
+    struct fm_exit exit;
+
+    for (int i = 0; i < N; i++)
+        cr_assert_eq(fm_runtime_spawn(runtime, i ? sleep_long : sleep_for_ever, NULL, NULL, &fibers[i]), 0);
+    cr_assert_eq(fm_fiber_join(fibers[0], fm_after_ms(50), &exit), -ETIMEDOUT);
+    cr_assert_eq(fm_runtime_stats(runtime, &stats), 0);
+    cr_assert_eq(stats.timers_armed, N - 1);
+    cr_assert_eq(fm_fiber_stop_many(fibers, N, FM_NEVER), 0);
+    cr_assert_eq(fm_runtime_stats(runtime, &stats), 0);
+    cr_assert_eq(stats.timers_armed, 0);
+    cr_assert_eq(stats.timers_cancelled, N - 1);
+    for (int i = 0; i < N; i++) {
+        cr_assert_eq(fm_fiber_poll(fibers[i], &exit), 0);
+        cr_assert_eq(exit.kind, FM_INTERRUPTED);
+        fm_fiber_unref(fibers[i]);
+    }
+    fm_runtime_destroy(runtime);
+}
+
+/* Sleeps, and says when it woke. */
+static struct fm_exit sleep_until(void *arg)
+{
+    int64_t *time_ns = arg;
+    cr_assert_eq(fm_sleep_until_ns(*time_ns), 0);
+    int64_t now_ns = fm_now_ns();
+    cr_assert_geq(now_ns, *time_ns);
+    *time_ns = now_ns - *time_ns;
+    return fm_ok(NULL);
+}
+
+static struct fm_exit burn(void *arg)
+{
+    int64_t until_ns = *(int64_t *)arg;
+    while (fm__clock_ns() < until_ns)
+        ;
+    return fm_ok(NULL);
+}
+
+/* golang/go#38860 */
+TEST(timers, timers_of_a_busy_worker_are_fired_by_others)
+{
+    struct fm_runtime *runtime = make(2);
+    int64_t late_ns = fm__clock_ns() + 20000000, until_ns = fm__clock_ns() + 2000000000;
+    struct fm_fiber *sleeper, *burner;
+    struct fm_exit exit;
+
+    /* whichever worker the sleeper arms on, one of the two goes on looking */
+    cr_assert_eq(fm_runtime_spawn(runtime, sleep_until, &late_ns, NULL, &sleeper), 0);
+    cr_assert_eq(fm_runtime_spawn(runtime, burn, &until_ns, NULL, &burner), 0);
+    cr_assert_eq(fm_fiber_join(sleeper, FM_NEVER, &exit), 0);
+    cr_assert_lt(late_ns, 1000000000);
+    cr_assert_eq(fm_fiber_join(burner, FM_NEVER, &exit), 0);
+    fm_fiber_unref(sleeper);
+    fm_fiber_unref(burner);
+    fm_runtime_destroy(runtime);
+}
+
+/* An earlier deadline than the one that the poller sleeps for. */
+TEST(timers, an_earlier_deadline_wakes_the_one_who_waits_for_a_later)
+{
+    struct fm_runtime *runtime = make(2);
+    struct fm_fiber *later, *fiber;
+    struct fm_exit exit;
+
+    cr_assert_eq(fm_runtime_spawn(runtime, sleep_long, NULL, NULL, &later), 0);
+    for (int i = 0; i < 20; i++) {
+        int64_t late_ns = fm__clock_ns() + 5000000;
+        cr_assert_eq(fm_runtime_spawn(runtime, sleep_until, &late_ns, NULL, &fiber), 0);
+        cr_assert_eq(fm_fiber_join(fiber, fm_after_s(20), &exit), 0);
+        cr_assert_lt(late_ns, 1000000000);
+        fm_fiber_unref(fiber);
+    }
+    cr_assert_eq(fm_fiber_stop(later, FM_NEVER, &exit), 0);
+    fm_fiber_unref(later);
+    fm_runtime_destroy(runtime);
+}
+
+static _Atomic bool over;
+static _Atomic uint64_t turns;
+
+static struct fm_exit count_turns(void *arg)
+{
+    (void)arg;
+    while (!atomic_load(&over)) {
+        atomic_fetch_add(&turns, 1);
+        fm_yield();
+    }
+    return fm_ok(NULL);
+}
+
+static struct fm_exit many_of_one_tick(void *arg)
+{
+    size_t count = *(size_t *)arg;
+    int64_t *times = malloc(count * sizeof *times), deadline_ns;
+    struct fm_fiber **fibers = malloc(count * sizeof *fibers), *counter;
+    struct fm_exit exit;
+
+    cr_assert(times && fibers);
+    deadline_ns = fm_after_ms(300);
+    for (size_t i = 0; i < count; i++) {
+        times[i] = deadline_ns;
+        cr_assert_eq(fm_fiber_spawn(sleep_until, &times[i], NULL, &fibers[i]), 0);
+    }
+    cr_assert_eq(fm_fiber_spawn(count_turns, NULL, NULL, &counter), 0);
+    /* joined first to last: when the last has ended, so have all */
+    uint64_t turns_at_first = 0;
+    for (size_t i = 0; i < count; i++) {
+        cr_assert_eq(fm_fiber_join(fibers[i], FM_NEVER, &exit), 0);
+        cr_assert_eq(exit.kind, FM_SUCCESS);
+        if (i == 0)
+            turns_at_first = atomic_load(&turns);
+    }
+    /* between the first and the last the other fiber had turns */
+    cr_assert_gt(atomic_load(&turns), turns_at_first);
+    atomic_store(&over, true);
+    cr_assert_eq(fm_fiber_join(counter, FM_NEVER, &exit), 0);
+    for (size_t i = 0; i < count; i++)
+        fm_fiber_unref(fibers[i]);
+    fm_fiber_unref(counter);
+    free(fibers);
+    free(times);
+    return fm_ok(NULL);
+}
+
+TEST_WITH(timers, many_of_one_tick_leave_turns_to_others, .timeout = 120)
+{
+    size_t count = FM_ASAN || FM_TSAN ? 1500 : 20000;
+    struct fm_runtime *runtime = make(1);
+    struct fm_runtime_stats stats;
+
+    run(runtime, many_of_one_tick, &count);
+    cr_assert_eq(fm_runtime_stats(runtime, &stats), 0);
+    cr_assert_eq(stats.timers_armed, 0);
+    cr_assert_geq(stats.timers_fired, count * 9 / 10); /* some may have come too late to sleep */
+    fm_runtime_destroy(runtime);
+}
