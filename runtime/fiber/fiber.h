@@ -149,6 +149,15 @@ enum wake_reason fm__wait_end(struct wait wait, int64_t deadline_ns);
 bool fm__wait_abort(struct wait wait);
 /* End that wait; true if this wake won. The waiter may go on, and its stack be gone, before this returns. */
 bool fm__wake(struct wait wait, enum wake_reason reason);
+/*
+ * The same in two steps, for a waker that keeps the waiter standing a little longer. fm__wake_win: WAKE_LOST · WAKE_NOTED won, the waiter
+ * goes on by itself · WAKE_QUEUE won, nothing else can end the wait, and the waiter stands still until fm__wake_release.
+ */
+static inline enum wake fm__wake_win(struct wait wait, enum wake_reason reason)
+{
+    return fm__state_wake(&wait.who->state, wait.epoch, reason);
+}
+void fm__wake_release(struct fm_fiber *who);
 /* WAKE_VALUE 0, WAKE_TIMEOUT -ETIMEDOUT, WAKE_INTERRUPT -ECANCELED, WAKE_CLOSED -EBADF */
 int fm__wake_result(enum wake_reason reason);
 /* A call that did its work without waiting counts against the fiber's budget; at its end the fiber yields. */

@@ -83,7 +83,7 @@ static enum wake_reason thread_wait(struct fm_fiber *self, uint64_t epoch, int64
 
 /* ---- both ---- */
 
-static void make_runnable(struct fm_fiber *fiber)
+void fm__wake_release(struct fm_fiber *fiber)
 {
     if (__builtin_expect(fiber->kind == FIBER_THREAD, 0)) {
         /* release (A) */
@@ -153,13 +153,13 @@ bool fm__wait_abort(struct wait wait)
 
 bool fm__wake(struct wait wait, enum wake_reason reason)
 {
-    switch (fm__state_wake(&wait.who->state, wait.epoch, reason)) {
+    switch (fm__wake_win(wait, reason)) {
     case WAKE_LOST:
         return false;
     case WAKE_NOTED:
         return true;
     case WAKE_QUEUE:
-        make_runnable(wait.who);
+        fm__wake_release(wait.who);
         return true;
     }
     return false;
@@ -190,7 +190,7 @@ int fm__fiber_interrupt(struct fm_fiber *fiber, enum fm_reason reason)
     atomic_compare_exchange_strong_explicit(&fiber->interrupter, &nobody, me, memory_order_acq_rel,
                                             memory_order_relaxed);
     if (fm__state_interrupt(&fiber->state) == WAKE_QUEUE)
-        make_runnable(fiber);
+        fm__wake_release(fiber);
     return 0;
 }
 

@@ -22,8 +22,11 @@
  * the next. It is woken under the lock, so the loser, who needs the lock to leave, cannot go (and
  * have the condition destroyed) under our feet.
  *
+ * Who signals while it holds the waiter's mutex wins the wake but does not let the waiter run, which would only
+ * run into the mutex: the mutex takes the waiter over (mutex.c, promise) and hands itself on at unlock.
+ *
  * A broadcast wakes those who were listed when it began, by their tickets: who waits again at once is not
- * woken twice. It spends nothing, so it wakes outside the lock.
+ * woken twice. It spends nothing, so it wakes outside the lock whom it does not promise the mutex.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -35,10 +38,16 @@
 
 enum { WAKE_BATCH = 32 };
 
+struct cond_waiter {
+    struct wait_node node; /* first; amount: ticket, item: not NULL if promised the mutex */
+    struct fm_mutex *mutex;
+    uint64_t who;
+};
+
 struct fm_cond {
     struct lock lock;         /* LOCK_SYNC: all that follows */
     _Atomic uint32_t waiting; /* also read without the lock */
-    struct waitlist waiters;  /* node->amount: ticket */
+    struct waitlist waiters;  /* of struct cond_waiter */
     int64_t next_ticket;
 };
 
@@ -93,33 +102,55 @@ static void leave_locked(struct fm_cond *cond, struct wait_node *node)
 
 int fm_cond_wait(struct fm_cond *cond, struct fm_mutex *mutex, int64_t deadline_ns)
 {
-    struct wait_node node;
-
     if (!cond || !mutex)
         return -EINVAL;
-    uint64_t who = fm__mutex_self();
-    if (!fm__mutex_held_by(mutex, who))
+    struct cond_waiter self = { .mutex = mutex, .who = fm__mutex_self() };
+    if (!fm__mutex_held_by(mutex, self.who))
         return -EPERM;
     if (deadline_ns <= 0)
         return -ETIMEDOUT;
-    int r = fm__wait_begin(&node.wait, 0, "condition");
+    int r = fm__wait_begin(&self.node.wait, 0, "condition");
     if (r < 0)
         return r;
 
     fm__lock(&cond->lock);
-    join_locked(cond, &node);
+    join_locked(cond, &self.node);
     fm__unlock(&cond->lock);
-    fm__mutex_release(mutex, who);
+    fm__mutex_release(mutex, self.who);
 
-    enum wake_reason reason = fm__wait_end(node.wait, deadline_ns);
+    enum wake_reason reason = fm__wait_end(self.node.wait, deadline_ns);
     if (reason != WAKE_VALUE) {
         fm__lock(&cond->lock);
-        if (node.listed)
-            leave_locked(cond, &node);
+        if (self.node.listed)
+            leave_locked(cond, &self.node);
         fm__unlock(&cond->lock);
     }
-    fm__mutex_retake(mutex, who);
+    if (reason == WAKE_VALUE && self.node.item)
+        fm__mutex_receive(mutex, self.who);
+    else
+        fm__mutex_retake(mutex, self.who);
     return fm__wake_result(reason);
+}
+
+/*
+ * Wake a waiter just taken off; `me` is the caller. Its mutex is there: the waiter has to take it yet. If `later` is given, a
+ * waiter whose mutex the caller does not hold is left to the caller: WAKE_QUEUE.
+ */
+static enum wake wake_locked(struct cond_waiter *waiter, uint64_t me, bool later)
+{
+    struct wait wait = waiter->node.wait;
+
+    if (!fm__mutex_held_by(waiter->mutex, me)) {
+        if (later)
+            return WAKE_QUEUE;
+        return fm__wake(wait, WAKE_VALUE) ? WAKE_NOTED : WAKE_LOST;
+    }
+    enum wake won = fm__wake_win(wait, WAKE_VALUE);
+    if (won == WAKE_QUEUE) {
+        fm__mutex_promise(waiter->mutex, &waiter->node, waiter->who);
+        return WAKE_NOTED;
+    }
+    return won;
 }
 
 int fm_cond_signal(struct fm_cond *cond)
@@ -130,12 +161,12 @@ int fm_cond_signal(struct fm_cond *cond)
         return -EINVAL;
     if (waiting(cond) == 0)
         return 0;
+    uint64_t me = fm__mutex_self();
     fm__lock(&cond->lock);
     while (!woke && !fm__waitlist_empty(&cond->waiters)) {
         struct wait_node *node = cond->waiters.first;
-        struct wait wait = node->wait;
         leave_locked(cond, node);
-        woke = fm__wake(wait, WAKE_VALUE);
+        woke = wake_locked((struct cond_waiter *)node, me, false) != WAKE_LOST;
     }
     fm__unlock(&cond->lock);
     return woke;
@@ -149,15 +180,22 @@ int fm_cond_broadcast(struct fm_cond *cond)
         return -EINVAL;
     if (waiting(cond) == 0)
         return 0;
+    uint64_t me = fm__mutex_self();
     fm__lock(&cond->lock);
     int64_t end = cond->next_ticket;
     for (bool more = true; more;) {
         struct wait batch[WAKE_BATCH];
         int count = 0;
         struct wait_node *node;
-        while (count < WAKE_BATCH && (node = cond->waiters.first) && node->amount < end) {
-            batch[count++] = node->wait;
+        for (int i = 0; i < WAKE_BATCH && (node = cond->waiters.first) && node->amount < end;
+             i++) {
+            struct wait wait = node->wait;
             leave_locked(cond, node);
+            enum wake wake = wake_locked((struct cond_waiter *)node, me, true);
+            if (wake == WAKE_QUEUE)
+                batch[count++] = wait;
+            else
+                woken += wake != WAKE_LOST;
         }
         node = cond->waiters.first;
         more = node && node->amount < end;

@@ -1,7 +1,8 @@
 /*
  * mutex.c - one holder at a time, handed on first come, first served
  *
- * Owns        the list of those who wait. The holder owns the right to give the mutex up.
+ * Owns        the list of those who wait. The holder owns the right to give the mutex up, and the list of
+ *             those to whom it has promised it.
  * Knows not   conditions; they use mutex.h.
  * Invariant   word is 0 (free) or holder << 1 | QUEUED. While somebody is listed, QUEUED is set, so the
  *             holder cannot leave without the lock. A free word means an empty list.
@@ -27,6 +28,10 @@
  *              \-- lost: go on with the next    lock (waits for us), leave the list if still on it
  *     unlock                                    return without the mutex
  *
+ * A promise: who signals a condition while it holds the mutex wins the wake of the waiter, but lets it stand and
+ * notes it here. It would only run into the mutex. At unlock the first of them gets mutex and
+ * processor in one step, behind those who were queued already.
+ *
  * Whose CAS wins decides. The word names a waiter who lost for a moment only, and he cannot come back to look:
  * he needs the lock first, which is held until the word names another. The winner may unlock, even
  * destroy the mutex, while we still hold the lock: destroy takes the lock once to let us out.
@@ -48,7 +53,8 @@ struct fm_mutex {
     _Atomic uint64_t word;
     struct lock
         lock; /* LOCK_SYNC: the list, and every change of word where QUEUED is set or set anew */
-    struct waitlist waiters; /* node->amount: who */
+    struct waitlist waiters;  /* node->amount: who; node->item: not NULL if its wake is won */
+    struct waitlist promised; /* the holder's alone, no lock: the same */
 };
 
 uint64_t fm__mutex_self(void)
@@ -137,21 +143,33 @@ static int lock_slow(struct fm_mutex *mutex, uint64_t who, int64_t deadline_ns, 
     return fm__waitlist_wait(&mutex->waiters, &mutex->lock, &node, deadline_ns, flags, "mutex");
 }
 
+/* The first of the list; the list must not be empty. */
+static struct wait_node *shift(struct waitlist *list)
+{
+    struct wait_node *node = list->first;
+    fm__waitlist_remove_locked(list, node);
+    return node;
+}
+
 static void unlock_slow(struct fm_mutex *mutex)
 {
     bool handed = false;
 
     fm__lock(&mutex->lock);
+    while (!fm__waitlist_empty(&mutex->promised))
+        fm__waitlist_push_locked(&mutex->waiters, shift(&mutex->promised));
     while (!handed && !fm__waitlist_empty(&mutex->waiters)) {
-        struct wait_node *node = mutex->waiters.first;
+        struct wait_node *node = shift(&mutex->waiters);
         struct wait wait = node->wait;
+        bool won = node->item != NULL;
         uint64_t next = (uint64_t)node->amount << HOLDER_SHIFT;
-        fm__waitlist_remove_locked(&mutex->waiters, node);
         if (!fm__waitlist_empty(&mutex->waiters))
             next |= QUEUED;
         /* release (B): a later CAS by who finds it free again reads through this word */
         atomic_store_explicit(&mutex->word, next, memory_order_release);
-        handed = fm__wake(wait, WAKE_VALUE);
+        if (won)
+            fm__wake_release(wait.who);
+        handed = won || fm__wake(wait, WAKE_VALUE);
     }
     if (!handed) /* release (B) */
         atomic_store_explicit(&mutex->word, 0, memory_order_release);
@@ -161,15 +179,39 @@ static void unlock_slow(struct fm_mutex *mutex)
 /* Held -> free, or to the first who waits. False if `who` is not the holder. */
 static bool give_up(struct fm_mutex *mutex, uint64_t who)
 {
-    uint64_t word = who << HOLDER_SHIFT;
-    /* release (B) */
-    if (atomic_compare_exchange_strong_explicit(&mutex->word, &word, 0, memory_order_release,
-                                                memory_order_relaxed))
-        return true;
-    if (word >> HOLDER_SHIFT != who)
+    uint64_t word = who << HOLDER_SHIFT, next = 0;
+    struct wait_node *heir = NULL;
+
+    if (!fm__mutex_held_by(mutex, who))
         return false;
-    unlock_slow(mutex);
+    if (__builtin_expect(!fm__waitlist_empty(&mutex->promised), 0)) {
+        heir = mutex->promised.first;
+        next = (uint64_t)heir->amount << HOLDER_SHIFT;
+    }
+    /* release (B) */
+    if (!atomic_compare_exchange_strong_explicit(&mutex->word, &word, next,
+                                                 memory_order_release, memory_order_relaxed)) {
+        unlock_slow(mutex);
+    } else if (heir) {
+        /* it stands still, so the list of promises is still ours */
+        fm__waitlist_remove_locked(&mutex->promised, heir);
+        fm__wake_release(heir->wait.who);
+    }
     return true;
+}
+
+void fm__mutex_promise(struct fm_mutex *mutex, struct wait_node *node, uint64_t who)
+{
+    node->amount = (int64_t)who;
+    node->item = mutex;
+    fm__waitlist_push_locked(&mutex->promised, node);
+}
+
+void fm__mutex_receive(struct fm_mutex *mutex, uint64_t who)
+{
+    /* acquire (A) */
+    uint64_t word = atomic_load_explicit(&mutex->word, memory_order_acquire);
+    FM_BUG_IF(word >> HOLDER_SHIFT != who, "a promised mutex was not handed over");
 }
 
 void fm__mutex_release(struct fm_mutex *mutex, uint64_t who)

@@ -193,6 +193,67 @@ TEST(cond, mutex_is_taken_again_masked)
     in_runtime(1, retake_body, NULL);
 }
 
+/* Signalled by the holder: from then on neither an interruption nor the deadline ends the wait, and the mutex comes with it. */
+static struct fm_exit wait_briefly(void *arg)
+{
+    struct room *room = arg;
+    cr_assert_eq(fm_mutex_lock(room->mutex, FM_NEVER), 0);
+    room->waiting++;
+    int r = fm_cond_wait(room->cond, room->mutex, fm_after_ms(10));
+    cr_assert_eq(fm_mutex_trylock(room->mutex), -EDEADLK, "held on return");
+    room->woken += r == 0;
+    cr_assert_eq(fm_mutex_unlock(room->mutex), 0);
+    return r < 0 ? fm_fail(r) : fm_ok(NULL);
+}
+
+static void *wait_thread(void *arg)
+{
+    return number(wait_briefly(arg).code);
+}
+
+static struct fm_exit promise_body(void *arg)
+{
+    struct room room = make();
+    struct fm_fiber *queued, *fibers[3];
+    pthread_t thread;
+    cr_assert_eq(pthread_create(&thread, NULL, wait_thread, &room), 0);
+    for (int i = 0; i < 3; i++)
+        fibers[i] = spawn(wait_briefly, &room);
+    for (int waiting = 0; waiting < 4;) {
+        fm_yield();
+        cr_assert_eq(fm_mutex_lock(room.mutex, FM_NEVER), 0);
+        waiting = room.waiting;
+        if (waiting < 4)
+            cr_assert_eq(fm_mutex_unlock(room.mutex), 0);
+    }
+    queued = spawn(wait_once,
+                   &room); /* stands in line for the mutex, before those we promise it to */
+    settle();
+    cr_assert_eq(fm_cond_signal(room.cond), 1);
+    cr_assert_eq(fm_cond_broadcast(room.cond), 3);
+    for (int i = 0; i < 3; i++)
+        fm_fiber_interrupt(fibers[i]);
+    fm_sleep_ms(20); /* our own wait: let the deadlines pass */
+    cr_assert_eq(room.woken, 0);
+    cr_assert_eq(fm_mutex_unlock(room.mutex), 0);
+    for (int i = 0; i < 3; i++)
+        cr_assert_eq(finish(fibers[i]).kind, FM_SUCCESS);
+    void *result;
+    pthread_join(thread, &result);
+    cr_assert_eq(result, number(0));
+    cr_assert_eq(room.woken, 4);
+    fm_fiber_interrupt(queued);
+    cr_assert_eq(finish(queued).kind, FM_INTERRUPTED);
+    drop(&room);
+    return fm_ok(NULL);
+}
+
+TEST(cond, signal_under_the_mutex_brings_the_mutex)
+{
+    in_runtime(1, promise_body, NULL);
+    in_runtime(2, promise_body, NULL);
+}
+
 /* F79: a broadcast to more than one batch wakes each once, and not him who waits again. */
 static struct fm_exit wait_twice(void *arg)
 {
