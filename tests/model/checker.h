@@ -48,14 +48,21 @@ static inline void clock_join(struct clock *into, const struct clock *from)
 
 /* --- threads.c ---------------------------------------- */
 
-enum thread_state { THREAD_READY, THREAD_FUTEX, THREAD_LOCK, THREAD_JOIN, THREAD_DONE };
+enum thread_state {
+    THREAD_READY,
+    THREAD_FUTEX,
+    THREAD_LOCK,  /* until a word is 0 */
+    THREAD_AWAIT, /* until a word is not 0 */
+    THREAD_JOIN,
+    THREAD_DONE,
+};
 
 struct thread {
     void *context;
     enum thread_state state;
     bool timed;           /* THREAD_FUTEX: may time out */
     bool timed_out;       /* and has */
-    const void *waits_on; /* THREAD_FUTEX, THREAD_LOCK */
+    const void *waits_on; /* FUTEX, LOCK, AWAIT: the word, of 32 bits */
     struct thread *joins; /* THREAD_JOIN */
     unsigned idle_steps;  /* since it last wrote or was let run */
     void (*run)(void *arg);

@@ -16,6 +16,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct model_scenario {
     const char *name;
@@ -28,6 +29,12 @@ extern const struct model_scenario model_scenarios[];
 /* Start a thread, or wait for its end. At most 8 in an execution, thread 0 included. */
 int model_spawn(void (*run)(void *arg), void *arg);
 void model_join(int thread);
+
+/*
+ * Wait until the word is not 0, and acquire what its store released. For the scenario's own
+ * order of events: cheaper to search than a loop, and no part of what is proved.
+ */
+void model_await(const _Atomic uint32_t *word);
 
 /*
  * Memory of one execution, filled with junk (malloc) or zero (calloc). It is never given out

@@ -6,6 +6,7 @@
  * looked at things IDLE_STEPS times without a write gives way to the next one: it waits in a
  * loop, and a bounded search would let it wait for ever.
  */
+#include <stdatomic.h>
 #include <string.h>
 
 #include "tests/model/checker.h"
@@ -49,6 +50,7 @@ static bool can_run(const struct thread *t)
     case THREAD_READY: return true;
     case THREAD_FUTEX: return t->timed;
     case THREAD_LOCK: return memory_newest(t->waits_on, 4) == 0;
+    case THREAD_AWAIT: return memory_newest(t->waits_on, 4) != 0;
     case THREAD_JOIN: return t->joins->state == THREAD_DONE;
     case THREAD_DONE: return false;
     }
@@ -58,7 +60,7 @@ static bool can_run(const struct thread *t)
 _Noreturn static void stop_stuck(void)
 {
     for (unsigned i = 0; i < thread_count; i++)
-        if (threads[i].state == THREAD_FUTEX)
+        if (threads[i].state == THREAD_FUTEX || threads[i].state == THREAD_AWAIT)
             model_fail("lost wake-up: thread %u sleeps on %s and nobody can go on", i,
                        shadow_name(threads[i].waits_on));
     for (unsigned i = 0; i < thread_count; i++)
@@ -180,6 +182,14 @@ void model_join(int thread)
     }
     view_join(&running->seen, &t->seen);
     clock_join(&running->now, &t->now);
+}
+
+void model_await(const _Atomic uint32_t *word)
+{
+    while (memory_load((void *)(uintptr_t)word, 4, memory_order_acquire) == 0) {
+        running->waits_on = word;
+        threads_block(THREAD_AWAIT);
+    }
 }
 
 static void first_entry(void *arg)
