@@ -199,7 +199,7 @@ static struct fm_exit wait_briefly(void *arg)
     struct room *room = arg;
     cr_assert_eq(fm_mutex_lock(room->mutex, FM_NEVER), 0);
     room->waiting++;
-    int r = fm_cond_wait(room->cond, room->mutex, fm_after_ms(10));
+    int r = fm_cond_wait(room->cond, room->mutex, fm_after_ms(300));
     cr_assert_eq(fm_mutex_trylock(room->mutex), -EDEADLK, "held on return");
     room->woken += r == 0;
     cr_assert_eq(fm_mutex_unlock(room->mutex), 0);
@@ -233,7 +233,7 @@ static struct fm_exit promise_body(void *arg)
     cr_assert_eq(fm_cond_broadcast(room.cond), 3);
     for (int i = 0; i < 3; i++)
         fm_fiber_interrupt(fibers[i]);
-    fm_sleep_ms(20); /* our own wait: let the deadlines pass */
+    fm_sleep_ms(320); /* our own wait: let the deadlines pass */
     cr_assert_eq(room.woken, 0);
     cr_assert_eq(fm_mutex_unlock(room.mutex), 0);
     for (int i = 0; i < 3; i++)

@@ -203,7 +203,7 @@ TEST(semaphore, grant_and_interruption_the_first_decides)
  */
 struct sweep {
     struct fm_semaphore *semaphore;
-    int inside;
+    _Atomic int inside;
 };
 
 static struct fm_exit inside(void *arg)
