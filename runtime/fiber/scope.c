@@ -30,6 +30,7 @@ void fm__scope_init(struct fm_scope *scope, struct fm_fiber *fiber)
     scope->flags = 0;
     scope->on_heap = false;
     scope->finalizing = false;
+    scope->had_children = false;
     fm__lock_init(&scope->lock, LOCK_SCOPE);
     scope->children = NULL;
     scope->count = 0;
@@ -40,6 +41,7 @@ void fm__scope_init(struct fm_scope *scope, struct fm_fiber *fiber)
 
 int fm__scope_add(struct fm_scope *scope, struct fm_fiber *child)
 {
+    scope->had_children = true;
     fm__lock(&scope->lock);
     if (scope->closing) {
         fm__unlock(&scope->lock);
@@ -173,8 +175,11 @@ struct fm_exit fm__scope_close_body(struct fm_scope *body, struct fm_exit exit)
     fiber->mask_depth = 0;
     for (;;) {
         struct fm_scope *scope = fiber->scope;
-        /* The common body has neither children nor finalizers, and nobody else knows its scope. */
-        if (scope == body && !scope->finalizers && scope->count == 0 && !scope->failed)
+        /*
+         * The common body has neither: nobody else has ever known its scope. A count that has fallen to 0 would not do:
+         * the last child may still be about to unlock.
+         */
+        if (scope == body && !scope->finalizers && !scope->had_children)
             return exit;
         exit = close_scope(scope, exit);
         if (scope->on_heap)

@@ -16,7 +16,8 @@ struct fm_scope {
     struct finalizer *finalizers; /* newest first; the fiber's own */
     uint32_t flags;
     bool on_heap;
-    bool finalizing; /* a finalizer registered now runs at once */
+    bool finalizing;   /* its finalizers are running: it cannot be closed again */
+    bool had_children; /* the fiber's own: only it adds children */
     struct lock lock; /* LOCK_SCOPE: what follows */
     struct fm_fiber *children;
     uint64_t count;

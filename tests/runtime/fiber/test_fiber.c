@@ -203,7 +203,7 @@ TEST(fiber, never_started_fibers_end_with_the_runtime)  /* F36 */
 
 /* ---- interruption ---- */
 
-FIBER_TEST(fiber, interrupt_ends_a_wait_and_names_who_and_why)  /* T102, T108 */
+WORKER_TEST(fiber, interrupt_ends_a_wait_and_names_who_and_why)  /* T102, T108 */
 {
     struct fm_fiber *fiber = start(until_interrupted, NULL);
     fm_yield();
@@ -223,7 +223,7 @@ static struct fm_exit sticky(void *arg)
     return fm_fail(3);
 }
 
-FIBER_TEST(fiber, interrupt_is_sticky_and_a_failure_of_the_bodys_own_stays)
+WORKER_TEST(fiber, interrupt_is_sticky_and_a_failure_of_the_bodys_own_stays)
 {
     struct fm_fiber *fiber = start(sticky, NULL);
     fm_yield();
@@ -299,7 +299,7 @@ static struct fm_exit wait_for_other(void *arg)
     return fm_ok(NULL);
 }
 
-FIBER_TEST(fiber, stop_many_signals_all_before_it_waits)  /* T105 */
+WORKER_TEST(fiber, stop_many_signals_all_before_it_waits)  /* T105 */
 {
     struct fm_fiber *one = start(until_interrupted, NULL);
     struct fm_fiber *two = start(wait_for_other, one);
@@ -390,7 +390,7 @@ static struct fm_exit join_arg(void *arg)
     return fm_fail(fm_fiber_join(arg, FM_NEVER, NULL));
 }
 
-FIBER_TEST(fiber, interrupting_a_joiner_stops_only_the_joining)
+WORKER_TEST(fiber, interrupting_a_joiner_stops_only_the_joining)
 {
     struct fm_fiber *target = start(until_interrupted, NULL);
     struct fm_fiber *joiner = start(join_arg, target);

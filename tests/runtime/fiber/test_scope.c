@@ -85,7 +85,7 @@ static struct fm_exit interrupted_with_finalizers(void *arg)
     return fm_fail(fm_never());
 }
 
-FIBER_TEST(scope, on_interrupt_runs_only_for_an_interruption)  /* T126 */
+WORKER_TEST(scope, on_interrupt_runs_only_for_an_interruption)  /* T126 */
 {
     struct fm_fiber *fiber = start(interrupted_with_finalizers, NULL);
     fm_yield();
@@ -122,7 +122,7 @@ static struct fm_exit with_waiting_finalizer(void *arg)
     return fm_fail(fm_never());
 }
 
-FIBER_TEST(scope, finalizers_wait_and_are_never_restarted)  /* F31, T111 */
+WORKER_TEST(scope, finalizers_wait_and_are_never_restarted)  /* F31, T111 */
 {
     _Atomic int count = 0;
     struct fm_fiber *fiber = start(with_waiting_finalizer, (void *)&count);
@@ -178,7 +178,7 @@ static struct fm_exit parent_of_masked(void *arg)
     return fm_ok(NULL);
 }
 
-FIBER_TEST(scope, a_parent_ends_after_its_masked_child)  /* T121 */
+WORKER_TEST(scope, a_parent_ends_after_its_masked_child)  /* T121 */
 {
     _Atomic int done = 0;
     finish(start(parent_of_masked, (void *)&done));
@@ -305,7 +305,7 @@ static struct fm_exit acquire_and_go_on(void *arg)
     return fm_fail(fm_never());
 }
 
-FIBER_TEST(scope, acquire_is_masked_and_its_release_certain)  /* T109, T128 */
+WORKER_TEST(scope, acquire_is_masked_and_its_release_certain)  /* T109, T128 */
 {
     struct fm_fiber *fiber = start(acquire_and_go_on, NULL);
     fm_yield();

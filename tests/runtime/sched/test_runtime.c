@@ -15,6 +15,7 @@
 
 #include "runtime/platform/clock.h"
 #include "runtime/platform/memory.h"
+#include "runtime/platform/sanitizer.h"
 #include "tests/support/fibers.h"
 
 static struct fm_runtime *runtime_with(uint32_t workers)
@@ -505,7 +506,8 @@ TEST_WITH(runtime, an_idle_runtime_uses_no_processor, .timeout = 60)  /* R15; in
     fprintf(stderr, "idle for 5 s: %lld us of processor time, %ld context switches\n", (long long)us, switches);
     /* 0.1 % of 5 s; Criterion's own thread and ours, which sleeps, are counted too */
     cr_assert_leq(us, 5000);
-    cr_assert_leq(switches, 100 * 5 / 60 + 10);
+    if (!FM_TSAN) /* which has a thread of its own that wakes up ten times a second */
+        cr_assert_leq(switches, 100 * 5 / 60 + 10);
     fm_runtime_destroy(runtime);
 }
 
