@@ -1,16 +1,18 @@
 /*
  * wheel.c - a hierarchical timing wheel
  *
- * A unit of level L is 64^L ticks. A timer stands on the lowest level on which its unit is in the
- * window of 64 units that holds the cursor, or in the window after. As the cursor goes on,
- * timers move down:
+ * A window of one level is a unit of the next: 1024 ticks are a unit of level 1, 64 of those a unit
+ * of level 2. A timer stands on the lowest level on which its unit is in the window that holds the
+ * cursor, or in the window after. As the cursor goes on, timers move down:
  *
- *     level 1   | . . . c . . n . |  . . . . |      c: the unit of the cursor; empty, or being emptied
+ *     level 1   | . . . c n . . . |  . . . . |      c: the unit of the cursor; empty, or being emptied
  *     level 0   | x x cursor x x  |  x x x x |      n: the next one; emptied bit by bit, in good time
  *                 window of c        window of n
  *
  * That the next unit may be emptied ahead of time is why a level has two windows of slots: with
  * a hundred thousand timers in a unit, fire would otherwise stop for milliseconds at its start.
+ * The first window is long because to move a timer is to miss the cache once more: one that sleeps
+ * for a second at most is never moved.
  *
  * Owns        the timers armed in it: link, next, place, deadline_ns, epoch.
  * Knows not   fibers, clocks, who sleeps until next_ns.
@@ -68,52 +70,56 @@ static int64_t tick_ns(int64_t tick)
     return tick > INT64_MAX / WHEEL_TICK_NS ? INT64_MAX : tick * WHEEL_TICK_NS;
 }
 
-/* The unit of level `level` that holds the tick. */
+/* A unit of the level is 1 << unit_bits ticks. */
+static unsigned unit_bits(unsigned level)
+{
+    return level ? WHEEL_FIRST_BITS + WHEEL_BITS * (level - 1) : 0;
+}
+
+/* The unit of the level that holds the tick. */
 static int64_t unit_of(int64_t tick, unsigned level)
 {
-    return tick >> (WHEEL_UNIT_BITS * level);
+    return tick >> unit_bits(level);
 }
 
 static int64_t unit_start(int64_t unit, unsigned level)
 {
-    return unit << (WHEEL_UNIT_BITS * level);
+    return unit << unit_bits(level);
 }
 
-/* ---- slots ---- */
+/* ---- slots; a place is the index of one ---- */
 
-static struct wheel_slot *slot_at(struct wheel *wheel, uint32_t place)
+static uint32_t level_slots(unsigned level)
 {
-    return &wheel->slots[place / WHEEL_SLOTS][place % WHEEL_SLOTS];
+    return level ? WHEEL_LEVEL_SLOTS : WHEEL_FIRST_SLOTS;
 }
 
-static uint64_t *occupied_word(struct wheel *wheel, uint32_t place)
+static uint32_t level_first_place(unsigned level)
 {
-    return &wheel->occupied[place / WHEEL_SLOTS][place % WHEEL_SLOTS / 64];
+    return level ? WHEEL_FIRST_SLOTS + WHEEL_LEVEL_SLOTS * (level - 1) : 0;
 }
 
 static uint32_t place_of(unsigned level, int64_t unit)
 {
-    return level * WHEEL_SLOTS + (uint32_t)((uint64_t)unit % WHEEL_SLOTS);
+    return level_first_place(level) + ((uint32_t)unit & (level_slots(level) - 1));
 }
 
 static bool slot_occupied(struct wheel *wheel, uint32_t place)
 {
-    return *occupied_word(wheel, place) >> place % 64 & 1;
+    return wheel->occupied[place / 64] >> place % 64 & 1;
 }
 
 static void slot_mark_empty(struct wheel *wheel, uint32_t place)
 {
-    *occupied_word(wheel, place) &= ~(UINT64_C(1) << place % 64);
+    wheel->occupied[place / 64] &= ~(UINT64_C(1) << place % 64);
 }
 
 static void slot_append(struct wheel *wheel, uint32_t place, struct timer *timer)
 {
-    struct wheel_slot *slot = slot_at(wheel, place);
-    uint64_t *word = occupied_word(wheel, place);
-    uint64_t bit = UINT64_C(1) << place % 64;
+    struct wheel_slot *slot = &wheel->slots[place];
 
-    if (!(*word & bit)) {
-        *word |= bit;
+    if (!slot_occupied(wheel, place)) {
+        wheel->occupied[place / 64] |= UINT64_C(1) << place % 64;
         slot->tail = &slot->first;
     }
     timer->place = place;
@@ -132,7 +138,7 @@ static void slot_remove(struct wheel *wheel, struct timer *timer)
         next->link = timer->link;
         return;
     }
-    struct wheel_slot *slot = slot_at(wheel, timer->place);
+    struct wheel_slot *slot = &wheel->slots[timer->place];
     slot->tail = timer->link;
     if (!slot->first)
         slot_mark_empty(wheel, timer->place);
@@ -141,22 +147,32 @@ static void slot_remove(struct wheel *wheel, struct timer *timer)
 /* The lowest level on which the tick's unit is in the cursor's window or in the one after. */
 static void insert(struct wheel *wheel, struct timer *timer, int64_t tick)
 {
-    unsigned distance_bits = 63 - (unsigned)__builtin_clzll((uint64_t)(tick - wheel->cursor) | 63);
-    unsigned level = distance_bits / WHEEL_UNIT_BITS;
+    uint64_t distance = (uint64_t)(tick - wheel->cursor);
+    unsigned level = 0;
 
+    if (distance >> WHEEL_FIRST_BITS)
+        level = (63 - (unsigned)__builtin_clzll(distance) - WHEEL_FIRST_BITS) / WHEEL_BITS + 1;
     if (level && unit_of(tick, level) - unit_of(wheel->cursor, level) <= 1)
         level--;
     slot_append(wheel, place_of(level, unit_of(tick, level)), timer);
 }
 
-/* How far after `from` the first occupied slot is, in its window or the next; -1 if there is none. */
-static int slots_to_next(const uint64_t occupied[2], unsigned from)
+/* How many units after `unit` the level's first occupied slot is; -1 if all are empty. */
+static int64_t units_to_next(struct wheel *wheel, unsigned level, int64_t unit)
 {
-    unsigned word = from / 64, bit = from % 64;
-    uint64_t rest = occupied[word] >> bit;
+    uint32_t words = level_slots(level) / 64, first = level_first_place(level) / 64;
+    uint32_t from = place_of(level, unit), bit = from % 64;
+    uint64_t rest = wheel->occupied[from / 64] >> bit;
+
     if (rest)
         return __builtin_ctzll(rest);
-    return occupied[word ^ 1] ? 64 - (int)bit + __builtin_ctzll(occupied[word ^ 1]) : -1;
+    /* Round the level; the word of `from` is not met again: there are no three windows. */
+    for (uint32_t i = 1; i < words; i++) {
+        rest = wheel->occupied[first + (from / 64 - first + i) % words];
+        if (rest)
+            return 64 * (int64_t)i - bit + __builtin_ctzll(rest);
+    }
+    return -1;
 }
 
 /* The earliest tick in a slot of a higher level; `start`, which is no later, if it holds many. */
@@ -165,7 +181,7 @@ static int64_t slot_earliest(struct wheel *wheel, uint32_t place, int64_t start)
     int64_t earliest = TICK_NEVER;
     int looks = 0;
 
-    for (struct timer *timer = slot_at(wheel, place)->first; timer; timer = timer->next) {
+    for (struct timer *timer = wheel->slots[place].first; timer; timer = timer->next) {
         if (looks++ == LOOK_MAX)
             return start;
         int64_t tick = tick_of_deadline(timer->deadline_ns);
@@ -189,12 +205,12 @@ static int64_t next_event(struct wheel *wheel, bool look)
         /* Nothing on this level or above begins before the cursor's unit ends. */
         if (level && earliest <= unit_start(unit + 1, level))
             break;
-        int slots = slots_to_next(wheel->occupied[level], (unsigned)((uint64_t)unit % WHEEL_SLOTS));
-        if (slots < 0)
+        int64_t units = units_to_next(wheel, level, unit);
+        if (units < 0)
             continue;
-        int64_t tick = unit_start(unit + slots, level);
+        int64_t tick = unit_start(unit + units, level);
         if (level && look && tick < earliest)
-            tick = slot_earliest(wheel, place_of(level, unit + slots), tick);
+            tick = slot_earliest(wheel, place_of(level, unit + units), tick);
         if (tick < earliest)
             earliest = tick;
     }
@@ -261,7 +277,7 @@ bool fm__wheel_disarm(struct wheel *wheel, struct timer *timer)
 /* Move up to `most` timers of a slot to lower levels. Returns how many; the slot may not be empty. */
 static unsigned move_down(struct wheel *wheel, uint32_t place, unsigned most)
 {
-    struct wheel_slot *slot = slot_at(wheel, place);
+    struct wheel_slot *slot = &wheel->slots[place];
     unsigned moved = 0;
 
     for (; moved < most && slot->first; moved++) {
@@ -309,7 +325,7 @@ static unsigned take(struct wheel *wheel, struct wheel_due *due, unsigned room)
     if (!slot_occupied(wheel, place))
         return 0;
 
-    struct wheel_slot *slot = slot_at(wheel, place);
+    struct wheel_slot *slot = &wheel->slots[place];
     struct timer *timer = slot->first;
     unsigned count = 0;
     while (timer && count < room) {
@@ -394,11 +410,13 @@ void fm__wheel_check(struct wheel *wheel)
     uint64_t count = 0;
 
     fm__lock(&wheel->lock);
-    for (uint32_t place = 0; place < WHEEL_LEVELS * WHEEL_SLOTS; place++) {
+    unsigned level = 0;
+    for (uint32_t place = 0; place < WHEEL_SLOTS; place++) {
+        if (place >= level_first_place(level) + level_slots(level))
+            level++;
         if (!slot_occupied(wheel, place))
             continue;
-        unsigned level = place / WHEEL_SLOTS;
-        struct wheel_slot *slot = slot_at(wheel, place);
+        struct wheel_slot *slot = &wheel->slots[place];
         struct timer **link = &slot->first;
         FM_ASSERT(slot->first);
         for (; *link; link = &(*link)->next) {
@@ -411,7 +429,8 @@ void fm__wheel_check(struct wheel *wheel)
             FM_ASSERT(timer->place == place);
             FM_ASSERT(atomic_load(&timer->wheel) == wheel->number + 1);
             FM_ASSERT(place_of(level, unit) == place);
-            FM_ASSERT(unit >= here && unit_of(unit, 1) - unit_of(here, 1) <= 1);
+            FM_ASSERT(unit >= here);
+            FM_ASSERT(unit_of(tick, level + 1) - unit_of(wheel->cursor, level + 1) <= 1);
             FM_ASSERT(wheel->next_tick <= tick);
             (void)unit, (void)here;
             count++;

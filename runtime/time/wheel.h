@@ -17,11 +17,18 @@
 
 #define WHEEL_TICK_NS INT64_C(1000000)
 
+/*
+ * Level 0 has windows of 1024 ticks, each level above windows of 64 units; a level has the slots of
+ * two windows. Seven levels hold 2^46 ticks, more than there are int64_t nanoseconds.
+ */
 enum {
-    WHEEL_LEVELS = 8,       /* of 64 units each: 2^48 ticks, more than int64_t nanoseconds have */
-    WHEEL_UNIT_BITS = 6,    /* a unit of one level is 64 of the level below */
-    WHEEL_SLOTS = 128,      /* of a level: twice 64, so that the next window can be prepared */
-    WHEEL_BATCH = 64,       /* most timers that one call of wheel_fire_fn gets */
+    WHEEL_LEVELS = 7,
+    WHEEL_FIRST_BITS = 10,
+    WHEEL_BITS = 6,
+    WHEEL_FIRST_SLOTS = 2 << WHEEL_FIRST_BITS,
+    WHEEL_LEVEL_SLOTS = 2 << WHEEL_BITS,
+    WHEEL_SLOTS = WHEEL_FIRST_SLOTS + (WHEEL_LEVELS - 1) * WHEEL_LEVEL_SLOTS,
+    WHEEL_BATCH = 64, /* most timers that one call of wheel_fire_fn gets */
 };
 
 struct wheel_slot {
@@ -35,8 +42,8 @@ struct wheel {
     int64_t cursor;    /* the tick that is being served; never falls */
     int64_t next_tick; /* what next_ns says; no timer is due before */
     _Atomic uint64_t armed, fired, cancelled; /* counted under the lock, since init */
-    uint64_t occupied[WHEEL_LEVELS][WHEEL_SLOTS / 64];
-    struct wheel_slot slots[WHEEL_LEVELS][WHEEL_SLOTS];
+    uint64_t occupied[WHEEL_SLOTS / 64];
+    struct wheel_slot slots[WHEEL_SLOTS]; /* of level 0, of level 1 ... */
 };
 
 struct wheel_due {
