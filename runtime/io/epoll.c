@@ -141,7 +141,6 @@ __attribute__((noinline)) int fm__epoll_wait(struct poller *poller, int64_t dead
     FM_BUG_IF(n < 0, "epoll_wait: error %d", -n);
 
     fm__count(&poller->polls, 1);
-    fm__count(&poller->events, (uint64_t)n);
     return n;
 }
 
@@ -150,10 +149,12 @@ unsigned fm__epoll_deliver(struct poller *poller, int count, epoll_event_fn *on_
     unsigned woken = 0;
 
     for (int i = 0; i < count; i++) {
-        if (poller->batch[i].data.u64 == EPOLL_TAG_WAKE)
+        if (poller->batch[i].data.u64 == EPOLL_TAG_WAKE) {
             take_wake(poller);
-        else
-            woken += on_event(poller->batch[i].data.u64, poller->batch[i].events);
+            continue;
+        }
+        fm__count(&poller->events, 1);
+        woken += on_event(poller->batch[i].data.u64, poller->batch[i].events);
     }
     return woken;
 }

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * io_test.h - what the tests of runtime/io share
+ *
+ * The body of a test is a fiber (FIBER_TEST). A test that needs somebody to wait starts a fiber and calls await_wait: it comes
+ * back when that fiber has left its stack, so that what follows meets a waiter and not one who is on his way.
+ */
+#ifndef TESTS_RUNTIME_IO_IO_TEST_H
+#define TESTS_RUNTIME_IO_IO_TEST_H
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "runtime/fiber/fiber.h"
+#include "runtime/platform/memory.h"
+#include "tests/support/fibers.h"
+
+/* Until the fiber waits for something that it says. */
+static inline void await_wait(struct fm_fiber *fiber)
+{
+    while (!atomic_load(&fiber->waits_for) || fm__state_life(fm__state_read(&fiber->state)) != LIFE_PARKED)
+        fm_yield();
+}
+
+/* Two ends of a local stream. */
+static inline void make_pair(int fds[2])
+{
+    cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+}
+
+static inline uint16_t port_of(int fd)
+{
+    struct sockaddr_in address;
+    socklen_t len = sizeof address;
+    cr_assert_eq(getsockname(fd, (struct sockaddr *)&address, &len), 0);
+    return ntohs(address.sin_port);
+}
+
+/* Two ends of a TCP connection over loopback: fds[0] accepted, fds[1] dialled. */
+static inline void make_tcp(int fds[2])
+{
+    int listener;
+    cr_assert_eq(fm_listen_tcp(NULL, 0, 16, &listener), 0);
+    cr_assert_eq(fm_dial_tcp(NULL, port_of(listener), fm_after_s(10), &fds[1]), 0);
+    fds[0] = fm_accept(listener, NULL, NULL, fm_after_s(10));
+    cr_assert_geq(fds[0], 0);
+    cr_assert_eq(fm_close(listener), 0);
+}
+
+static inline void close_both(const int fds[2])
+{
+    cr_assert_eq(fm_close(fds[0]), 0);
+    cr_assert_eq(fm_close(fds[1]), 0);
+}
+
+/* One read of one byte into the fiber's exit: success with the byte, or failure with the errno. */
+static inline struct fm_exit read_byte(void *arg)
+{
+    unsigned char byte;
+    ssize_t n = fm_read((int)(intptr_t)arg, &byte, 1, FM_NEVER);
+    return n < 0 ? fm_fail((int)n) : fm_ok((void *)(intptr_t)(n ? byte : -1));
+}
+
+static inline void *number(intptr_t n)
+{
+    return (void *)n;
+}
+
+static inline struct fm_fiber *start_reader(int fd)
+{
+    struct fm_fiber *fiber = start(read_byte, number(fd));
+    await_wait(fiber);
+    return fiber;
+}
+
+static inline bool is_open(int fd)
+{
+    return fcntl(fd, F_GETFD) >= 0;
+}
+
+#endif
