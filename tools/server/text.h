@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * text.h - what may stand in a name, and how it stands in a URL
+ */
+#ifndef SERVER_TEXT_H
+#define SERVER_TEXT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* A job's key or a user's name: this many bytes of UTF-8 at most, none of them a control character. */
+#define NAME_BYTES_MAX 512
+
+/* UTF-8 as RFC 3629 has it: shortest form, no surrogates, up to U+10FFFF. */
+bool text_is_utf8(const char *text, size_t len);
+bool text_is_name(const char *text, size_t len);
+/*
+ * Undo %xx: writes at most size - 1 bytes and a final NUL, which does not count.
+ * Returns    the number of bytes · -EINVAL (a % without two digits after it) · -EMSGSIZE
+ */
+int text_percent_decode(const char *text, size_t len, char *out, size_t size);
+/* out takes 2 * len digits and a final NUL. */
+void text_hex(const unsigned char *bytes, size_t len, char *out);
+
+#endif
