@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * options.h - what the command line says
+ */
+#ifndef SERVER_OPTIONS_H
+#define SERVER_OPTIONS_H
+
+/* Numbers are unsigned int, so that one table can read and bound them all. */
+struct options {
+    const char *address;
+    unsigned port;
+    unsigned workers; /* 0: what the machine offers */
+    unsigned max_connections;
+    unsigned max_jobs;    /* live at once */
+    unsigned max_results; /* of jobs that have ended */
+    unsigned max_users;   /* with a connection or with messages that wait */
+    unsigned max_queued;  /* messages that wait for one user */
+
+    unsigned head_bytes;
+    unsigned url_bytes;
+    unsigned body_bytes;
+    unsigned message_bytes; /* of one WebSocket message, in and out */
+
+    unsigned head_ms; /* from a request's first byte to the end of its head */
+    unsigned body_ms; /* from there to its last byte */
+    unsigned idle_ms; /* without a request */
+    unsigned send_ms; /* for an answer to leave */
+    unsigned ping_ms; /* between pings */
+    unsigned pong_ms; /* how late the answer to a ping may be */
+
+    unsigned grace_ms; /* what jobs get to end by themselves when the server ends */
+    unsigned drain_ms; /* when to give up waiting after that */
+};
+
+/* Fill in from the command line. A wrong one, --help and --version end the program. */
+void options_read(struct options *options, int argc, char *argv[]);
+
+#endif

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * server.h - what all rooms of the server share
+ *
+ * One struct server, made by main before any fiber runs and gone after the last has ended.
+ */
+#ifndef SERVER_SERVER_H
+#define SERVER_SERVER_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "fm/fm.h"
+#include "tools/server/options.h"
+
+struct results;
+struct users;
+
+struct server {
+    struct options options;
+    struct fm_runtime *runtime;
+    struct fm_map *connections; /* key: the connection's number */
+    struct fm_map *jobs;        /* key: as the client chose */
+    struct users *users;        /* mailboxes, and the map of WebSocket connections by user */
+    struct results *results;
+
+    /* Counters for /api/stats. relaxed: nothing is concluded from one about the others. */
+    atomic_ullong accepted;
+    atomic_ullong requests;
+    atomic_ullong refused; /* requests that were not HTTP, too large or too slow */
+    atomic_ullong upgraded;
+    atomic_ullong jobs_started;
+    atomic_ullong messages_sent;
+
+    atomic_ullong job_sequence; /* rises with every job, by which the later of two is known */
+
+    /* Set once, relaxed: an answer made after it says that the connection will close. */
+    atomic_bool draining;
+};
+
+static inline void server_count(atomic_ullong *counter)
+{
+    atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
+}
+
+static inline unsigned long long server_read(atomic_ullong *counter)
+{
+    return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+#endif
