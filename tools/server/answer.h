@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * answer.h - one request, and the answer to it as bytes
+ */
+#ifndef SERVER_ANSWER_H
+#define SERVER_ANSWER_H
+
+#include <json-c/json_object.h>
+#include <stdbool.h>
+#include <time.h>
+
+#include "tools/server/buffer.h"
+#include "tools/server/http.h"
+#include "tools/server/server.h"
+
+struct websocket;
+
+/* Belongs to the connection's fiber. Exactly one answer_ call is made for each request. */
+struct exchange {
+    struct server *server;
+    struct http_request *request;
+    struct buffer *out;          /* answers not yet sent; one may follow the other */
+    bool head_only;              /* the request was HEAD: no body */
+    bool close;                  /* the connection ends after this answer */
+    const char *allow;           /* the methods, for 405 */
+    struct websocket *websocket; /* made by a handler that has answered 101, else NULL */
+
+    /* private: the Date header of the present second */
+    time_t date_second;
+    char date[40];
+};
+
+void answer(struct exchange *x, int status, const char *type, const void *body, size_t len);
+void answer_text(struct exchange *x, int status, const char *text);
+/* Takes the object over. NULL, as when it could not be made, answers 503. */
+void answer_json(struct exchange *x, int status, struct json_object *object);
+/* {"error": reason} */
+void answer_error(struct exchange *x, int status, const char *reason);
+/* 101 with the handshake's last word. */
+void answer_switch(struct exchange *x, const char *accept);
+
+#endif

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * api.h - which request means what
+ */
+#ifndef SERVER_API_H
+#define SERVER_API_H
+
+#include "tools/server/answer.h"
+
+/* Answer x->request. May wait for a job to end; called masked, so that the answer is made whole. */
+void api_answer(struct exchange *x);
+
+#endif
