@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * connection.c - one client, one fiber
+ *
+ * Reads, hands the bytes to http.c, answers each request in its turn, sends all answers at once when the
+ * input is used up, and waits for more. The fiber is masked but where it waits for the client: a
+ * request that has come whole is answered even if an interruption comes meanwhile, and the
+ * next wait ends.
+ *
+ * Owns        the socket, the parser, the answers not yet sent.
+ * Knows not   what a request means.
+ */
+#include "tools/server/connection.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "tools/server/answer.h"
+#include "tools/server/api.h"
+#include "tools/server/http.h"
+#include "tools/server/websocket.h"
+
+enum {
+    IN_BYTES = 8 << 10,
+    OUT_BYTES =
+        64 << 10, /* answers that wait before they are sent in the middle of the input */
+    KEEP_OUT_BYTES = 8 << 10,
+    SEND_MASKED_MS = 2000, /* how long an interruption waits for an answer to leave */
+    LINGER_MS = 2000,
+    LINGER_BYTES = 16 << 20,
+};
+
+struct connection {
+    struct server *server;
+    struct fm_semaphore *slots;
+    int fd;
+    struct http http;
+    struct exchange exchange;
+    struct buffer out;
+    bool broken;                 /* nothing can be sent any more */
+    unsigned long long requests; /* answered */
+    size_t in_from, in_to;       /* what http has not used of in */
+    char in[IN_BYTES];
+};
+
+static void connection_free(void *arg)
+{
+    struct connection *c = arg;
+    fm_semaphore_release(c->slots, 1);
+    http_fini(&c->http);
+    buffer_fini(&c->out);
+    free(c);
+}
+
+/* The fiber never ran: nobody has registered the socket with the runtime. */
+static void connection_drop(void *arg)
+{
+    close(((struct connection *)arg)->fd);
+    connection_free(arg);
+}
+
+/* ---- bytes ---- */
+
+static ssize_t receive(struct connection *c, int64_t deadline_ns)
+{
+    fm_unmask();
+    ssize_t n = fm_check();
+    if (n == 0)
+        n = fm_recv(c->fd, c->in, sizeof c->in, 0, deadline_ns);
+    fm_mask();
+    return n;
+}
+
+static int send_some(struct connection *c, size_t *sent, int64_t deadline_ns)
+{
+    while (*sent < c->out.len) {
+        ssize_t n = fm_send(c->fd, c->out.data + *sent, c->out.len - *sent, 0, deadline_ns);
+        if (n < 0)
+            return (int)n;
+        *sent += (size_t)n;
+    }
+    return 0;
+}
+
+/* Send all answers: 0 · -errno. A client that reads slowly is waited for, but a short while only under the mask. */
+static int flush(struct connection *c)
+{
+    if (c->out.len == 0)
+        return 0;
+    size_t sent = 0;
+    unsigned patience_ms = c->server->options.send_ms;
+    int r = send_some(c, &sent,
+                      fm_after_ms(patience_ms < SEND_MASKED_MS ? patience_ms : SEND_MASKED_MS));
+    if (r == -ETIMEDOUT && patience_ms > SEND_MASKED_MS) {
+        fm_unmask();
+        r = send_some(c, &sent, fm_after_ms(patience_ms - SEND_MASKED_MS));
+        fm_mask();
+    }
+    c->broken = r < 0;
+    buffer_clear(&c->out, KEEP_OUT_BYTES);
+    return r;
+}
+
+/*
+ * The last answer has been made: send it, say that no more will come, and read what still comes until the client
+ * has closed as well. To close a socket with unread bytes in it would take the answer back from the client.
+ */
+static void hang_up(struct connection *c)
+{
+    if (c->broken || flush(c) < 0)
+        return;
+    shutdown(c->fd, SHUT_WR);
+    int64_t deadline_ns = fm_after_ms(LINGER_MS);
+    for (size_t count = 0; count < LINGER_BYTES;) {
+        ssize_t n = receive(c, deadline_ns);
+        if (n <= 0)
+            break;
+        count += (size_t)n;
+    }
+}
+
+/* ---- requests ---- */
+
+static void refuse(struct connection *c, int status, const char *reason)
+{
+    server_count(&c->server->refused);
+    c->exchange.head_only = false;
+    c->exchange.close = true;
+    answer_error(&c->exchange, status, reason);
+}
+
+/* Answer what has been read. Answers true while the connection goes on. */
+static bool use_input(struct connection *c)
+{
+    while (c->in_from < c->in_to) {
+        size_t used;
+        int r = http_feed(&c->http, c->in + c->in_from, c->in_to - c->in_from, &used);
+        c->in_from += used;
+        if (r < 0) {
+            refuse(c, c->http.refused_status, c->http.refused_reason);
+            return false;
+        }
+        if (r == FEED_CONTINUE &&
+            buffer_append_text(&c->out, "HTTP/1.1 100 Continue\r\n\r\n") < 0)
+            return false;
+        if (r == FEED_REQUEST) {
+            api_answer(&c->exchange);
+            c->requests++;
+            http_next(&c->http);
+            if (c->exchange.close || c->exchange.websocket)
+                return false;
+        }
+        if (c->out.len > OUT_BYTES && flush(c) < 0)
+            return false;
+    }
+    return flush(c) == 0;
+}
+
+/*
+ * Wait for bytes, each part of a request within its own time: true if there are some.
+ *
+ * since_ns  when the present part began
+ */
+static bool wait_for_input(struct connection *c, int64_t since_ns)
+{
+    const struct options *options = &c->server->options;
+    unsigned ms = c->http.phase == PHASE_IDLE   ? options->idle_ms
+                  : c->http.phase == PHASE_HEAD ? options->head_ms
+                                                : options->body_ms;
+    ssize_t n = receive(c, since_ns + (int64_t)ms * 1000000);
+    if (n == -ETIMEDOUT && c->http.phase != PHASE_IDLE)
+        refuse(c, 408, "the request did not come in time");
+    if (n <= 0)
+        return false;
+    c->in_from = 0;
+    c->in_to = (size_t)n;
+    return true;
+}
+
+static void converse(struct connection *c)
+{
+    int64_t since_ns = fm_now_ns();
+    while (wait_for_input(c, since_ns)) {
+        enum http_phase before = c->http.phase;
+        unsigned long long request = c->requests;
+        if (!use_input(c))
+            return;
+        if (c->http.phase != before || c->requests != request)
+            since_ns = fm_now_ns();
+    }
+}
+
+static struct fm_exit connection_entry(void *arg)
+{
+    struct connection *c = arg;
+    fm_mask();
+    converse(c);
+    struct websocket *websocket = c->exchange.websocket;
+    if (websocket) {
+        if (flush(c) < 0)
+            shutdown(c->fd, SHUT_RDWR);
+        websocket_run(websocket, c->fd, c->in + c->in_from, c->in_to - c->in_from);
+    }
+    hang_up(c);
+    fm_close(c->fd);
+    connection_free(c);
+    return fm_ok(NULL);
+}
+
+int connection_start(struct server *server, int fd, uint64_t number, struct fm_semaphore *slots)
+{
+    struct connection *c = calloc(1, sizeof *c);
+    if (!c)
+        return -ENOMEM;
+    struct http_limits limits = {
+        .head_bytes = server->options.head_bytes,
+        .url_bytes = server->options.url_bytes,
+        .body_bytes = server->options.body_bytes,
+    };
+    http_init(&c->http, &limits);
+    c->server = server;
+    c->slots = slots;
+    c->fd = fd;
+    c->exchange.server = server;
+    c->exchange.request = &c->http.request;
+    c->exchange.out = &c->out;
+    /* answers are sent whole, so there is nothing to wait for */
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int) { 1 }, sizeof(int));
+
+    struct fm_map_run_options options = FM_MAP_RUN_OPTIONS_INIT;
+    options.name = "connection";
+    options.arg_drop = connection_drop;
+    int r = fm_map_run(server->connections, FM_KEY_U64(number), connection_entry, c, &options,
+                       NULL);
+    if (r < 0) {
+        http_fini(&c->http);
+        free(c);
+        return r;
+    }
+    server_count(&server->accepted);
+    return 0;
+}
