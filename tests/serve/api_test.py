@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+"""api_test.py - jobs by key: started once, replaced, kept, interrupted, remembered (faults F108 and F109)"""
+import hashlib
+import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import quote
+
+from harness import Server, equal, test, until
+
+
+@test
+def the_jobs_are_real(server):
+    digest = hashlib.sha256(b'abc').digest()
+    for _ in range(4999):
+        digest = hashlib.sha256(digest).digest()
+    server.start(key='hash', kind='hash', text='abc', rounds=5000)
+    equal(server.finished('hash')['result'], {'rounds': 5000, 'sha256': digest.hex()})
+    server.start(key='empty', kind='hash')
+    equal(server.finished('empty')['result']['sha256'], hashlib.sha256(b'').hexdigest())
+    for below, count in ((0, 0), (2, 0), (3, 1), (4, 2), (9, 4), (10, 4), (26, 9), (100, 25), (65536, 6542),
+                         (65538, 6543), (65540, 6544), (1000000, 78498),
+                         (1000004, 78499)):
+        server.start(key='primes', kind='primes', below=below)
+        equal(server.finished('primes')['result'], {'below': below, 'primes': count})
+    server.start(key='nap', kind='sleep', ms=1)
+    equal(server.finished('nap')['result'], {'ms': 1})
+    server.start(key='fault', kind='fail', code=7, ms=1)
+    fault = server.finished('fault')
+    equal((fault['state'], fault['code'], fault['kind']), ('failure', 7, 'fail'))
+
+
+@test
+def a_job_runs_until_it_is_cancelled(server):
+    started = server.start(key='nap', kind='sleep', ms=3600000)
+    equal((started['key'], started['outcome']), ('nap', 'started'))
+    equal(server.status('nap'), {'key': 'nap', 'state': 'running', 'id': started['id'], 'kind': 'sleep'})
+    fibers = server.get('/api/fibers').json()
+    shown = [job for job in fibers['jobs'] if job['key'] == 'nap']
+    equal([(job['id'], job['name'], job['state']) for job in shown], [(started['id'], 'sleep', 'running')])
+    answer = server.delete('/api/cancel/nap')
+    equal((answer.status, answer.json()), (200, {'key': 'nap', 'outcome': 'cancelled'}))
+    status = server.status('nap')
+    equal((status['state'], status['reason'], status['id']), ('interrupted', 'remove', started['id']))
+    equal(server.delete('/api/cancel/nap').status, 404)
+
+
+@test
+def computing_is_interrupted_and_lets_others_run(_):
+    with Server('--workers=1') as server:
+        for job in ({'kind': 'primes', 'below': 10**11}, {'kind': 'hash', 'rounds': 10**9}):
+            server.start(key='long', **job)
+            started = time.monotonic()
+            equal(server.get('/hello').status, 200)
+            equal(server.delete('/api/cancel/long').status, 200)
+            assert time.monotonic() - started < 5, 'one worker is for all'
+            equal(server.status('long')['state'], 'interrupted')
+
+
+@test
+def a_key_is_made_if_none_is_given(server):
+    keys = {server.start(kind='sleep', ms=0)['key'] for _ in range(10)}
+    equal(len(keys), 10)
+    for key in keys:
+        equal(server.finished(key)['state'], 'success')
+    assert server.start(kind='sleep', ms=0, key=None)['key']
+
+
+@test
+def a_job_is_replaced_or_kept(server):
+    first = server.start(key='k', kind='sleep', ms=3600000, mode='only-if-missing')
+    equal(first['outcome'], 'started')
+    kept = server.start(key='k', kind='fail', mode='only-if-missing')
+    equal((kept['outcome'], kept['id']), ('kept', first['id']))
+    second = server.start(key='k', kind='sleep', ms=3600000)
+    equal(second['outcome'], 'replaced')
+    assert second['id'] != first['id']
+    third = server.start(key='k', kind='primes', below=10, mode='replace')
+    equal(third['outcome'], 'replaced')
+    equal(server.finished('k')['id'], third['id'])
+    equal(server.status('k')['result'], {'below': 10, 'primes': 4})
+    equal(server.start(key='k', kind='sleep', ms=0, mode='only-if-missing')['outcome'], 'started')
+    server.finished('k')
+
+
+@test
+def of_many_at_once_one_starts(server):
+    def start(_):
+        return server.start(key='race', kind='sleep', ms=3600000, mode='only-if-missing')
+
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(start, range(200)))
+    outcomes = [a['outcome'] for a in answers]
+    equal((outcomes.count('started'), outcomes.count('kept')), (1, 199))
+    equal(len({a['id'] for a in answers}), 1)
+    server.delete('/api/cancel/race')
+
+
+@test
+def of_many_replaced_the_last_remains(server):
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda _: server.start(key='race', kind='sleep', ms=3600000), range(200)))
+    outcomes = [a['outcome'] for a in answers]
+    equal((outcomes.count('started'), outcomes.count('replaced')), (1, 199))
+    until(lambda: [j['key'] for j in server.get('/api/fibers').json()['jobs']] == ['race'], 'one remains')
+    assert server.status('race')['id'] in {a['id'] for a in answers}
+    equal(server.delete('/api/cancel/race').status, 200)
+    equal(server.status('race')['reason'], 'remove')
+
+
+@test
+def what_is_not_known_is_not_found(server):
+    equal(server.get('/api/status/nobody').status, 404)
+    equal(server.delete('/api/cancel/nobody').status, 404)
+
+
+@test
+def json_that_is_none_is_refused(server):
+    wrong = [b'', b'{', b'{"kind": "sleep"', b'[]', b'1', b'null', b'"x"', b'{"kind": "sleep"} x', b'{"kind": "sleep"}{}',
+             b'{"kind": NaN}', b"{'kind': 'sleep'}", b'{"kind": "\xff"}', b'{"key": "\xed\xa0\x80", "kind": "sleep"}',
+             b'[' * 100000, b'{"a":' * 100000, b'{"kind": "sleep", "x": ' + b'[' * 40 + b']' * 40 + b'}',
+             b'{"kind": "sleep", "ms": ' + b'9' * 1000000 + b'}',
+             {}, {'kind': 'tea'}, {'kind': 5}, {'kind': 'sleep', 'ms': -1}, {'kind': 'sleep', 'ms': '5'},
+             {'kind': 'sleep', 'ms': 1.5}, {'kind': 'sleep', 'ms': 1e300}, {'kind': 'sleep', 'ms': 2**63},
+             {'kind': 'sleep', 'ms': None}, {'kind': 'hash', 'rounds': 0}, {'kind': 'hash', 'text': 5},
+             {'kind': 'hash', 'text': 'x' * 65537}, {'kind': 'primes', 'below': 10**12}, {'kind': 'fail', 'code': 0},
+             {'kind': 'fail', 'code': 2**31}, {'kind': 'sleep', 'mode': 'join'}, {'kind': 'sleep', 'mode': 1},
+             {'kind': 'sleep', 'key': ''}, {'kind': 'sleep', 'key': 5}, {'kind': 'sleep', 'key': 'a\nb'},
+             {'kind': 'sleep', 'key': 'a\0b'}, {'kind': 'sleep', 'key': 'x' * 513}]
+    for body in wrong:
+        answer = server.post('/api/process', body)
+        equal(answer.status, 400, str(body)[:60])
+        assert answer.json()['error'], body
+    # the last of equal names counts, white space around is none of ours
+    answer = server.post('/api/process', b' {"kind": "tea", "kind": "sleep", "ms": 0}\r\n ')
+    equal(answer.status, 202)
+
+
+@test
+def any_key_comes_back_as_it_was(server):
+    keys = ['a b', 'a/b', '../x', '%', '%41', 'é€𝄞', '"\\', '<>&', '?#', "o'clock", 'x' * 512, '+', ' ']
+    for key in keys:
+        equal(server.start(key=key, kind='sleep', ms=3600000)['key'], key)
+        equal(server.get('/api/status/' + quote(key, safe='')).json()['key'], key)
+        equal(server.delete('/api/cancel/' + quote(key, safe='')).json()['key'], key)
+
+
+@test
+def a_name_in_a_path_is_checked(server):
+    for name in ('', '%', '%4', '%zz', '%00', '%0a', '%7f', '%ff', '%c0%80', '%ed%a0%80', 'a/b', 'x' * 513):
+        equal(server.get('/api/status/' + name).status, 400, name)
+    equal(server.get('/api/status/x?y=/z').status, 404)
+
+
+@test
+def the_last_results_are_kept(_):
+    with Server('--results=3') as server:
+        for key in 'abcd':
+            server.start(key=key, kind='sleep', ms=0)
+            server.finished(key)
+        equal([server.get(f'/api/status/{key}').status for key in 'abcd'], [404, 200, 200, 200])
+        server.start(key='b', kind='fail', code=3)
+        until(lambda: server.status('b')['state'] == 'failure', 'b has failed')
+        server.start(key='e', kind='sleep', ms=0)
+        server.finished('e')
+        equal([server.get(f'/api/status/{key}').status for key in 'bcde'], [200, 404, 200, 200])
+
+
+@test
+def jobs_beyond_the_limit_are_refused(_):
+    with Server('--max-jobs=2') as server:
+        for key in 'ab':
+            server.start(key=key, kind='sleep', ms=3600000)
+        equal(server.post('/api/process', {'kind': 'sleep'}).status, 429)
+        server.delete('/api/cancel/a')
+        server.start(kind='sleep', ms=3600000)
+
+
+@test
+def another_site_may_not_use_the_browser(server):
+    job = {'kind': 'sleep', 'ms': 0}
+    ours = f'http://127.0.0.1:{server.port}'
+    equal(server.post('/api/process', job, Origin=ours).status, 202)
+    for origin in ('http://example.com', f'http://example.com:{server.port}', 'null', ours + '0'):
+        equal(server.post('/api/process', job, Origin=origin).status, 403, origin)
+    equal(server.request('DELETE', '/api/cancel/x', headers={'Origin': 'null'}).status, 403)
+
+
+@test
+def numbers_and_dump_tell_what_runs(server):
+    server.start(key='here', kind='sleep', ms=3600000)
+    stats = server.get('/api/stats').json()
+    assert stats['runtime']['worker_count'] >= 1, stats
+    assert stats['runtime']['fibers_live'] >= 2, stats
+    assert stats['server']['jobs'] >= 1 and stats['server']['requests'] >= 1, stats
+    dump = server.get('/api/dump')
+    equal(dump.status, 200)
+    assert b'sleep' in dump.body and b'connection' in dump.body, dump.body
+    server.delete('/api/cancel/here')
+    equal(server.get('/healthz').body, b'ok\n')
+
+
+@test
+def a_thousand_jobs_run_side_by_side(server):
+    with server.peer() as peer:
+        for number in range(1000):
+            body = json.dumps({'key': f'many-{number}', 'kind': 'sleep', 'ms': 3600000}).encode()
+            peer.send(b'POST /api/process HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s' % (len(body), body))
+        equal({peer.answer().json()['outcome'] for _ in range(1000)}, {'started'})
+        equal(server.counts()['jobs'], 1000)
+
+        def cancel():
+            for number in range(1000):
+                peer.send(b'DELETE /api/cancel/many-%d HTTP/1.1\r\nHost: x\r\n\r\n' % number)
+
+        sender = threading.Thread(target=cancel)
+        sender.start()
+        equal({peer.answer().json()['outcome'] for _ in range(1000)}, {'cancelled'})
+        sender.join()
+    equal(server.counts()['jobs'], 0)

@@ -1,0 +1,312 @@
+# SPDX-License-Identifier: Apache-2.0
+"""http_test.py - requests and answers as bytes: framing, limits, deadlines (faults F99 to F103)"""
+import resource
+import socket
+import struct
+import threading
+
+from harness import Server, WAIT_S, equal, test, until
+
+HOST = b'Host: localhost\r\n'
+CHUNKED = b'Transfer-Encoding: chunked\r\n'
+HELLO = b'GET /hello HTTP/1.1\r\n' + HOST + b'\r\n'
+
+
+def post(headers=b'', body=b''):
+    """POST /api/send/nobody, by which a body can be told from none."""
+    return b'POST /api/send/nobody HTTP/1.1\r\n' + HOST + headers + b'\r\n' + body
+
+
+def get(headers=b'', path=b'/hello', version=b'HTTP/1.1'):
+    return b'GET ' + path + b' ' + version + b'\r\n' + headers + b'\r\n'
+
+
+def chunked(*lines):
+    return post(CHUNKED, b''.join(lines))
+
+
+# What must be refused: every row is sent whole and byte by byte, and closes the connection.
+REFUSED = {
+    'length and chunked': (400, post(b'Content-Length: 5\r\n' + CHUNKED, b'0\r\n\r\n')),
+    'chunked and length': (400, post(CHUNKED + b'Content-Length: 5\r\n', b'0\r\n\r\n')),
+    'two lengths': (400, post(b'Content-Length: 5\r\nContent-Length: 6\r\n', b'hello')),
+    'two equal lengths': (400, post(b'Content-Length: 5\r\nContent-Length: 5\r\n', b'hello')),
+    'length +5': (400, post(b'Content-Length: +5\r\n', b'hello')),
+    'length -5': (400, post(b'Content-Length: -5\r\n', b'hello')),
+    'length 0x5': (400, post(b'Content-Length: 0x5\r\n', b'hello')),
+    'length 5 5': (400, post(b'Content-Length: 5 5\r\n', b'hello')),
+    'length 5, 5': (400, post(b'Content-Length: 5, 5\r\n', b'hello')),
+    'no length after all': (400, post(b'Content-Length: \r\n', b'hello')),
+    'length 2^64': (400, post(b'Content-Length: 18446744073709551616\r\n', b'hello')),
+    'length 2^64 + 5': (400, post(b'Content-Length: 18446744073709551621\r\n', b'hello')),
+    'chunk size +5': (400, chunked(b'+5\r\nhello\r\n0\r\n\r\n')),
+    'chunk size -5': (400, chunked(b'-5\r\nhello\r\n0\r\n\r\n')),
+    'chunk size 5_0': (400, chunked(b'5_0\r\nhello\r\n0\r\n\r\n')),
+    'chunk size 0x5': (400, chunked(b'0x5\r\nhello\r\n0\r\n\r\n')),
+    'chunk size with a space': (400, chunked(b'5 \r\nhello\r\n0\r\n\r\n')),
+    'chunk size 2^64 + 5': (400, chunked(b'10000000000000005\r\nhello\r\n0\r\n\r\n')),
+    'no chunk size': (400, chunked(b'\r\n\r\n')),
+    'chunk size ends in LF': (400, chunked(b'5\nhello\r\n0\r\n\r\n')),
+    'chunk ends in LF': (400, chunked(b'5\r\nhello\n0\r\n\r\n')),
+    'chunk does not end': (400, chunked(b'5\r\nhello0\r\n\r\n')),
+    'chunk ends in two other bytes': (400, chunked(b'5\r\nhelloXX0\r\n\r\n')),
+    'chunk extension of 5000 bytes': (400, chunked(b'5;', b'a' * 5000, b'\r\nhello\r\n0\r\n\r\n')),
+    'trailers of 24000 bytes': (431, chunked(b'0\r\n', b'T: x\r\n' * 4000, b'\r\n')),
+    'chunked twice': (400, post(CHUNKED * 2, b'0\r\n\r\n')),
+    'xchunked': (501, post(b'Transfer-Encoding: xchunked\r\n', b'0\r\n\r\n')),
+    'gzip, chunked': (501, post(b'Transfer-Encoding: gzip, chunked\r\n', b'0\r\n\r\n')),
+    'chunked behind a vertical tab': (400, post(b'Transfer-Encoding: \x0bchunked\r\n', b'0\r\n\r\n')),
+    'chunked in HTTP/1.0': (400, b'POST /api/send/nobody HTTP/1.0\r\n' + CHUNKED + b'\r\n0\r\n\r\n'),
+    'space before the colon': (400, get(HOST + b'X : y\r\n')),
+    'no header name': (400, get(HOST + b': y\r\n')),
+    'no colon': (400, get(HOST + b'abc\r\n')),
+    'folded line': (400, get(HOST + b'X: y\r\n z\r\n')),
+    'first header behind a space': (400, get(b' ' + HOST)),
+    'NUL in a value': (400, get(HOST + b'X: y\0z\r\n')),
+    'NUL in a name': (400, get(HOST + b'X\0: y\r\n')),
+    'CR in a value': (400, get(HOST + b'X: y\rz\r\n')),
+    'CR CR LF': (400, get(HOST + b'X: y\r\r\n')),
+    'LF alone': (400, HELLO.replace(b'\r\n', b'\n')),
+    'no Host': (400, get()),
+    'two Hosts': (400, get(HOST * 2)),
+    'a Host with a space': (400, get(b'Host: a b\r\n')),
+    'HTTP/1.2': (505, get(HOST, version=b'HTTP/1.2')),
+    'HTTP/2.0': (505, get(HOST, version=b'HTTP/2.0')),
+    'HTTP/2 by prior knowledge': (505, b'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'),
+    'HTTP/0.9': (505, b'GET /hello\r\n\r\n'),
+    'HTTQ/1.1': (400, get(HOST, version=b'HTTQ/1.1')),
+    'a method of 1 KiB': (400, b'A' * 1024 + HELLO[3:]),
+    'a method in small letters': (400, b'get' + HELLO[3:]),
+    'TRACE': (501, b'TRACE' + HELLO[3:]),
+    'CONNECT': (501, b'CONNECT a:80 HTTP/1.1\r\n' + HOST + b'\r\n'),
+    'a space in the target': (400, get(HOST, path=b'/a b')),
+    'a byte above 127 in the target': (400, get(HOST, path=b'/\xff')),
+    'a control byte in the target': (400, get(HOST, path=b'/\x01')),
+    'TLS': (400, b'\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03'),
+    'a header of 20000 bytes': (431, get(HOST + b'X: ' + b'a' * 20000 + b'\r\n')),
+    '10000 headers': (431, get(HOST + b'a: b\r\n' * 10000)),
+    'a target of 9000 bytes': (414, get(HOST, path=b'/' + b'a' * 9000)),
+    'a body announced too large': (413, post(b'Content-Length: 1048577\r\n')),
+    'an unknown expectation': (417, post(b'Expect: tea\r\nContent-Length: 5\r\n', b'hello')),
+}
+
+
+@test
+def what_is_ambiguous_or_too_large_is_refused_however_it_is_cut(server):
+    for name, (status, data) in REFUSED.items():
+        for step in (None, 1):
+            with server.peer() as peer:
+                peer.send(data, step)
+                answer = peer.answer()
+                equal(answer.status, status, f'{name}, step {step}')
+                equal(answer.headers['connection'], 'close', name)
+                assert 'error' in answer.json(), name
+                assert peer.closed(), name
+
+
+@test
+def a_body_too_large_in_chunks_is_refused(server):
+    with server.peer() as peer:
+        chunk = b'10000\r\n' + b'a' * 65536 + b'\r\n'
+        sender = threading.Thread(target=peer.send, args=(chunked(chunk * 32),))
+        sender.start()
+        equal(peer.answer().status, 413)
+        assert peer.closed()
+        sender.join()
+
+
+@test
+def curl_learns_that_its_body_is_too_large(server):
+    out = server.curl('-w', ' %{http_code}', '-H', 'Expect:', '--data-binary', '@-', f'{server.url}/api/send/ann',
+                      data=b'x' * (3 << 20))
+    assert out.endswith(b' 413'), out
+
+
+@test
+def requests_in_one_packet_are_answered_in_order(server):
+    with server.peer() as peer:
+        peer.send(HELLO + get(HOST, path=b'/healthz') + post(b'Content-Length: 1\r\n', b'\xff') + HELLO)
+        got = [(a.status, a.body[:5]) for a in (peer.answer() for _ in range(4))]
+        equal([g[0] for g in got], [200, 200, 400, 200])
+        equal([got[0][1], got[1][1], got[3][1]], [b'hello', b'ok\n', b'hello'])
+
+
+@test
+def ten_thousand_requests_in_one_write_are_answered(server):
+    with server.peer() as peer:
+        sender = threading.Thread(target=peer.send, args=(HELLO * 10000,))
+        sender.start()
+        for number in range(10000):
+            equal(peer.answer().status, 200, f'request {number}')
+        sender.join()
+
+
+@test
+def a_request_may_come_byte_by_byte(server):
+    with server.peer() as peer:
+        peer.send(b'\r\n' + HELLO, 1)
+        equal(peer.answer().body, b'hello\n')
+        peer.send(chunked(b'5\r\nhello\r\n0\r\nT: x\r\n\r\n') + HELLO, 1)
+        equal(peer.answer().status, 202)
+        equal(peer.answer().status, 200)
+
+
+@test
+def a_request_may_be_cut_at_any_byte(_):
+    data = post(CHUNKED + b'X: y\r\n', b'3;a="b"\r\nfoo\r\n2\r\n\xc3\xa9\r\n0\r\nT: x\r\n\r\n') + HELLO
+    # With one worker, what was sent first is read before the other connection's request is answered.
+    with Server('--workers=1', '--queue=100000') as server, server.peer() as other:
+        for cut in range(1, len(data)):
+            with server.peer() as peer:
+                peer.send(data[:cut])
+                other.send(HELLO)
+                other.answer()
+                peer.send(data[cut:])
+                equal([peer.answer().status, peer.answer().status], [202, 200], f'cut at {cut}')
+
+
+@test
+def bodies_in_chunks_arrive_whole(server):
+    for text in (b'a' * 200000, 'é€𝄞'.encode() * 5000):
+        parts = [text[at:at + 999] for at in range(0, len(text), 999)]
+        with server.peer() as peer:
+            peer.send(b'POST /api/process HTTP/1.1\r\n' + HOST + CHUNKED + b'\r\n')
+            for part in [b'{"kind": "hash", "pad": "', *parts, b'"}']:
+                peer.send(b'%x\r\n%s\r\n' % (len(part), part))
+            peer.send(b'0\r\n\r\n')
+            equal(peer.answer().status, 202)
+
+
+@test
+def curl_keeps_its_connection(server):
+    out = server.curl('-w', '%{num_connects}\n', f'{server.url}/hello', f'{server.url}/hello')
+    equal(out.split(), [b'hello', b'1', b'hello', b'0'])
+
+
+@test
+def connection_close_and_http_1_0_close(server):
+    for data in (get(HOST + b'Connection: close\r\n'), get(version=b'HTTP/1.0')):
+        with server.peer() as peer:
+            peer.send(data)
+            answer = peer.answer()
+            equal((answer.status, answer.headers['connection']), (200, 'close'))
+            assert peer.closed()
+    with server.peer() as peer:
+        peer.send(get(b'Connection: keep-alive\r\n', version=b'HTTP/1.0') + HELLO)
+        equal([peer.answer().status, peer.answer().status], [200, 200])
+
+
+@test
+def head_is_get_without_the_body(server):
+    with server.peer() as peer:
+        peer.send(b'HEAD' + HELLO[3:] + HELLO)
+        answer = peer.answer(head=True)
+        equal((answer.status, answer.headers['content-length']), (200, '6'))
+        equal(peer.answer().body, b'hello\n')
+
+
+@test
+def who_waits_for_100_continue_gets_it_before_the_body(server):
+    with server.peer() as peer:
+        peer.send(post(b'Expect: 100-continue\r\nContent-Length: 5\r\n'))
+        equal(peer.answer().status, 100)
+        peer.send(b'hello')
+        equal(peer.answer().status, 202)
+    with server.peer() as peer:
+        peer.send(post(b'Expect: 100-continue\r\nContent-Length: 5000000\r\n'))
+        equal(peer.answer().status, 413)
+    server.curl('-H', 'Expect: 100-continue', '-d', 'x' * 2000, f'{server.url}/api/send/nobody')
+
+
+@test
+def an_upgrade_to_something_else_is_no_upgrade(server):
+    with server.peer() as peer:
+        peer.send(get(HOST + b'Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n') * 2)
+        equal([peer.answer().body, peer.answer().body], [b'hello\n', b'hello\n'])
+
+
+@test
+def paths_and_methods_are_told_apart(server):
+    equal(server.get('/').status, 200)
+    assert b'/api/process' in server.get('/').body
+    for path in ('/nothing', '/hello/', '/api', '/api/', '/api/status', '//'):
+        equal(server.get(path).status, 404, path)
+    for method, path, allow in (('DELETE', '/hello', 'GET, HEAD'), ('GET', '/api/process', 'POST'),
+                                ('POST', '/api/cancel/x', 'DELETE'), ('PUT', '/hello', 'GET, HEAD'),
+                                ('OPTIONS', '/api/status/x', 'GET, HEAD'), ('HEAD', '/ws/x', 'GET')):
+        answer = server.request(method, path)
+        equal((answer.status, answer.headers['allow']), (405, allow), f'{method} {path}')
+    with server.peer() as peer:
+        peer.send(get(HOST, path=b'http://elsewhere/hello?a=b') + get(HOST, path=b'*'))
+        equal([peer.answer().status, peer.answer().status], [200, 400])
+
+
+@test
+def what_does_not_come_in_time_is_refused(_):
+    with Server('--header-ms=150', '--body-ms=150', '--idle-ms=150') as server:
+        for data in (b'G', HELLO[:-1], post(b'Content-Length: 5\r\n', b'hell'), chunked(b'5\r\nhe'), HELLO + b'GET'):
+            with server.peer() as peer:
+                peer.send(data)
+                if data.startswith(HELLO):
+                    equal(peer.answer().status, 200)
+                equal(peer.answer().status, 408, data)
+                assert peer.closed(), data
+        with server.peer() as peer:
+            assert peer.closed(), 'an idle connection is closed without a word'
+        with server.peer() as peer:
+            peer.send(HELLO)
+            equal(peer.answer().status, 200)
+            assert peer.closed(), 'and so it is after a request'
+
+
+@test
+def a_client_that_never_reads_is_given_up(_):
+    with Server('--send-ms=200') as server, server.peer(receive_bytes=4096) as peer:
+        sender = threading.Thread(target=peer.send, args=(get(HOST, path=b'/') * 100000,))
+        sender.start()
+        until(lambda: server.counts()['connections'] == 1, 'only the asking connection is left')
+        sender.join(WAIT_S)
+        assert not sender.is_alive()
+
+
+@test
+def a_client_that_vanishes_leaves_nothing(server):
+    before = server.counts()['connections']
+    for data in (b'', b'GET /he', post(b'Content-Length: 5\r\n', b'h'), HELLO):
+        with server.peer() as peer:
+            peer.send(data)
+        with server.peer() as peer:
+            peer.send(data)
+            peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))  # RST, not FIN
+    until(lambda: server.counts()['connections'] <= before, 'their connections are gone')
+
+
+@test
+def connections_beyond_the_limit_wait(_):
+    with Server('--max-connections=2') as server:
+        with server.peer() as first, server.peer() as second:
+            for peer in (first, second):
+                peer.send(HELLO)
+                equal(peer.answer().status, 200)
+            third = server.peer()
+            third.send(HELLO)
+            first.send(HELLO)
+            equal(first.answer().status, 200)
+            assert not third.buffer
+        with third:
+            equal(third.answer().status, 200)
+
+
+@test
+def running_out_of_descriptors_passes(_):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with Server() as server:
+        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (40, hard))
+        peers = [server.peer() for _ in range(60)]
+        for peer in peers:
+            peer.send(HELLO)
+        until(lambda: 'cannot accept for now' in ''.join(server.errors), 'descriptors are out')
+        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (soft, hard))
+        for peer in peers:
+            equal(peer.answer().status, 200)
+            peer.socket.close()

@@ -1,0 +1,18 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""run.py FIBERMAP-SERVE [OPTION...] - test the server over real sockets, in TAP
+
+The options go to the server that the tests of a module share, --workers=1 for example.
+"""
+import sys
+
+import harness
+import http_test
+import api_test
+import websocket_test
+import end_test
+
+if len(sys.argv) < 2:
+    sys.exit(__doc__.splitlines()[0])
+harness.BINARY = sys.argv[1]
+sys.exit(harness.run([http_test, api_test, websocket_test, end_test], sys.argv[2:]))
