@@ -21,6 +21,7 @@
 struct model_scenario {
     const char *name;
     void (*run)(void); /* thread 0 of each execution; joins all that it spawns */
+    unsigned less;     /* so many preemptions less than asked for: it has many threads */
 };
 
 /* Defined by the program: its scenarios, the last one with a NULL name. */

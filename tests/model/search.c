@@ -6,6 +6,7 @@
  *
  *   dfs=B       every list with at most B preemptions, depth first. A switch at the end or the
  *               blocking of a thread is free; so is a thread that gives way in a waiting loop.
+ *               A scenario with many threads may ask for a lower bound (struct model_scenario).
  *   old=N       and with at most N loads that return an old value, compares that fail although
  *               they need not, or wakes for no reason (3 unless given)
  *   pct=D       random priorities with D - 1 random changes in an execution
@@ -47,7 +48,7 @@ static struct choice {
 static unsigned choice_count;
 static unsigned prefix; /* the first so many are given */
 
-static unsigned preemptions;
+static unsigned preemptions, preemption_bound;
 static unsigned surprises; /* choices other than the plainest, threads apart */
 static int notes[NOTES];
 static char failure[512];
@@ -127,7 +128,7 @@ struct thread *search_choose_thread(struct thread *const *ready, unsigned count,
     thread_steps++;
     if (count == 1)
         return ready[0];
-    bool spent = options.strategy == DFS && !free && preemptions >= options.bound;
+    bool spent = options.strategy == DFS && !free && preemptions >= preemption_bound;
     unsigned fresh = options.strategy == PCT      ? highest_priority(ready, count)
                      : options.strategy == RANDOM ? (unsigned)(random_next() % count)
                                                   : 0;
@@ -321,6 +322,7 @@ static enum verdict search(const struct model_scenario *scenario)
     uint64_t executions = 0;
     enum verdict verdict = BUDGET;
     scenario_name = scenario->name;
+    preemption_bound = options.bound > scenario->less ? options.bound - scenario->less : 0;
     random_state = (options.seed * UINT64_C(0x9e3779b97f4a7c15)) | 1;
     prefix = 0;
     if (options.strategy == REPLAY)
