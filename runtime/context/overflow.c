@@ -9,12 +9,12 @@
 #include "runtime/context/overflow.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <link.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 #include <ucontext.h>
 #include <unistd.h>
@@ -100,6 +100,15 @@ static void end_line(struct line *line)
 static int note_module(struct dl_phdr_info *info, size_t size, void *data)
 {
     unsigned *count = data;
+    char own[PATH_MAX];
+    const char *name = info->dlpi_name;
+    if (!name || !*name) {
+        ssize_t n = readlink("/proc/self/exe", own, sizeof own - 1);
+        own[n > 0 ? n : 0] = '\0';
+        name = own;
+    }
+    const char *slash = strrchr(name, '/');
+    name = slash ? slash + 1 : name;
     for (int i = 0; i < info->dlpi_phnum && *count < MODULES; i++) {
         const ElfW(Phdr) *part = &info->dlpi_phdr[i];
         if (part->p_type != PT_LOAD || !(part->p_flags & PF_X))
@@ -108,9 +117,7 @@ static int note_module(struct dl_phdr_info *info, size_t size, void *data)
         module->start = info->dlpi_addr + part->p_vaddr;
         module->end = module->start + part->p_memsz;
         module->bias = info->dlpi_addr;
-        const char *name = info->dlpi_name && *info->dlpi_name ? info->dlpi_name : program_invocation_short_name;
-        const char *slash = strrchr(name, '/');
-        strncpy(module->name, slash ? slash + 1 : name, MODULE_NAME - 1);
+        memcpy(module->name, name, strnlen(name, MODULE_NAME - 1));
     }
     return 0;
 }
@@ -168,6 +175,7 @@ static const struct frame *frame_at(const struct stack *stack, uintptr_t fp, uin
     return (const struct frame *)fp;
 }
 
+/* The link of a fiber's first frame is NULL; what stands beside that is the trampoline, no caller. */
 static FM_NO_ASAN FM_NO_TSAN void print_backtrace(const struct stack *stack, struct registers at)
 {
     uintptr_t last[FRAMES_LAST];
@@ -175,7 +183,7 @@ static FM_NO_ASAN FM_NO_TSAN void print_backtrace(const struct stack *stack, str
 
     print_frame(number++, at.pc);
     uintptr_t above = 0;
-    for (const struct frame *frame; (frame = frame_at(stack, at.fp, above)) && frame->pc; number++) {
+    for (const struct frame *frame; (frame = frame_at(stack, at.fp, above)) && frame->next; number++) {
         if (number < FRAMES_FIRST)
             print_frame(number, frame->pc);
         else

@@ -86,7 +86,7 @@ static struct depot {
 static struct lock caches_lock = LOCK_INIT(LOCK_STACK_POOL);
 static struct stack_cache *caches;
 
-static _Atomic(struct leaf *) root[1 << ROOT_BITS];
+static _Atomic(struct leaf *) leaves[1 << ROOT_BITS];
 static _Atomic(char *) window_hint; /* where the next window might go */
 static _Atomic unsigned rung;       /* enum fm_guard; 0 until someone asks */
 static _Atomic int64_t map_budget;  /* stacks that may still be guarded by mprotect */
@@ -137,7 +137,7 @@ static struct window *window_of(uintptr_t address)
     if (number >> (LEAF_BITS + ROOT_BITS))
         return NULL;
     /* acquire, with the releases in window_publish: leaf and window are whole */
-    struct leaf *leaf = atomic_load_explicit(&root[number >> LEAF_BITS], memory_order_acquire);
+    struct leaf *leaf = atomic_load_explicit(&leaves[number >> LEAF_BITS], memory_order_acquire);
     if (!leaf)
         return NULL;
     return atomic_load_explicit(&leaf->windows[number & ((1u << LEAF_BITS) - 1)], memory_order_acquire);
@@ -148,7 +148,7 @@ static int window_publish(struct window *window)
     uintptr_t number = (uintptr_t)window->base >> WINDOW_SHIFT;
     if (number >> (LEAF_BITS + ROOT_BITS))
         return -ENOMEM;
-    _Atomic(struct leaf *) *place = &root[number >> LEAF_BITS];
+    _Atomic(struct leaf *) *place = &leaves[number >> LEAF_BITS];
     struct leaf *leaf = atomic_load_explicit(place, memory_order_acquire);
     if (!leaf) {
         struct leaf *made = fm__calloc(1, sizeof *made);
@@ -368,7 +368,6 @@ static struct stack *carve(struct window *window, uint32_t slot)
 
     char *low = base + window->guard_bytes;
     fm__asan_unpoison(low, (size_t)(slot_base(window, slot + 1) - low));
-    fm__lsan_root(low, (size_t)(slot_base(window, slot + 1) - low));
     if (guard == FM_GUARD_CANARY) {
         low += CANARY_WORDS * sizeof(uint64_t);
         /* relaxed: whoever runs on this stack has it from us */
@@ -392,15 +391,13 @@ static void raze(struct window *window, uint32_t slot)
 {
     struct stack *stack = slot_record(window, slot);
     char *low = slot_base(window, slot) + window->guard_bytes;
-    size_t bytes = (size_t)(slot_base(window, slot + 1) - low);
 
     fm__tsan_destroy(stack->tsan);
     FM_VALGRIND_STACK_DEREGISTER(stack->valgrind_id);
-    fm__lsan_unroot(low, bytes);
     /* release: nobody finds the record before it goes. Readers of a pooled stack's record are signal handlers
        of wild accesses and look at nothing but the owner. */
     atomic_store_explicit(&window->state[slot], stack->guard, memory_order_release);
-    fm__pages_discard(low, bytes);
+    fm__pages_discard(low, (size_t)(slot_base(window, slot + 1) - low));
 }
 
 static struct stack *take_new(int stack_class, int *ret_error)
@@ -513,6 +510,31 @@ static void unlist_cache(struct stack_cache *cache)
     fm__unlock(&caches_lock);
 }
 
+/*
+ * What the tools must learn. The leak checker searches the stacks that are taken, parked or not, and no
+ * others: what a pooled one still holds keeps nothing alive. Poison reports who uses a stack after its fiber.
+ * ThreadSanitizer keeps the calls of its fibers that were left without a return, in a table of fixed size: a
+ * stack's gets replaced now and then.
+ */
+static inline void note_used(struct stack *stack)
+{
+    size_t bytes = (size_t)((char *)stack->top - (char *)stack->low);
+    fm__asan_unpoison(stack->low, bytes);
+    fm__lsan_root(stack->low, bytes);
+}
+
+static inline void note_unused(struct stack *stack)
+{
+    size_t bytes = (size_t)((char *)stack->top - (char *)stack->low);
+    fm__lsan_unroot(stack->low, bytes);
+    fm__asan_poison(stack->low, bytes);
+    if (FM_TSAN && ++stack->uses == TSAN_USES) {
+        fm__tsan_destroy(stack->tsan);
+        stack->tsan = fm__tsan_create();
+        stack->uses = 0;
+    }
+}
+
 /* The magazine is empty, or there is none. */
 static __attribute__((noinline)) struct stack *take_slow(struct stack_cache *cache, int stack_class, int *ret_error)
 {
@@ -547,7 +569,7 @@ struct stack *fm__stack_take(struct stack_cache *cache, int stack_class, int *re
             return NULL;
     }
     stack->next = NULL;
-    fm__asan_unpoison(stack->low, (size_t)((char *)stack->top - (char *)stack->low));
+    note_used(stack);
     return stack;
 }
 
@@ -564,26 +586,12 @@ static __attribute__((noinline)) void spill(struct stack_cache *cache, int stack
     to_depot(chain, count);
 }
 
-/*
- * What the tools must learn about a stack that nobody uses. A ThreadSanitizer fiber remembers the calls
- * that it left without returning, in a table of fixed size: it gets a new one now and then.
- */
-static void note_unused(struct stack *stack)
-{
-    /* relaxed: nobody runs on it */
-    atomic_store_explicit(&stack->owner, NULL, memory_order_relaxed);
-    fm__asan_poison(stack->low, (size_t)((char *)stack->top - (char *)stack->low));
-    if (FM_TSAN && ++stack->uses == TSAN_USES) {
-        fm__tsan_destroy(stack->tsan);
-        stack->tsan = fm__tsan_create();
-        stack->uses = 0;
-    }
-}
-
 void fm__stack_give(struct stack_cache *cache, struct stack *stack)
 {
     int stack_class = stack->stack_class;
 
+    /* relaxed: nobody runs on it */
+    atomic_store_explicit(&stack->owner, NULL, memory_order_relaxed);
     note_unused(stack);
     if (__builtin_expect(!cache, 0)) {
         stack->next = NULL;

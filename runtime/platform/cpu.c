@@ -107,11 +107,14 @@ static unsigned walk_up(const char *root, const char *mount, const char *path, b
 static bool lists(const char *list, const char *word)
 {
     size_t size = strlen(word);
-    for (const char *at = list; at; at = strchr(at, ','), at += at != NULL) {
-        if (strncmp(at, word, size) == 0 && (at[size] == ',' || at[size] == '\0'))
+    for (;;) {
+        size_t item = strcspn(list, ",");
+        if (item == size && strncmp(list, word, size) == 0)
             return true;
+        if (!list[item])
+            return false;
+        list += item + 1;
     }
-    return false;
 }
 
 /* mountinfo writes a space in a path as \040, and other signs likewise. */
