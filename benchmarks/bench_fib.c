@@ -68,8 +68,8 @@ static struct fm_exit first(void *arg)
 int main(int argc, char **argv)
 {
     static const struct bench_case cases[] = {
-        { "later", later, 25, 0, 0 },
-        { "first", first, 25, 0, 0 },
+        { .name = "later", .body = later, .count = 25 },
+        { .name = "first", .body = first, .count = 25 },
     };
     return bench_main(argc, argv, "what a fork costs, without a cut-off", cases, 2);
 }

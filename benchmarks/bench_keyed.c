@@ -377,11 +377,15 @@ static struct fm_exit vi(void *arg)
 int main(int argc, char **argv)
 {
     static const struct bench_case cases[] = {
-        { "i-seq", i_seq, 200000, 0, 0 }, { "i-batch", i_batch, 200000, 0, 0 },
-        { "ii", ii, 200000, 0, 0 },       { "ii-started", ii_started, 200000, 0, 0 },
-        { "iii", iii, 2000000, 0, 64 },   { "iii-ref", iii_ref, 2000000, 0, 64 },
-        { "iv", iv, 1000000, 0, 64 },     { "v", v, 400000, 0, 0 },
-        { "vi", vi, 100000, 0, 0 },
+        { .name = "i-seq", .body = i_seq, .count = 200000 },
+        { .name = "i-batch", .body = i_batch, .count = 200000 },
+        { .name = "ii", .body = ii, .count = 200000 },
+        { .name = "ii-started", .body = ii_started, .count = 200000 },
+        { .name = "iii", .body = iii, .count = 2000000, .max_workers = 64 },
+        { .name = "iii-ref", .body = iii_ref, .count = 2000000, .max_workers = 64 },
+        { .name = "iv", .body = iv, .count = 1000000, .max_workers = 64 },
+        { .name = "v", .body = v, .count = 400000 },
+        { .name = "vi", .body = vi, .count = 100000 },
     };
     return bench_main(argc, argv, "what supervision by key costs", cases,
                       sizeof cases / sizeof *cases);

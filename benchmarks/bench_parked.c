@@ -7,7 +7,7 @@
  *   resident  bytes of a waiting fiber
  *   wake all  from the completion they all await until the last has ended, per fiber
  *
- * Run it with --runs 3 or so: each run touches some gigabytes.
+ * Each run is a process of its own and touches some gigabytes.
  */
 #include "benchmarks/support/bench.h"
 
@@ -73,6 +73,8 @@ static struct fm_exit parked(void *arg)
 
 int main(int argc, char **argv)
 {
-    static const struct bench_case cases[] = { { "parked", parked, 1000000, 0, 0 } };
+    static const struct bench_case cases[] = {
+        { .name = "parked", .body = parked, .count = 1000000, .cold = true }
+    };
     return bench_main(argc, argv, "what a million waiting fibers cost", cases, 1);
 }

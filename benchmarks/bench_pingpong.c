@@ -111,8 +111,8 @@ static struct fm_exit semaphore(void *arg)
 int main(int argc, char **argv)
 {
     static const struct bench_case cases[] = {
-        { "cond", cond, 300000, 0, 2 },
-        { "semaphore", semaphore, 300000, 0, 2 },
+        { .name = "cond", .body = cond, .count = 300000, .max_workers = 2 },
+        { .name = "semaphore", .body = semaphore, .count = 300000, .max_workers = 2 },
     };
     return bench_main(argc, argv, "how long a round trip between two fibers takes", cases, 2);
 }

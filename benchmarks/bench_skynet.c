@@ -65,8 +65,8 @@ static struct fm_exit first(void *arg)
 int main(int argc, char **argv)
 {
     static const struct bench_case cases[] = {
-        { "later", later, 1000000, 0, 0 },
-        { "first", first, 1000000, 0, 0 },
+        { .name = "later", .body = later, .count = 1000000 },
+        { .name = "first", .body = first, .count = 1000000 },
     };
     return bench_main(argc, argv, "how long a tree with a million leaves takes", cases, 2);
 }

@@ -67,9 +67,9 @@ static struct fm_exit many(void *arg)
 int main(int argc, char **argv)
 {
     static const struct bench_case cases[] = {
-        { "one", one, 300000, 0, 0 },
-        { "batch", batch, 500000, 0, 0 },
-        { "many", many, 500000, 0, 0 },
+        { .name = "one", .body = one, .count = 300000 },
+        { .name = "batch", .body = batch, .count = 500000 },
+        { .name = "many", .body = many, .count = 500000 },
     };
     return bench_main(argc, argv, "what spawn and join cost", cases, 3);
 }

@@ -42,18 +42,15 @@ static int compare(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static struct fm_exit sleeps(void *arg)
+/* One round; false if creation took so long that the second had begun before all slept. */
+static bool sleep_round(const struct bench_run *run, struct sleeper *each, int64_t ahead_ns)
 {
-    const struct bench_run *run = arg;
-    uint64_t n = run->count;
+    uint64_t n = run->count, random = 88172645463325252u;
     struct sleepers all = { .late_us = calloc(n, sizeof(int32_t)) };
-    struct sleeper *each = calloc(n, sizeof *each);
-    uint64_t random = 88172645463325252u;
-    BENCH_CHECK(all.late_us && each, "no memory");
+    BENCH_CHECK(all.late_us, "no memory");
 
-    int64_t cpu = bench_cpu_ns(), start = fm_now_ns();
-    /* time enough to create them all: five microseconds each */
-    all.begin_ns = start + second_ns / 10 + (int64_t)n * 5000;
+    int64_t cpu = bench_cpu_ns();
+    all.begin_ns = fm_now_ns() + ahead_ns;
     for (uint64_t i = 0; i < n; i++) {
         int64_t in_second = (int64_t)(bench_random(&random) % (uint64_t)second_ns);
         each[i] = (struct sleeper) { &all, all.begin_ns + in_second };
@@ -62,21 +59,33 @@ static struct fm_exit sleeps(void *arg)
         if (i % 1000 == 999)
             fm_yield();
     }
-    int64_t spawned = fm_now_ns();
+    bool in_time = fm_now_ns() < all.begin_ns;
     fm_scope_wait(FM_NEVER);
     cpu = bench_cpu_ns() - cpu;
 
-    BENCH_CHECK(spawned < all.begin_ns, "creation took %ld us too long",
-                (long)(spawned - all.begin_ns) / 1000);
     BENCH_CHECK(atomic_load(&all.woken) == n, "%lu woke",
                 (unsigned long)atomic_load(&all.woken));
     qsort(all.late_us, n, sizeof *all.late_us, compare);
     BENCH_CHECK(all.late_us[0] >= 0, "%d us too early", -all.late_us[0]);
-    bench_record(run, "sleeps, lateness p50", "us", all.late_us[n / 2]);
-    bench_record(run, "sleeps, lateness p99", "us", all.late_us[n - 1 - n / 100]);
-    bench_record(run, "sleeps, lateness p99.9", "us", all.late_us[n - 1 - n / 1000]);
-    bench_record(run, "sleeps, processor time", "s", (double)cpu / 1e9);
+    if (in_time) {
+        bench_record(run, "sleeps, lateness p50", "us", all.late_us[n / 2]);
+        bench_record(run, "sleeps, lateness p99", "us", all.late_us[n - 1 - n / 100]);
+        bench_record(run, "sleeps, lateness p99.9", "us", all.late_us[n - 1 - n / 1000]);
+        bench_record(run, "sleeps, processor time", "s", (double)cpu / 1e9);
+    }
     free(all.late_us);
+    return in_time;
+}
+
+static struct fm_exit sleeps(void *arg)
+{
+    const struct bench_run *run = arg;
+    struct sleeper *each = calloc(run->count, sizeof *each);
+    BENCH_CHECK(each, "no memory");
+    /* five microseconds to create each, or more where the machine is busy */
+    int64_t ahead_ns = second_ns / 10 + (int64_t)run->count * 5000;
+    while (!sleep_round(run, each, ahead_ns))
+        ahead_ns *= 2;
     free(each);
     return fm_ok(NULL);
 }
@@ -130,8 +139,8 @@ static struct fm_exit arm(void *arg)
 int main(int argc, char **argv)
 {
     static const struct bench_case cases[] = {
-        { "sleeps", sleeps, 1000000, 0, 0 },
-        { "arm", arm, 300000, 0, 1 },
+        { .name = "sleeps", .body = sleeps, .count = 1000000, .cold = true },
+        { .name = "arm", .body = arm, .count = 300000, .max_workers = 1 },
     };
     return bench_main(argc, argv, "how late sleepers wake and what a timer costs", cases, 2);
 }

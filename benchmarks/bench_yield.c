@@ -48,6 +48,8 @@ static struct fm_exit yield(void *arg)
 
 int main(int argc, char **argv)
 {
-    static const struct bench_case cases[] = { { "yield", yield, 4000000, 0, 32 } };
+    static const struct bench_case cases[] = {
+        { .name = "yield", .body = yield, .count = 4000000, .max_workers = 32 }
+    };
     return bench_main(argc, argv, "what a switch between two runnable fibers costs", cases, 1);
 }

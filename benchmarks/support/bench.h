@@ -18,7 +18,7 @@
  *
  * Each run of each case gets a runtime of its own, made before and ended after it; body is the main
  * fiber. Worker counts and cases take turns, run by run, so that a slow moment of the machine
- * hits them alike. The first runs (--warmup) are not counted.
+ * hits them alike. The first runs (--warmup) are not counted; a cold case has none.
  */
 #ifndef BENCHMARKS_SUPPORT_BENCH_H
 #define BENCHMARKS_SUPPORT_BENCH_H
@@ -33,6 +33,7 @@ struct bench_case {
     uint64_t count;       /* operations or fibers, unless --count is given */
     uint32_t min_workers; /* 0: any */
     uint32_t max_workers; /* 0: any */
+    bool cold;            /* in a process of its own: the memory has not been touched */
 };
 
 /* One run; the argument of a body. */
