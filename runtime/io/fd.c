@@ -363,8 +363,9 @@ static bool use_resume(struct use *use)
 
 void fm__use_drained(struct use *use, enum direction direction, uint32_t seen)
 {
-    /* relaxed: a hint about the socket; it guards no memory */
-    if (!(seen & TICK_DRAINED))
+    /* relaxed: a hint about the socket; it guards no memory. Unregistered, no event would take it back. */
+    if (!(seen & TICK_DRAINED) &&
+        atomic_load_explicit(&use->record->pollers, memory_order_relaxed) != 0)
         atomic_compare_exchange_strong_explicit(&use->record->ticks[direction], &seen,
                                                 seen | TICK_DRAINED, memory_order_relaxed,
                                                 memory_order_relaxed);
