@@ -109,9 +109,17 @@ static bool slot_occupied(struct wheel *wheel, uint32_t place)
     return wheel->occupied[place / 64] >> place % 64 & 1;
 }
 
-static void slot_mark_empty(struct wheel *wheel, uint32_t place)
+static void slot_mark_if_empty(struct wheel *wheel, uint32_t place)
 {
+    for (unsigned lane = 0; lane < WHEEL_LANES; lane++)
+        if (wheel->slots[place].first[lane])
+            return;
     wheel->occupied[place / 64] &= ~(UINT64_C(1) << place % 64);
+}
+
+static unsigned lane_after(unsigned lane)
+{
+    return lane + 1 < WHEEL_LANES ? lane + 1 : 0;
 }
 
 static void slot_append(struct wheel *wheel, uint32_t place, struct timer *timer)
@@ -120,28 +128,54 @@ static void slot_append(struct wheel *wheel, uint32_t place, struct timer *timer
 
     if (!slot_occupied(wheel, place)) {
         wheel->occupied[place / 64] |= UINT64_C(1) << place % 64;
-        slot->tail = &slot->first;
+        for (unsigned lane = 0; lane < WHEEL_LANES; lane++) {
+            slot->first[lane] = NULL;
+            slot->tail[lane] = &slot->first[lane];
+        }
+        slot->in = slot->out = 0;
     }
-    timer->place = place;
+    unsigned lane = slot->in;
+    slot->in = (uint8_t)lane_after(lane);
+    timer->place = place * 4 + lane;
     timer->next = NULL;
-    timer->link = slot->tail;
-    *slot->tail = timer;
-    slot->tail = &timer->next;
+    timer->link = slot->tail[lane];
+    *timer->link = timer;
+    slot->tail[lane] = &timer->next;
 }
 
 static void slot_remove(struct wheel *wheel, struct timer *timer)
 {
-    struct timer *next = timer->next;
+    uint32_t place = timer->place / 4, lane = timer->place % 4;
+    struct wheel_slot *slot = &wheel->slots[place];
 
-    *timer->link = next;
-    if (next) {
-        next->link = timer->link;
+    *timer->link = timer->next;
+    if (timer->next) {
+        timer->next->link = timer->link;
         return;
     }
-    struct wheel_slot *slot = &wheel->slots[timer->place];
-    slot->tail = timer->link;
-    if (!slot->first)
-        slot_mark_empty(wheel, timer->place);
+    slot->tail[lane] = timer->link;
+    slot_mark_if_empty(wheel, place);
+}
+
+/* Take out the next timer in turn; the slot is occupied. */
+static struct timer *slot_pop(struct wheel *wheel, uint32_t place)
+{
+    struct wheel_slot *slot = &wheel->slots[place];
+
+    unsigned lane = slot->out;
+    while (!slot->first[lane])
+        lane = lane_after(lane);
+
+    struct timer *timer = slot->first[lane];
+    slot->out = (uint8_t)lane_after(lane);
+    slot->first[lane] = timer->next;
+    if (timer->next) {
+        timer->next->link = &slot->first[lane];
+    } else {
+        slot->tail[lane] = &slot->first[lane];
+        slot_mark_if_empty(wheel, place);
+    }
+    return timer;
 }
 
 /* The lowest level on which the tick's unit is in the cursor's window or in the one after. */
@@ -181,12 +215,14 @@ static int64_t slot_earliest(struct wheel *wheel, uint32_t place, int64_t start)
     int64_t earliest = TICK_NEVER;
     int looks = 0;
 
-    for (struct timer *timer = wheel->slots[place].first; timer; timer = timer->next) {
-        if (looks++ == LOOK_MAX)
-            return start;
-        int64_t tick = tick_of_deadline(timer->deadline_ns);
-        if (tick < earliest)
-            earliest = tick;
+    for (unsigned lane = 0; lane < WHEEL_LANES; lane++) {
+        for (struct timer *timer = wheel->slots[place].first[lane]; timer; timer = timer->next) {
+            if (looks++ == LOOK_MAX)
+                return start;
+            int64_t tick = tick_of_deadline(timer->deadline_ns);
+            if (tick < earliest)
+                earliest = tick;
+        }
     }
     return earliest;
 }
@@ -274,23 +310,17 @@ bool fm__wheel_disarm(struct wheel *wheel, struct timer *timer)
 
 /* ---- fire ---- */
 
-/* Move up to `most` timers of a slot to lower levels. Returns how many; the slot may not be empty. */
+/* Move up to `most` timers of a slot to lower levels. Returns how many. */
 static unsigned move_down(struct wheel *wheel, uint32_t place, unsigned most)
 {
-    struct wheel_slot *slot = &wheel->slots[place];
     unsigned moved = 0;
 
-    for (; moved < most && slot->first; moved++) {
-        struct timer *timer = slot->first;
+    for (; moved < most && slot_occupied(wheel, place); moved++) {
+        struct timer *timer = slot_pop(wheel, place);
         int64_t tick = tick_of_deadline(timer->deadline_ns);
-        slot->first = timer->next;
-        if (slot->first)
-            slot->first->link = &slot->first;
         FM_ASSERT(tick >= wheel->cursor);
         insert(wheel, timer, tick);
     }
-    if (!slot->first)
-        slot_mark_empty(wheel, place);
     return moved;
 }
 
@@ -299,8 +329,6 @@ static bool settle(struct wheel *wheel, unsigned *moves)
 {
     for (unsigned level = WHEEL_LEVELS - 1; level > 0; level--) {
         uint32_t place = place_of(level, unit_of(wheel->cursor, level));
-        if (!slot_occupied(wheel, place))
-            continue;
         *moves -= move_down(wheel, place, *moves);
         if (slot_occupied(wheel, place))
             return false;
@@ -311,35 +339,22 @@ static bool settle(struct wheel *wheel, unsigned *moves)
 /* Move some of the timers whose unit comes next. Lowest level first: it is needed first. */
 static void prepare(struct wheel *wheel, unsigned moves)
 {
-    for (unsigned level = 1; level < WHEEL_LEVELS && moves; level++) {
-        uint32_t place = place_of(level, unit_of(wheel->cursor, level) + 1);
-        if (slot_occupied(wheel, place))
-            moves -= move_down(wheel, place, moves);
-    }
+    for (unsigned level = 1; level < WHEEL_LEVELS; level++)
+        moves -= move_down(wheel, place_of(level, unit_of(wheel->cursor, level) + 1), moves);
 }
 
 /* Take up to `room` timers from the cursor's slot. */
 static unsigned take(struct wheel *wheel, struct wheel_due *due, unsigned room)
 {
     uint32_t place = place_of(0, wheel->cursor);
-    if (!slot_occupied(wheel, place))
-        return 0;
-
-    struct wheel_slot *slot = &wheel->slots[place];
-    struct timer *timer = slot->first;
     unsigned count = 0;
-    while (timer && count < room) {
-        struct timer *next = timer->next;
+
+    while (count < room && slot_occupied(wheel, place)) {
+        struct timer *timer = slot_pop(wheel, place);
         due[count++] = (struct wheel_due){timer, timer->epoch};
         /* release (C): from here on it may be armed again */
         atomic_store_explicit(&timer->wheel, TIMER_NOT_ARMED, memory_order_release);
-        timer = next;
     }
-    slot->first = timer;
-    if (timer)
-        timer->link = &slot->first;
-    else
-        slot_mark_empty(wheel, place);
     return count;
 }
 
@@ -405,6 +420,19 @@ unsigned fm__wheel_fire(struct wheel *wheel, int64_t now_ns, unsigned max, wheel
 
 /* ---- the invariant ---- */
 
+static void timer_check(struct wheel *wheel, struct timer *timer, unsigned level, uint32_t place)
+{
+    int64_t cursor = wheel->cursor, tick = tick_of_deadline(timer->deadline_ns);
+
+    if (tick < cursor)
+        tick = cursor;
+    FM_ASSERT(atomic_load(&timer->wheel) == wheel->number + 1);
+    FM_ASSERT(place_of(level, unit_of(tick, level)) == place);
+    FM_ASSERT(unit_of(tick, level + 1) - unit_of(cursor, level + 1) <= 1);
+    FM_ASSERT(wheel->next_tick <= tick);
+    (void)level, (void)place;
+}
+
 void fm__wheel_check(struct wheel *wheel)
 {
     uint64_t count = 0;
@@ -417,25 +445,16 @@ void fm__wheel_check(struct wheel *wheel)
         if (!slot_occupied(wheel, place))
             continue;
         struct wheel_slot *slot = &wheel->slots[place];
-        struct timer **link = &slot->first;
-        FM_ASSERT(slot->first);
-        for (; *link; link = &(*link)->next) {
-            struct timer *timer = *link;
-            int64_t tick = tick_of_deadline(timer->deadline_ns);
-            if (tick < wheel->cursor)
-                tick = wheel->cursor;
-            int64_t unit = unit_of(tick, level), here = unit_of(wheel->cursor, level);
-            FM_ASSERT(timer->link == link);
-            FM_ASSERT(timer->place == place);
-            FM_ASSERT(atomic_load(&timer->wheel) == wheel->number + 1);
-            FM_ASSERT(place_of(level, unit) == place);
-            FM_ASSERT(unit >= here);
-            FM_ASSERT(unit_of(tick, level + 1) - unit_of(wheel->cursor, level + 1) <= 1);
-            FM_ASSERT(wheel->next_tick <= tick);
-            (void)unit, (void)here;
-            count++;
+        for (unsigned lane = 0; lane < WHEEL_LANES; lane++) {
+            struct timer **link = &slot->first[lane];
+            for (; *link; link = &(*link)->next) {
+                FM_ASSERT((*link)->link == link);
+                FM_ASSERT((*link)->place == place * 4 + lane);
+                timer_check(wheel, *link, level, place);
+                count++;
+            }
+            FM_ASSERT(slot->tail[lane] == link);
         }
-        FM_ASSERT(slot->tail == link);
     }
     FM_ASSERT(count == fm__wheel_count(wheel));
     FM_ASSERT(tick_ns(wheel->next_tick) == fm__wheel_next(wheel));

@@ -28,11 +28,19 @@ enum {
     WHEEL_FIRST_SLOTS = 2 << WHEEL_FIRST_BITS,
     WHEEL_LEVEL_SLOTS = 2 << WHEEL_BITS,
     WHEEL_SLOTS = WHEEL_FIRST_SLOTS + (WHEEL_LEVELS - 1) * WHEEL_LEVEL_SLOTS,
+    WHEEL_LANES = 3,
     WHEEL_BATCH = 64, /* most timers that one call of wheel_fire_fn gets */
 };
 
+/*
+ * A slot has its timers in three lists, which take turns: to walk one list is to wait for each
+ * timer's memory in turn, to walk three is to wait for three at once. Nothing in it counts unless
+ * its bit in `occupied` is set.
+ */
 struct wheel_slot {
-    struct timer *first, **tail; /* in the order in which they came; tail valid if occupied */
+    _Alignas(FM_CACHE_LINE) struct timer *first[WHEEL_LANES];
+    struct timer **tail[WHEEL_LANES];
+    uint8_t in, out; /* the lane that the next timer goes to, comes from */
 };
 
 struct wheel {
