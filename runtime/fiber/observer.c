@@ -109,9 +109,14 @@ void fm__exit_list_seal(struct exit_list *list)
                                                 memory_order_relaxed))
         return;
     uintptr_t head = claim(list, SEALED);
+    struct exit_node *newest = node_of(head);
+    if (!newest || !newest->next) {
+        unclaim(list, head | (newest && newest->kind == EXIT_OWNER ? PENDING : 0));
+        return;
+    }
     /* Newest first becomes: owners, joiners, observers, each oldest first. */
     struct exit_node *first[EXIT_NODE_KINDS] = {NULL}, *last[EXIT_NODE_KINDS] = {NULL};
-    for (struct exit_node *node = node_of(head), *next; node; node = next) {
+    for (struct exit_node *node = newest, *next; node; node = next) {
         next = node->next;
         node->next = first[node->kind];
         first[node->kind] = node;

@@ -6,10 +6,11 @@
  * Invariant   a runnable task stands in exactly one place: a slot, a queue, an inbox, an inject list, or a worker's hands.
  *
  * The order of picking, and why:
- *   1. the LIFO slot, at most LIFO_RUNS times in a row: the task made runnable last finds its data warm. Then the slot is emptied
- *      into the queue, so that two tasks that wake each other for ever do not starve a third.
+ *   1. the LIFO slot, at most LIFO_RUNS times in a row: the task made runnable last finds its data warm. Then another has
+ *      its turn, so that two tasks that wake each other for ever do not starve a third.
  *   2. tasks spawned here and not yet run, newest first: a fork-join program then works through its tree depth first, in memory
- *      that grows with the depth and not with the breadth.
+ *      that grows with the depth and not with the breadth. What a spawn pushes out of the slot counts with them: it is
+ *      older than the spawned task and younger than all others.
  *   3. the queue, oldest first.
  *   4. every tick (about 200 us): timers, io, the inject lists, and the oldest task of the own queue before anything newer:
  *      no runnable task waits for more than its turn in a queue that is served once a tick.
@@ -202,9 +203,10 @@ void fm__sched_ready(struct sched *sched, struct task *task)
         atomic_store_explicit(&w->lifo, task, memory_order_release);
         return;
     }
+    bool spawned = (task->flags & TASK_SPAWNED) != 0;
     older = atomic_exchange_explicit(&w->lifo, task, memory_order_acq_rel);
     if (older)
-        push(w, older, (older->flags & TASK_SPAWNED) != 0);
+        push(w, older, spawned || (older->flags & TASK_SPAWNED));
 }
 
 struct task *fm__worker_take_lifo(struct worker *worker)
@@ -315,22 +317,12 @@ static inline struct task *pick(struct worker *w, bool yielding)
             return task;
     }
     /* relaxed: the owner fills it; a thief that empties it leaves NULL */
-    if (atomic_load_explicit(&w->lifo, memory_order_relaxed)) {
-        if (w->lifo_runs < LIFO_RUNS) {
-            task = fm__worker_take_lifo(w);
-            if (task) {
-                w->lifo_runs++;
-                return task;
-            }
-        } else {
-            w->lifo_runs = 0;
-            task = fm__worker_take_lifo(w);
-            if (task)
-                push(w, task, false);
-        }
-    } else {
-        w->lifo_runs = 0;
+    bool slot = atomic_load_explicit(&w->lifo, memory_order_relaxed) != NULL;
+    if (slot && w->lifo_runs < LIFO_RUNS && (task = fm__worker_take_lifo(w))) {
+        w->lifo_runs++;
+        return task;
     }
+    w->lifo_runs = 0;
     if (w->newest_first && !yielding) {
         w->newest_first--;
         task = fm__deque_pop(&w->deque);
@@ -339,6 +331,8 @@ static inline struct task *pick(struct worker *w, bool yielding)
         w->newest_first = 0;
     }
     task = fm__deque_steal(&w->deque);
+    if (!task && slot)
+        task = fm__worker_take_lifo(w);
     if (task)
         return task;
     return take_injected_from(w, &w->inbox, 1);
