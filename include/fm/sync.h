@@ -39,6 +39,11 @@ FM_API int fm_promise_create(struct fm_promise **ret_promise);
 FM_API struct fm_promise *fm_promise_ref(struct fm_promise *promise);
 FM_API struct fm_promise *fm_promise_unref(struct fm_promise *promise);
 FM_API int fm_promise_complete(struct fm_promise *promise, struct fm_exit exit); /* 0 · FM_ALREADY_DONE · -EINVAL */
+/*
+ * What the exit's value needs: drop(what) is called when the promise is freed. Once for a promise, by a holder of a reference, before he
+ * hands the promise to others. 0 · -EINVAL
+ */
+FM_API int fm_promise_keep(struct fm_promise *promise, fm_drop_fn *drop, void *what);
 FM_API int fm_promise_await(struct fm_promise *promise, int64_t deadline_ns, struct fm_exit *ret_exit);
 FM_API int fm_promise_poll(struct fm_promise *promise, struct fm_exit *ret_exit);
 FM_API int fm_promise_eventfd(struct fm_promise *promise); /* the descriptor · -EMFILE · -ENFILE · -ENOMEM · -EINVAL */

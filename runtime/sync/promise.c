@@ -1,7 +1,7 @@
 /*
  * promise.c - a deferred that a foreign event loop can wait for
  *
- * Owns        the eventfd, from the first request to the last unref.
+ * Owns        the eventfd, from the first request to the last unref; and what it was told to keep.
  * Invariant   the eventfd, once there, has been written exactly when the cell is done; nobody reads
  *             it, so it stays readable for ever.
  * Callers     any fiber, any thread, each with a reference of its own. Only await suspends.
@@ -25,6 +25,8 @@ struct fm_promise {
     struct fm_deferred cell; /* first: after() casts back */
     _Atomic uint32_t refs;
     int fd; /* under cell.lock; -1: not asked for yet */
+    fm_drop_fn *drop; /* NULL: nothing is kept; read by the last unref */
+    void *kept;
 };
 
 int fm_promise_create(struct fm_promise **ret_promise)
@@ -37,6 +39,7 @@ int fm_promise_create(struct fm_promise **ret_promise)
     fm__deferred_init(&promise->cell);
     atomic_init(&promise->refs, 1);
     promise->fd = -1;
+    promise->drop = NULL;
     *ret_promise = promise;
     return 0;
 }
@@ -59,8 +62,19 @@ struct fm_promise *fm_promise_unref(struct fm_promise *promise)
     fm__deferred_fini(&promise->cell);
     if (promise->fd >= 0)
         close(promise->fd);
+    if (promise->drop)
+        promise->drop(promise->kept);
     free(promise);
     return NULL;
+}
+
+int fm_promise_keep(struct fm_promise *promise, fm_drop_fn *drop, void *what)
+{
+    if (!promise || !drop || promise->drop)
+        return -EINVAL;
+    promise->drop = drop;
+    promise->kept = what;
+    return 0;
 }
 
 static void signal_fd(int fd)

@@ -152,3 +152,24 @@ TEST(promise, wrong_arguments_and_no_memory_are_refused)
     fm__fault_set(FAULT_MALLOC, 0, false);
     cr_assert_null(promise);
 }
+
+static void count_drop(void *count)
+{
+    ++*(int *)count;
+}
+
+TEST(promise, what_it_keeps_is_dropped_when_it_is_freed)
+{
+    struct fm_promise *promise = make();
+    int drops = 0;
+    cr_assert_eq(fm_promise_keep(promise, NULL, &drops), -EINVAL);
+    cr_assert_eq(fm_promise_keep(NULL, count_drop, &drops), -EINVAL);
+    cr_assert_eq(fm_promise_keep(promise, count_drop, &drops), 0);
+    cr_assert_eq(fm_promise_keep(promise, count_drop, &drops), -EINVAL, "once");
+    cr_assert_eq(fm_promise_complete(promise, fm_ok(NULL)), 0);
+    fm_promise_ref(promise);
+    fm_promise_unref(promise);
+    cr_assert_eq(drops, 0);
+    fm_promise_unref(promise);
+    cr_assert_eq(drops, 1);
+}
