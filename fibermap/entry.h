@@ -1,0 +1,186 @@
+/*
+ * entry.h - one stay of one fiber under one key, and who may end it
+ *
+ * Each run and each set makes an entry of its own; the entry is the registration. It lives in type-stable memory of its stripe, so a
+ * lookup may walk over it without a lock, even while it is used again for another key.
+ *
+ *     state   63 .. 60   59 ................ 0
+ *             life       id of the fiber (LIVE, HELD, ZOMBIE, GONE, DETACHED)
+ *
+ *                   publish               end, by the exit
+ *          (free) ----------> LIVE ---------------------------> DEAD ----> (buried, swept, free)
+ *             ^               | | ^                              ^
+ *             |               | | | hold, release                | end
+ *             |       displace| | '----> HELD                    |
+ *             |               | '------- detach --------> DETACHED
+ *             |               v
+ *             '---- swept -- GONE <---- end ---- ZOMBIE (from displace)
+ *
+ * The exit of the fiber draws `end`, once for each entry. Everything else is drawn by the holder of the stripe lock: displace by a run or
+ * set that takes the key over, detach, and hold and release by a snapshot that wants a cut (it holds the map's wait lock as well, and an exit
+ * that finds HELD waits for that lock and tries again). LIVE is left by a compare-and-swap alone, so exactly one of exit, displace and
+ * detach takes the fiber out.
+ *
+ * A displaced entry names its successor: from the instant of that swap a lookup that stands on the old entry goes on to the new one,
+ * before any link of the table has moved. GONE is a ZOMBIE whose fiber has ended; it still forwards.
+ *
+ * Order      (A) publish   release   key words and links of the entry, to a lookup that reads the state at (C)
+ *            (B) displace  acq_rel   release: the successor and all that (A) of it published, to a lookup that reads ZOMBIE at (C);
+ *                                    acquire: the displacer that fails reads DEAD and with it what the exit did before (D)
+ *            (C) read      acquire   by lookups
+ *            (D) end       acq_rel   release: what the fiber did, to the run that finds the key free; acquire: of (B), so that the
+ *                                    exit of a zombie follows its displacement
+ *            Without A/C a lookup could match a half-written key; without B/C it could follow a successor that is not there yet.
+ */
+#ifndef FM_FIBERMAP_ENTRY_H
+#define FM_FIBERMAP_ENTRY_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+enum entry_life {
+    ENTRY_DEAD = 0, /* also fresh and free memory: all zeros is a dead entry */
+    ENTRY_LIVE = 1,
+    ENTRY_HELD = 2,
+    ENTRY_ZOMBIE = 3,
+    ENTRY_GONE = 4,
+    ENTRY_DETACHED = 5,
+};
+
+#define ENTRY_LIFE_SHIFT 60
+#define ENTRY_ID ((UINT64_C(1) << ENTRY_LIFE_SHIFT) - 1)
+#define ENTRY_KEY_WORDS 7
+
+struct key_blob;
+
+struct entry {
+    /* first line: all that a lookup of a key of at most 24 bytes reads */
+    _Alignas(64) _Atomic uint64_t state;
+    _Atomic(struct entry *)
+        next[2];           /* in its bucket's chain, one for each parity of the table */
+    _Atomic uint64_t head; /* of the key: hash and length */
+    struct entry
+        *link; /* of the free list (stripe lock), of the dead list (the burying exit) */
+    _Atomic uint64_t word[ENTRY_KEY_WORDS]; /* of a short key */
+    /* here the second line has begun */
+    _Atomic(struct entry *) successor; /* who displaced it; valid in ZOMBIE and GONE */
+    _Atomic(struct key_blob *)
+        blob;         /* of a long key; never anything but NULL or a blob of this stripe */
+    int64_t since_ns; /* stripe lock; coarse */
+    uint32_t flags;   /* stripe lock; FM_MAP_... of the registration */
+    bool linked;      /* stripe lock; in a chain */
+};
+_Static_assert(sizeof(struct entry) == 128, "two lines");
+
+static inline enum entry_life fm__entry_life(uint64_t state)
+{
+    return (enum entry_life)(state >> ENTRY_LIFE_SHIFT);
+}
+
+static inline uint64_t fm__entry_state(enum entry_life life, uint64_t id)
+{
+    return (uint64_t)life << ENTRY_LIFE_SHIFT | id;
+}
+
+static inline uint64_t fm__entry_read(struct entry *entry)
+{
+    /* acquire (C) */
+    return atomic_load_explicit(&entry->state, memory_order_acquire);
+}
+
+/* The id of the fiber that is present here, else 0. */
+static inline uint64_t fm__entry_present(uint64_t state)
+{
+    enum entry_life life = fm__entry_life(state);
+    return life == ENTRY_LIVE || life == ENTRY_HELD ? state & ENTRY_ID : 0;
+}
+
+/* The key is written and no lookup can reach the entry but by links from before it was free. id 0: dead from the start. */
+static inline void fm__entry_publish(struct entry *entry, uint64_t id)
+{
+    /* release (A) */
+    atomic_store_explicit(&entry->state, id ? fm__entry_state(ENTRY_LIVE, id) : 0,
+                          memory_order_release);
+}
+
+/*
+ * Take the fiber that is present out of its entry in favour of `successor`. Returns its id, or 0 if it has ended: then nothing
+ * was displaced. The stripe lock is held.
+ */
+static inline uint64_t fm__entry_displace(struct entry *entry, struct entry *successor)
+{
+    uint64_t state = fm__entry_read(entry);
+    if (fm__entry_life(state) != ENTRY_LIVE)
+        return 0;
+    /* relaxed: published by the swap below; nobody follows it before */
+    atomic_store_explicit(&entry->successor, successor, memory_order_relaxed);
+    uint64_t id = state & ENTRY_ID;
+    /* acq_rel (B). It fails only against the exit: LIVE turns DEAD. */
+    if (!atomic_compare_exchange_strong_explicit(&entry->state, &state,
+                                                 fm__entry_state(ENTRY_ZOMBIE, id),
+                                                 memory_order_acq_rel, memory_order_acquire))
+        return 0;
+    return id;
+}
+
+/* Take the fiber out of the map. False: it has ended. The stripe lock is held. */
+static inline bool fm__entry_detach(struct entry *entry, uint64_t id)
+{
+    uint64_t state = fm__entry_state(ENTRY_LIVE, id);
+    /* acq_rel: as (B) */
+    return atomic_compare_exchange_strong_explicit(&entry->state, &state,
+                                                   fm__entry_state(ENTRY_DETACHED, id),
+                                                   memory_order_acq_rel, memory_order_acquire);
+}
+
+/* For a cut: true if the fiber is present and stays so until released. All stripe locks and the wait lock are held. */
+static inline bool fm__entry_hold(struct entry *entry)
+{
+    uint64_t state = fm__entry_read(entry);
+    /* acq_rel: the holds of a cut are one before the other, and before the exits that they hold off */
+    return fm__entry_life(state) == ENTRY_LIVE &&
+           atomic_compare_exchange_strong_explicit(&entry->state, &state,
+                                                   fm__entry_state(ENTRY_HELD,
+                                                                   state & ENTRY_ID),
+                                                   memory_order_acq_rel, memory_order_acquire);
+}
+
+static inline void fm__entry_release(struct entry *entry)
+{
+    /* relaxed: nobody else writes a HELD state */
+    uint64_t state = atomic_load_explicit(&entry->state, memory_order_relaxed);
+    if (fm__entry_life(state) == ENTRY_HELD)
+        atomic_store_explicit(&entry->state, fm__entry_state(ENTRY_LIVE, state & ENTRY_ID),
+                              memory_order_release);
+}
+
+enum entry_end {
+    ENTRY_END_PRESENT,  /* it was present and has left */
+    ENTRY_END_ZOMBIE,   /* it had been displaced */
+    ENTRY_END_DETACHED, /* it had been detached: it is no member of the map */
+    ENTRY_END_HELD,     /* nothing has happened: wait for the wait lock, then again */
+};
+
+/* The fiber ends. Called by its exit, once until the result is not HELD. */
+static inline enum entry_end fm__entry_end(struct entry *entry, uint64_t id)
+{
+    uint64_t state = fm__entry_state(ENTRY_LIVE, id);
+    /* acq_rel (D) */
+    if (atomic_compare_exchange_strong_explicit(&entry->state, &state, 0, memory_order_acq_rel,
+                                                memory_order_acquire))
+        return ENTRY_END_PRESENT;
+    switch (fm__entry_life(state)) {
+    case ENTRY_ZOMBIE:
+        /* release (D); from ZOMBIE and DETACHED the exit alone moves on */
+        atomic_store_explicit(&entry->state, fm__entry_state(ENTRY_GONE, id),
+                              memory_order_release);
+        return ENTRY_END_ZOMBIE;
+    case ENTRY_DETACHED:
+        atomic_store_explicit(&entry->state, 0, memory_order_release);
+        return ENTRY_END_DETACHED;
+    default: return ENTRY_END_HELD;
+    }
+}
+
+#endif
