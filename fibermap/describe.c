@@ -1,0 +1,94 @@
+/*
+ * describe.c - the key of a fiber, for dumps and crash reports
+ *
+ * A dump reads an entry while its fiber may end and its map be freed. So it says that it reads, before it looks at the
+ * descriptor; and who frees a map, all of whose fibers have taken their entries out of their descriptors, waits until nobody reads.
+ *
+ *   dump                                        destroy
+ *     readers += 1        (K)                     (each exit: the descriptor's entry = NULL)
+ *     entry = the descriptor's                    readers += 0     (L)
+ *     NULL: none; else read the key               not 0: wait a moment, again
+ *     readers -= 1        (M)                     free
+ * K after L reads from it and sees NULL. K before L makes L see a reader, until M, whose release L acquires.
+ *
+ * Async-signal-safe: a fiber that overflows its stack is described in the handler.
+ */
+#include "fibermap/describe.h"
+
+#include "fibermap/stripe.h"
+#include "runtime/platform/spin.h"
+
+static _Atomic uint32_t readers;
+
+void fm__key_print(char *buffer, size_t size, const unsigned char *key, size_t length)
+{
+    static const char hex[] = "0123456789abcdef";
+    size_t at = 0;
+
+    if (!size)
+        return;
+    for (size_t i = 0; i < length; i++) {
+        bool plain = key[i] >= ' ' && key[i] <= '~' && key[i] != '"' && key[i] != '\\';
+        /* room for this one, for the dots if more follow, and for the NUL */
+        if (at + (plain ? 1 : 4) + (i + 1 < length ? 3 : 0) + 1 > size) {
+            for (int dots = 0; dots < 3 && at + 1 < size; dots++)
+                buffer[at++] = '.';
+            break;
+        }
+        if (plain) {
+            buffer[at++] = (char)key[i];
+            continue;
+        }
+        buffer[at++] = '\\';
+        buffer[at++] = 'x';
+        buffer[at++] = hex[key[i] >> 4];
+        buffer[at++] = hex[key[i] & 15];
+    }
+    buffer[at] = '\0';
+}
+
+static void describe(struct fm_fiber *fiber, char *buffer, size_t size)
+{
+    enum { SHOWN = 64 }; /* bytes of a long key */
+    unsigned char key[SHOWN];
+
+    if (size < 8)
+        return;
+    buffer[0] = '\0';
+    /* acq_rel (K) */
+    atomic_fetch_add_explicit(&readers, 1, memory_order_acq_rel);
+    struct entry *entry = fm__described_entry(fiber);
+    if (entry) {
+        uint32_t length = fm__entry_key_length(entry);
+        struct key_blob *blob = atomic_load_explicit(&entry->blob, memory_order_acquire);
+        uint32_t shown = length < SHOWN ? length : SHOWN;
+        bool inline_key = length <= KEY_INLINE;
+        for (uint32_t i = 0; i < (shown + 7) / 8; i++) {
+            uint64_t word = 0;
+            if (inline_key)
+                word = atomic_load_explicit(&entry->word[i], memory_order_relaxed);
+            else if (blob && i < blob->capacity)
+                word = atomic_load_explicit(&blob->word[i], memory_order_relaxed);
+            memcpy(key + 8 * i, &word, 8);
+        }
+        buffer[0] = '"';
+        /* a key longer than what was read ends in dots */
+        fm__key_print(buffer + 1, size - 5, key, shown);
+        strcat(buffer, length > shown ? "...\"" : "\"");
+    }
+    /* release (M) */
+    atomic_fetch_sub_explicit(&readers, 1, memory_order_release);
+}
+
+void fm__describe_start(void)
+{
+    fm__fiber_set_key_describe(describe);
+}
+
+void fm__describe_wait(void)
+{
+    /* acq_rel (L) */
+    for (unsigned spins = 0; atomic_fetch_add_explicit(&readers, 0, memory_order_acq_rel) != 0;
+         spins++)
+        fm__spin(spins);
+}

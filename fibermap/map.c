@@ -1,0 +1,471 @@
+/*
+ * map.c - making a map; run, set, look up, detach
+ *
+ * Owns        the map's memory until fm_map_destroy and the last detached fiber.
+ * Invariant   a key has at most one present entry; whoever is displaced from it has been or is about to be interrupted by the
+ *             displacer, after the stripe lock is free; a fiber's entry is published before the fiber starts.
+ * Order of a run: look without the lock (KEEP, FAIL); make the fiber; make room; lock; decide; count, publish, link; unlock; interrupt
+ * the old one; start the new one.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "fibermap/describe.h"
+#include "fibermap/map.h"
+#include "fibermap/member.h"
+#include "fm/scope.h"
+#include "runtime/fiber/runtime.h"
+#include "runtime/platform/check.h"
+#include "runtime/platform/config.h"
+#include "runtime/platform/memory.h"
+
+/* ---- making ---- */
+
+static int config_read(struct fm_map_config *config, const struct fm_map_config *given)
+{
+    int r = fm__config_read(config, sizeof *config, given);
+    if (r < 0)
+        return r;
+    if (config->hash > FM_HASH_FAST || config->on_failure > FM_CLOSE_MAP || config->flags ||
+        config->reserved)
+        return -EINVAL;
+    if (!config->runtime)
+        config->runtime = fm_runtime_current();
+    return config->runtime ? 0 : -EINVAL;
+}
+
+static uint32_t stripe_count(const struct fm_map_config *config)
+{
+    uint32_t wanted = config->stripe_count, count = 1;
+    if (!wanted) {
+        wanted = 4 * config->runtime->config.worker_count;
+        wanted = wanted < 8 ? 8 : wanted;
+    }
+    while (count < wanted && count < STRIPES_MAX)
+        count *= 2;
+    return count;
+}
+
+int fm_map_create(const struct fm_map_config *given, struct fm_map **ret_map)
+{
+    struct fm_map_config config;
+
+    if (!ret_map)
+        return -EINVAL;
+    int r = config_read(&config, given);
+    if (r < 0)
+        return r;
+    struct fm_map *map = fm__zalloc_aligned(_Alignof(struct fm_map), sizeof *map);
+    if (!map)
+        return -ENOMEM;
+    uint32_t count = stripe_count(&config);
+    map->stripes = fm__zalloc_aligned(_Alignof(struct stripe), count * sizeof *map->stripes);
+    if (!map->stripes)
+        goto free_map;
+    if (config.name) {
+        size_t bytes = strlen(config.name) + 1;
+        map->name = fm__malloc(bytes);
+        if (!map->name)
+            goto free_stripes;
+        memcpy(map->name, config.name, bytes);
+    }
+    map->stripe_mask = count - 1;
+    map->runtime = config.runtime;
+    map->on_failure = config.on_failure;
+    fm__hash_seed_init(&map->seed, config.runtime->config.seed, config.hash == FM_HASH_FAST);
+    fm__waiting_init(&map->waiting);
+    atomic_init(&map->refs, 1);
+    fm__map_each_stripe(map, s) fm__stripe_init(s, map);
+    fm__describe_start();
+    *ret_map = map;
+    return 0;
+
+free_stripes:
+    free(map->stripes);
+free_map:
+    free(map);
+    return -ENOMEM;
+}
+
+static int scope_closes(void *arg, struct fm_exit exit)
+{
+    struct fm_map *map = arg;
+    if (map->scope_gone)
+        *map->scope_gone = true;
+    fm_map_destroy(map);
+    return 0;
+}
+
+int fm_map_create_scoped(const struct fm_map_config *config, struct fm_map **ret_map)
+{
+    struct fm_map *map;
+    bool gone = false;
+
+    if (!fm__fiber_self())
+        return -EPERM;
+    if (!ret_map)
+        return -EINVAL;
+    int r = fm_map_create(config, &map);
+    if (r < 0)
+        return r;
+    /* A scope that is running its finalizers runs ours at once. */
+    map->scope_gone = &gone;
+    r = fm_defer(scope_closes, map);
+    if (gone)
+        return -ESHUTDOWN;
+    if (r < 0) {
+        fm_map_destroy(map);
+        return r;
+    }
+    map->scope_gone = NULL;
+    *ret_map = map;
+    return 0;
+}
+
+void fm__map_unref(struct fm_map *map)
+{
+    /* acq_rel: what each of them did happens before the last one frees */
+    if (atomic_fetch_sub_explicit(&map->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    fm__describe_wait();
+    fm__map_each_stripe(map, s) fm__stripe_fini(s);
+    while (map->failures) {
+        struct closing_failure *failure = map->failures;
+        map->failures = failure->next;
+        free(failure);
+    }
+    free(map->stripes);
+    free(map->name);
+    free(map);
+}
+
+/* ---- looking up ---- */
+
+struct fm_fiber *fm__map_look(struct fm_map *map, const struct map_key *key)
+{
+    struct stripe *stripe = fm__map_stripe(map, key);
+    for (;;) {
+        uint64_t id = fm__stripe_find(stripe, key);
+        if (!id || !fm__map_is_open(map))
+            return NULL;
+        struct fm_fiber *fiber = fm__fiber_ref_id(id);
+        if (fiber)
+            return fiber;
+        /* It has ended and gone since, so its exit has left the entry: what stands there now is something else. */
+    }
+}
+
+int fm_map_get(struct fm_map *map, struct fm_key given, struct fm_fiber **ret_fiber)
+{
+    struct map_key key;
+
+    if (!map || !fm__key_read(&key, &map->seed, given))
+        return -EINVAL;
+    if (!ret_fiber)
+        return fm_map_has(map, given) ? 0 : -ENOENT;
+    struct fm_fiber *fiber = fm__map_look(map, &key);
+    if (!fiber)
+        return -ENOENT;
+    *ret_fiber = fiber;
+    return 0;
+}
+
+bool fm_map_has(struct fm_map *map, struct fm_key given)
+{
+    struct map_key key;
+    return map && fm__key_read(&key, &map->seed, given) &&
+           fm__stripe_find(fm__map_stripe(map, &key), &key) != 0 && fm__map_is_open(map);
+}
+
+size_t fm_map_size(struct fm_map *map)
+{
+    uint64_t live = 0;
+
+    if (!map)
+        return 0;
+    fm__map_each_stripe(map, s) live += fm__count_live(fm__stripe_count(s));
+    return fm__map_is_open(map) ? live : 0;
+}
+
+size_t fm_map_count(struct fm_map *map, uint32_t state)
+{
+    size_t count = 0;
+
+    if (!map || state > FM_MEMBER_ENDING)
+        return 0;
+    fm__map_each_stripe(map, s)
+    {
+        if (state == FM_MEMBER_ZOMBIE) {
+            uint64_t both = fm__stripe_count(s);
+            count += fm__count_members(both) - fm__count_live(both);
+            continue;
+        }
+        uint32_t made = fm__stripe_made(s);
+        for (uint32_t i = 0; i < made; i++) {
+            uint64_t id = fm__entry_present(fm__entry_read(fm__stripe_at(s, i)));
+            struct fm_fiber *fiber = id ? fm__fiber_ref_id(id) : NULL;
+            if (!fiber)
+                continue;
+            count += fm__fiber_interrupted(fiber) == (state == FM_MEMBER_ENDING);
+            fm_fiber_unref(fiber);
+        }
+    }
+    return count;
+}
+
+/* ---- running ---- */
+
+static int options_read(struct fm_map_run_options *options,
+                        const struct fm_map_run_options *given)
+{
+    int r = fm__config_read(options, sizeof *options, given);
+    if (r < 0)
+        return r;
+    if (options->conflict > FM_FAIL ||
+        (options->flags & ~(FM_MAP_PROPAGATE_INTERRUPT | FM_MAP_ISOLATE_FAILURE)))
+        return -EINVAL;
+    return 0;
+}
+
+/* The key is held and the caller does not replace. Consumes the reference. */
+static int held(struct fm_fiber *incumbent, uint32_t conflict, struct fm_fiber **ret_fiber)
+{
+    if (conflict == FM_KEEP && ret_fiber)
+        *ret_fiber = incumbent;
+    else
+        fm_fiber_unref(incumbent);
+    return conflict == FM_KEEP ? FM_MAP_KEPT : -EEXIST;
+}
+
+/* Under the lock: the present fiber of an entry, by reference; NULL if it has ended. */
+static struct fm_fiber *present_locked(struct entry *entry)
+{
+    uint64_t id;
+    while (entry && (id = fm__entry_present(fm__entry_read(entry))) != 0) {
+        struct fm_fiber *fiber = fm__fiber_ref_id(id);
+        if (fiber)
+            return fiber;
+        /* gone, so its exit has left the entry: the next read sees that */
+    }
+    return NULL;
+}
+
+/* Put a published entry in its place and count it. Returns the id of whom it displaced, or 0. */
+static uint64_t install_locked(struct fm_map *map, struct stripe *stripe, struct place place,
+                               struct entry *entry, uint32_t flags)
+{
+    entry->flags = flags;
+    entry->since_ns = fm__map_coarse_ns(map);
+    return fm__stripe_install_locked(stripe, place, entry);
+}
+
+static int create(struct fm_map *map, fm_entry_fn *entry, void *arg,
+                  const struct fm_map_run_options *options, const void *site, bool reference,
+                  struct fm_fiber **ret_fiber)
+{
+    struct fm_spawn_options spawn = {
+        .size = sizeof spawn,
+        .flags = FM_SPAWN_DETACHED,
+        .name = options->name,
+        .stack_bytes = options->stack_bytes,
+        .arg_drop = options->arg_drop,
+        .value_drop = options->value_drop,
+    };
+    return fm__fiber_create(map->runtime, entry, arg, &spawn, site, reference, ret_fiber);
+}
+
+/* It will not be started. */
+static void discard(struct fm_fiber *fiber, bool reference)
+{
+    if (reference) {
+        fiber->value_drop = NULL;
+        fm_fiber_unref(fiber);
+    }
+    fm__fiber_discard(fiber);
+}
+
+int fm__map_run(struct fm_map *map, struct fm_key given, fm_entry_fn *entry, void *arg,
+                const struct fm_map_run_options *given_options, const void *site,
+                struct exit_node *told, struct fm_fiber **ret_fiber)
+{
+    struct fm_map_run_options options;
+    struct map_key key;
+    struct fm_fiber *fiber;
+
+    if (!map || !entry || !fm__key_read(&key, &map->seed, given))
+        return -EINVAL;
+    int r = options_read(&options, given_options);
+    if (r < 0)
+        return r;
+    if (options.stack_bytes > 1u << 20)
+        return -EINVAL;
+    if (!fm__map_is_open(map))
+        return -ESHUTDOWN;
+    struct stripe *stripe = fm__map_stripe(map, &key);
+    if (options.conflict != FM_REPLACE) {
+        /* A hit takes no lock and makes no fiber. Without a wish for the reference none is taken. */
+        if (!ret_fiber && fm__stripe_find(stripe, &key))
+            return fm__map_is_open(map) ? held(NULL, options.conflict, NULL) : -ESHUTDOWN;
+        struct fm_fiber *incumbent = ret_fiber ? fm__map_look(map, &key) : NULL;
+        if (incumbent)
+            return held(incumbent, options.conflict, ret_fiber);
+    }
+    r = create(map, entry, arg, &options, site, ret_fiber != NULL, &fiber);
+    if (r < 0)
+        return r;
+    r = fm__stripe_lock_with_room(stripe, &key);
+    if (r < 0) {
+        discard(fiber, ret_fiber != NULL);
+        return r;
+    }
+    struct place place = fm__stripe_find_locked(stripe, &key);
+    struct fm_fiber *incumbent = NULL;
+    if (!fm__map_is_open(map))
+        r = -ESHUTDOWN;
+    else if (options.conflict != FM_REPLACE &&
+             (incumbent = present_locked(place.entry)) != NULL)
+        r = FM_MAP_KEPT;
+    if (r != 0) {
+        fm__unlock(&stripe->lock);
+        discard(fiber, ret_fiber != NULL);
+        return incumbent ? held(incumbent, options.conflict, ret_fiber) : r;
+    }
+
+    struct entry *mine = fm__stripe_take_locked(stripe, &key);
+    fm__member_bind(fiber, stripe, mine, options.flags);
+    if (told)
+        fm__exit_list_add(&fiber->exits, told);
+    fm__entry_publish(mine, fm__fiber_id(fiber));
+    uint64_t displaced = install_locked(map, stripe, place, mine, options.flags);
+    fm__count_add(stripe, COUNT_MEMBER_ONE + (displaced ? 0 : COUNT_LIVE_ONE));
+    fm__unlock(&stripe->lock);
+
+    if (displaced)
+        fm__member_signal(displaced, FM_BY_REPLACE);
+    fm__fiber_start(fiber);
+    if (ret_fiber)
+        *ret_fiber = fiber;
+    return displaced ? FM_MAP_REPLACED : 0;
+}
+
+int fm_map_run(struct fm_map *map, struct fm_key key, fm_entry_fn *entry, void *arg,
+               const struct fm_map_run_options *options, struct fm_fiber **ret_fiber)
+{
+    return fm__map_run(map, key, entry, arg, options, __builtin_return_address(0), NULL,
+                       ret_fiber);
+}
+
+/* ---- setting ---- */
+
+static int reject(struct fm_fiber *fiber, int result)
+{
+    fm__fiber_interrupt(fiber, FM_BY_REJECT);
+    return result;
+}
+
+int fm_map_set(struct fm_map *map, struct fm_key given, struct fm_fiber *fiber,
+               const struct fm_map_run_options *given_options)
+{
+    struct fm_map_run_options options;
+    struct map_key key;
+
+    if (!map || !fiber || fiber->kind != FIBER_TASK || !fm__key_read(&key, &map->seed, given))
+        return -EINVAL;
+    int r = options_read(&options, given_options);
+    if (r < 0)
+        return r;
+    struct stripe *stripe = fm__map_stripe(map, &key);
+    uint64_t id = fm__fiber_id(fiber);
+    struct set_node *node = fm__set_node_make(stripe, options.flags);
+    if (!node)
+        return -ENOMEM;
+    r = fm__stripe_lock_with_room(stripe, &key);
+    if (r < 0) {
+        free(node);
+        return r;
+    }
+    struct place place = fm__stripe_find_locked(stripe, &key);
+    uint64_t present = place.entry ? fm__entry_present(fm__entry_read(place.entry)) : 0;
+    if (!fm__map_is_open(map))
+        r = -ESHUTDOWN;
+    else if (present == id)
+        r = FM_MAP_SAME;
+    else if (present && options.conflict != FM_REPLACE)
+        r = options.conflict == FM_KEEP ? FM_MAP_KEPT : -EEXIST;
+    if (r != 0) {
+        fm__unlock(&stripe->lock);
+        free(node);
+        return r == FM_MAP_SAME ? r : reject(fiber, r);
+    }
+
+    struct entry *mine = fm__stripe_take_locked(stripe, &key);
+    node->entry = mine;
+    fm__count_add(stripe, COUNT_MEMBER_ONE + COUNT_LIVE_ONE);
+    fm__entry_publish(mine, id);
+    atomic_fetch_add_explicit(&map->sets, 1, memory_order_relaxed);
+    /* From here the fiber's exit may take the entry, although no lookup has found it yet. */
+    bool told = fm__exit_list_add(&fiber->exits, &node->node);
+    if (!told)
+        fm__entry_publish(mine, 0); /* it has ended: in and out in one step */
+    uint64_t displaced = install_locked(map, stripe, place, mine, options.flags);
+    fm__unlock(&stripe->lock);
+
+    if (displaced) {
+        fm__count_subtract(stripe, COUNT_LIVE_ONE); /* its place under the key is ours now */
+        fm__member_signal(displaced, FM_BY_REPLACE);
+    }
+    if (!told) {
+        struct fm_exit exit;
+        atomic_fetch_sub_explicit(&map->sets, 1, memory_order_relaxed);
+        free(node);
+        r = fm_fiber_poll(fiber, &exit);
+        FM_ASSERT(r == 0);
+        fm__member_left(stripe, mine, options.flags, fiber, exit, ENTRY_END_PRESENT);
+    }
+    return displaced ? FM_MAP_REPLACED : 0;
+}
+
+/* ---- detaching and signalling ---- */
+
+int fm_map_detach(struct fm_map *map, struct fm_key given, struct fm_fiber **ret_fiber)
+{
+    struct map_key key;
+
+    if (!map || !fm__key_read(&key, &map->seed, given))
+        return -EINVAL;
+    struct stripe *stripe = fm__map_stripe(map, &key);
+    /* relaxed, both: the detached fiber's exit gets the map from the entry, after the swap; a failure takes it back */
+    atomic_fetch_add_explicit(&map->refs, 1, memory_order_relaxed);
+    fm__lock(&stripe->lock);
+    struct place place = fm__stripe_find_locked(stripe, &key);
+    struct fm_fiber *fiber = fm__map_is_open(map) ? present_locked(place.entry) : NULL;
+    bool detached = fiber && fm__entry_detach(place.entry, fm__fiber_id(fiber));
+    if (detached)
+        fm__stripe_unlink_locked(stripe, place);
+    fm__unlock(&stripe->lock);
+    if (!detached) {
+        fm_fiber_unref(fiber);
+        atomic_fetch_sub_explicit(&map->refs, 1, memory_order_relaxed);
+        return -ENOENT;
+    }
+    fm__count_subtract(stripe, COUNT_MEMBER_ONE + COUNT_LIVE_ONE);
+    if (ret_fiber)
+        *ret_fiber = fiber;
+    else
+        fm_fiber_unref(fiber);
+    return 0;
+}
+
+int fm_map_interrupt(struct fm_map *map, struct fm_key given)
+{
+    struct map_key key;
+
+    if (!map || !fm__key_read(&key, &map->seed, given))
+        return -EINVAL;
+    struct fm_fiber *fiber = fm__map_look(map, &key);
+    if (!fiber)
+        return -ENOENT;
+    fm__fiber_interrupt(fiber, FM_BY_REMOVE);
+    fm_fiber_unref(fiber);
+    return 0;
+}

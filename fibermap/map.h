@@ -1,0 +1,103 @@
+/*
+ * map.h - the map itself, as its rooms share it
+ *
+ *     key.[hc]       bytes to words and a hash
+ *     entry.h        one fiber's stay under one key: the state word
+ *     stripe.[hc]    lock, table, memory; lookups without the lock
+ *     count.[hc]     how many there are, and who waits until there is nobody
+ *     member.[hc]    the exit's side: leaving, verdict, failures; signalling
+ *     map.c          create, run, set, look up, detach
+ *     map_end.c      remove, clear      map_wait.c   join, await_...      map_close.c   close, destroy
+ *     snapshot.[hc]  all members at once, copied       runner.c   a map for callers outside fibers
+ *
+ * Locks, in this order: stripes (by address), the wait lock. Under either nothing is allocated, no fiber is signalled or started, no
+ * foreign code runs.
+ */
+#ifndef FM_FIBERMAP_MAP_H
+#define FM_FIBERMAP_MAP_H
+
+#include <time.h>
+
+#include "fibermap/count.h"
+#include "fibermap/stripe.h"
+#include "fm/map.h"
+#include "runtime/fiber/fiber.h"
+#include "runtime/fiber/runtime.h"
+
+enum map_state {
+    MAP_OPEN,
+    MAP_CLOSING, /* for good: closed is closing without members */
+};
+
+enum { STRIPES_MAX = 1024 };
+
+struct closing_failure;
+
+struct fm_map {
+    /* read by every call, written at most once */
+    FM_ALONE _Atomic uint32_t state; /* enum map_state */
+    uint32_t stripe_mask;
+    struct stripe *stripes;
+    struct hash_seed seed;
+    struct fm_runtime *runtime;
+    uint32_t on_failure;  /* enum fm_on_failure */
+    _Atomic bool decided; /* the verdict is in: nobody need bring another */
+    char *name;           /* NULL: none */
+    bool *scope_gone;     /* create_scoped: tells that the scope was closing already */
+
+    FM_ALONE struct waiting waiting;
+    struct fm_exit verdict;           /* under the wait lock, until decided */
+    struct closing_failure *failures; /* under the wait lock; the newest first */
+    uint32_t failure_count;           /* of the list, at most CLOSE_FAILURES_MAX */
+    _Atomic uint32_t
+        sets; /* registrations by set that have not ended: else who is a member is in its descriptor */
+    _Atomic uint32_t
+        refs; /* the map, and each detached fiber that has not ended; the last one frees the memory */
+};
+
+enum { CLOSE_FAILURES_MAX = 64 };
+
+/* A failure that was seen while closing. */
+struct closing_failure {
+    struct closing_failure *next;
+    struct fm_exit exit;
+    uint32_t key_length;
+    unsigned char key[];
+};
+
+static inline bool fm__map_is_open(struct fm_map *map)
+{
+    /* relaxed: under a stripe lock the closer's visit orders it; elsewhere the reads before it are acquire */
+    return atomic_load_explicit(&map->state, memory_order_relaxed) == MAP_OPEN;
+}
+
+static inline struct stripe *fm__map_stripe(struct fm_map *map, const struct map_key *key)
+{
+    return &map->stripes[(key->head >> 48) & map->stripe_mask];
+}
+
+#define fm__map_each_stripe(map, s) \
+    for (struct stripe *s = (map)->stripes; s <= (map)->stripes + (map)->stripe_mask; s++)
+
+/* The runtime's time, to the kernel's tick where it is real. */
+static inline int64_t fm__map_coarse_ns(struct fm_map *map)
+{
+    struct timespec t;
+    if (map->runtime->virtual_clock)
+        return fm__runtime_now_ns(map->runtime);
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+/* The fiber that is present under the key: a reference, or NULL. NULL once closing. */
+struct fm_fiber *fm__map_look(struct fm_map *map, const struct map_key *key);
+
+/* As fm_map_run; `told`, if not NULL, is an owner node that the new fiber's exit is to tell (its storage is its fn's then). */
+int fm__map_run(struct fm_map *map, struct fm_key key, fm_entry_fn *entry, void *arg,
+                const struct fm_map_run_options *options, const void *site,
+                struct exit_node *told, struct fm_fiber **ret_fiber);
+
+/* A detached fiber has ended, or the map was destroyed: free the memory with the last of these. */
+void fm__map_unref(struct fm_map *map);
+
+#endif

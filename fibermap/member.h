@@ -1,0 +1,43 @@
+/*
+ * member.h - how a fiber leaves a map, what its exit says about the map, and how members are signalled
+ */
+#ifndef FM_FIBERMAP_MEMBER_H
+#define FM_FIBERMAP_MEMBER_H
+
+#include "fibermap/map.h"
+
+/* Make the fiber, which has not started, the holder of the entry: its exit will tell the map. The stripe lock is held. */
+void fm__member_bind(struct fm_fiber *fiber, struct stripe *stripe, struct entry *entry,
+                     uint32_t flags);
+
+/*
+ * A registration by set. The node is told by the fiber's exit, and frees itself then. Memory is taken before the stripe lock.
+ */
+struct set_node {
+    struct exit_node node;
+    struct stripe *stripe;
+    struct entry *entry;
+    uint32_t flags;
+};
+struct set_node *fm__set_node_make(struct stripe *stripe, uint32_t flags);
+
+/* The fiber of this registration has ended: everything an exit does, its last access to the map included. */
+void fm__member_left(struct stripe *stripe, struct entry *entry, uint32_t flags,
+                     struct fm_fiber *fiber, struct fm_exit exit, enum entry_end end);
+
+/* Interrupt the fiber of this id, if it has not ended. */
+void fm__member_signal(uint64_t id, enum fm_reason reason);
+/* Interrupt all members (or all present ones) but the fiber `except`. Whom a run puts in meanwhile may be left out. */
+void fm__map_signal_all(struct fm_map *map, enum fm_reason reason, bool zombies_too,
+                        uint64_t except);
+
+/* No run or set succeeds any more, none is under way when this returns, and the verdict is in. Again and again, by anybody. */
+void fm__map_shut(struct fm_map *map);
+/* The first verdict stays. */
+bool fm__map_decide(struct fm_map *map, struct fm_exit exit);
+
+enum self { SELF_STRANGER, SELF_ZOMBIE, SELF_PRESENT };
+/* What the caller is to the map. */
+enum self fm__map_self(struct fm_map *map);
+
+#endif
