@@ -228,6 +228,26 @@ TEST(wheel, next_is_not_late_where_many_share_a_slot)
     free(wheel);
 }
 
+TEST(wheel, next_is_not_late_while_a_unit_is_moved_in_part)
+{
+    enum { N = 1000, LATER = 200 };
+    struct wheel *wheel = make(0);
+    static struct timer timers[N], first;
+    static struct wheel_due room[N + 1];
+    struct seen seen = {room, 0, N + 1};
+
+    /* those that are moved first are due last */
+    for (int i = 0; i < N; i++)
+        fm__wheel_arm(wheel, &timers[i], (2048 + (i < LATER ? 700 : 5)) * TICK, 0);
+    fm__wheel_arm(wheel, &first, 1025 * TICK, 0);
+    cr_assert_eq(fire_all(wheel, 1025 * TICK, &seen), 1);
+    cr_assert_leq(fm__wheel_next(wheel), 2053 * TICK);
+    fm__wheel_check(wheel);
+    cr_assert_eq(fire_all(wheel, 2053 * TICK, &seen), N - LATER);
+    cr_assert_eq(fire_all(wheel, 2748 * TICK, &seen), LATER);
+    free(wheel);
+}
+
 /* What the operations of the next test share. */
 enum { RANDOM_TIMERS = 512 };
 
