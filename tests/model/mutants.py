@@ -82,6 +82,12 @@ class Builder:
             target = self.options.work / (Path(source).stem + ".o")
             self.objects[source] = self.compile(self.options.root / source, target)
 
+    def link(self, objects, program):
+        subprocess.run([*self.options.cc.split(), "-no-pie", *map(str, objects),
+                        *self.options.link, "-o", str(program)],
+                       check=True, capture_output=True, text=True)
+        return program
+
     def mutant(self, index, mutant):
         folder = self.options.work / f"{index:03}"
         copy = folder / mutant.file
@@ -98,19 +104,18 @@ class Builder:
                 objects.append(self.compile(path, target, folder))
             else:
                 objects.append(self.objects[source])
-        program = folder / "model"
-        subprocess.run([*self.options.cc.split(), "-no-pie", *map(str, objects),
-                        *self.options.link, "-o", str(program)],
-                       check=True, capture_output=True, text=True)
-        return program
+        return self.link(objects, folder / "model")
+
+
+def execute(program, arguments):
+    return subprocess.run([str(program), *arguments], timeout=300, capture_output=True,
+                          text=True, check=False)
 
 
 def judge(builder, index, mutant, arguments):
     """Returns whether all is as it should be, and a line that says what happened."""
     try:
-        program = builder.mutant(index, mutant)
-        run = subprocess.run([str(program), *(mutant.arguments or arguments)], timeout=300,
-                             capture_output=True, text=True, check=False)
+        run = execute(builder.mutant(index, mutant), mutant.arguments or arguments)
     except LookupError as error:
         return False, f"STALE     {mutant.name}: {error}"
     except subprocess.CalledProcessError as error:
@@ -149,14 +154,20 @@ def main():
     if not mutants:
         sys.exit(f"{options.list}: no mutants of {options.model}")
     builder = Builder(options)
+    arguments = options.arguments or ["dfs=2"]
     try:
         builder.base()
+        unbroken = builder.link(builder.objects.values(), options.work / "model")
     except subprocess.CalledProcessError as error:
         sys.exit(f"the unbroken model does not build\n{error.stderr}")
+    # Where the room itself is rejected, it says nothing that its mutants are.
+    run = execute(unbroken, arguments)
+    if run.returncode != 0:
+        sys.exit(f"the unbroken model does not pass\n{run.stdout}{run.stderr}")
 
     with ThreadPoolExecutor(options.jobs) as pool:
         results = list(pool.map(
-            lambda pair: judge(builder, pair[0], pair[1], options.arguments or ["dfs=2"]),
+            lambda pair: judge(builder, pair[0], pair[1], arguments),
             enumerate(mutants)))
     for _, text in results:
         print(text)

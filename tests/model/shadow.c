@@ -186,8 +186,11 @@ void *model_aligned(size_t alignment, size_t size)
         model_fail("the model's arena is used up");
     arena_used = start + size;
     blocks[block_count++] = (struct block) { arena + start, size, false };
-    for (size_t i = start; i < start + size; i++)
-        fresh(&arena_cells[i])->state = CELL_LIVE;
+    for (size_t i = start; i < start + size; i++) {
+        struct cell *cell = fresh(&arena_cells[i]);
+        cell->state = CELL_LIVE;
+        cell->write[running_id()] = running->now.at[running_id()];
+    }
     memset(arena + start, 0, size);
     return arena + start;
 }
