@@ -1,10 +1,11 @@
 /*
  * overflow.c - the handler that tells a stack overflow by name
  *
- * Owns        the process's handlers for SIGSEGV and SIGBUS while installed; the alternate stacks.
+ * Owns        the process's handlers for SIGSEGV and SIGBUS while installed; alternate stacks.
  * Knows not   fibers: who owns a stack is described by a function handed down.
- * Invariant   report() and all below it call nothing but write(2): no locks, no memory, no library that
- *             might load another. What they print of the loaded modules was noted at install.
+ * Invariant   report() and all below it call nothing but write(2): no locks, no memory, no
+ *             library that might load another. What they print of the modules was noted at
+ *             install.
  */
 #include "runtime/context/overflow.h"
 
@@ -37,8 +38,8 @@ static const int signals[] = { SIGSEGV, SIGBUS };
 enum { SIGNALS = sizeof signals / sizeof signals[0] };
 
 /*
- * `former` is written before the handler that reads it is installed. It stays valid after the uninstall: a
- * signal may be on its way.
+ * `former` is written before the handler that reads it is installed. It stays valid after the
+ * uninstall: a signal may be on its way.
  */
 static struct {
     struct lock lock;
@@ -56,7 +57,7 @@ static struct module {
 } modules[MODULES];
 static _Atomic unsigned module_count;
 
-/* --- a line of text, without stdio ------------------------------------------------------------------ */
+/* --- a line of text, without stdio ------------------------------------------------------- */
 
 struct line {
     char text[512];
@@ -95,7 +96,7 @@ static void end_line(struct line *line)
     line->size = 0;
 }
 
-/* --- the backtrace ------------------------------------------------------------------------------------ */
+/* --- the backtrace ----------------------------------------------------------------------- */
 
 static int note_module(struct dl_phdr_info *info, size_t size, void *data)
 {
@@ -151,12 +152,13 @@ static struct registers registers_of(const ucontext_t *context)
 {
 #if defined __x86_64__
     const greg_t *r = context->uc_mcontext.gregs;
-    return (struct registers){ (uintptr_t)r[REG_RIP], (uintptr_t)r[REG_RSP], (uintptr_t)r[REG_RBP] };
+    return (struct registers) { (uintptr_t)r[REG_RIP], (uintptr_t)r[REG_RSP],
+                                (uintptr_t)r[REG_RBP] };
 #elif defined __aarch64__
     const mcontext_t *m = &context->uc_mcontext;
-    return (struct registers){ m->pc, m->sp, m->regs[29] };
+    return (struct registers) { m->pc, m->sp, m->regs[29] };
 #else
-    return (struct registers){ 0, 0, 0 };
+    return (struct registers) { 0, 0, 0 };
 #endif
 }
 
@@ -166,7 +168,10 @@ struct frame {
     uintptr_t pc;
 };
 
-/* A frame lies in the stack, above the one that it was called from; anything else ends the walk. */
+/*
+ * A frame lies in the stack, above the one that it was called from; anything else ends the
+ * walk.
+ */
 static const struct frame *frame_at(const struct stack *stack, uintptr_t fp, uintptr_t above)
 {
     if (fp % sizeof(uintptr_t) || fp <= above || fp < (uintptr_t)stack->low ||
@@ -175,15 +180,20 @@ static const struct frame *frame_at(const struct stack *stack, uintptr_t fp, uin
     return (const struct frame *)fp;
 }
 
-/* The link of a fiber's first frame is NULL; what stands beside that is the trampoline, no caller. */
-static FM_NO_ASAN FM_NO_TSAN void print_backtrace(const struct stack *stack, struct registers at)
+/*
+ * The link of a fiber's first frame is NULL; what stands beside that is the trampoline, no
+ * caller.
+ */
+static FM_NO_ASAN FM_NO_TSAN void print_backtrace(const struct stack *stack,
+                                                  struct registers at)
 {
     uintptr_t last[FRAMES_LAST];
     unsigned number = 0;
 
     print_frame(number++, at.pc);
     uintptr_t above = 0;
-    for (const struct frame *frame; (frame = frame_at(stack, at.fp, above)) && frame->next; number++) {
+    for (const struct frame *frame; (frame = frame_at(stack, at.fp, above)) && frame->next;
+         number++) {
         if (number < FRAMES_FIRST)
             print_frame(number, frame->pc);
         else
@@ -205,15 +215,18 @@ static FM_NO_ASAN FM_NO_TSAN void print_backtrace(const struct stack *stack, str
         print_frame(i, last[i % FRAMES_LAST]);
 }
 
-/* --- the report ----------------------------------------------------------------------------------------- */
+/* --- the report -------------------------------------------------------------------------- */
 
 static void add_owner(struct line *line, const struct stack *stack)
 {
     char who[256] = "";
-    /* relaxed: written by this very thread, or the stack is not its own and the answer a hint */
+    /*
+     * relaxed: written by this very thread, or the stack is not its own and the answer a hint
+     */
     void *owner = atomic_load_explicit(&stack->owner, memory_order_relaxed);
     /* acquire, with the release at install: what the function reads is set up */
-    overflow_describe_fn *describe = atomic_load_explicit(&describe_owner, memory_order_acquire);
+    overflow_describe_fn *describe = atomic_load_explicit(&describe_owner,
+                                                          memory_order_acquire);
     if (owner && describe)
         describe(owner, who, sizeof who);
     who[sizeof who - 1] = '\0';
@@ -226,7 +239,8 @@ static void report(const struct stack *stack, const void *address, struct regist
     struct line line = { .size = 0 };
     const struct stack *running = fm__stack_find((const void *)at.sp, NULL);
 
-    add(&line, running == stack ? "fibermap: stack overflow of " : "fibermap: access to the stack guard of ");
+    add(&line, running == stack ? "fibermap: stack overflow of "
+                                : "fibermap: access to the stack guard of ");
     add_owner(&line, stack);
     add(&line, " (stack ");
     add_number(&line, fm__stack_class_bytes(stack->stack_class) >> 10, 10);
@@ -244,7 +258,7 @@ static void report(const struct stack *stack, const void *address, struct regist
         print_backtrace(running, at);
 }
 
-/* --- the handler ------------------------------------------------------------------------------------------ */
+/* --- the handler ------------------------------------------------------------------------- */
 
 /* The signal was sent, not caused: returning would not bring it again. */
 static bool was_sent(const siginfo_t *info)
@@ -252,7 +266,10 @@ static bool was_sent(const siginfo_t *info)
     return info->si_code <= 0;
 }
 
-/* Back to what the kernel does by itself. The faulting instruction runs again, and that ends the process. */
+/*
+ * Back to what the kernel does by itself. The faulting instruction runs again, and that ends
+ * the process.
+ */
 static void by_default(int signal_number, const siginfo_t *info)
 {
     struct sigaction action = { .sa_handler = SIG_DFL };
@@ -287,7 +304,9 @@ static void pass_on(int index, siginfo_t *info, void *context)
     }
 }
 
-/* The reported fault that the former handler returned from: if it comes again, nobody cured it. */
+/*
+ * The reported fault that the former handler returned from: if it comes again, nobody cured it.
+ */
 static _Atomic uintptr_t returned_sp;
 
 static void on_fault(int signal_number, siginfo_t *info, void *context)
@@ -331,7 +350,10 @@ static int install_locked(int index)
 
     if (sigaction(signals[index], NULL, &now) != 0)
         return -errno;
-    /* Where it lies below another handler already it must not go above that: they would pass signals in a circle. */
+    /*
+     * Where it lies below another handler already it must not go above that: they would pass
+     * signals in a circle.
+     */
     if (is_ours(&now) || (handlers.beneath[index] && !is_default(&now)))
         return 0;
     handlers.beneath[index] = false;
@@ -386,7 +408,7 @@ void fm__overflow_uninstall(void)
     fm__unlock(&handlers.lock);
 }
 
-/* --- alternate stacks ---------------------------------------------------------------------------------------- */
+/* --- alternate stacks -------------------------------------------------------------------- */
 
 /* Stands at the top of its own mapping: guard page, stack, this. */
 struct altstack {
@@ -398,9 +420,12 @@ struct altstack {
 int fm__overflow_attach_thread(void **ret_altstack)
 {
     size_t page = fm__page_bytes();
-    /* what the kernel pushes may be large (vector registers): on top of what the handler needs */
+    /*
+     * what the kernel pushes may be large (vector registers): on top of what the handler needs
+     */
     long least = sysconf(_SC_MINSIGSTKSZ);
-    size_t bytes = ALTSTACK_BYTES * FM_STACK_SCALE + (least > 0 ? (size_t)least : 0) + sizeof(struct altstack);
+    size_t bytes = ALTSTACK_BYTES * FM_STACK_SCALE + (least > 0 ? (size_t)least : 0) +
+                   sizeof(struct altstack);
     bytes = (bytes + page - 1) & ~(page - 1);
     int r = -ENOMEM;
 
@@ -413,7 +438,8 @@ int fm__overflow_attach_thread(void **ret_altstack)
     struct altstack *altstack = (struct altstack *)(start + page + bytes) - 1;
     altstack->start = start;
     altstack->bytes = page + bytes;
-    stack_t mine = { .ss_sp = start + page, .ss_size = (size_t)((char *)altstack - (start + page)) & ~(size_t)15 };
+    stack_t mine = { .ss_sp = start + page,
+                     .ss_size = (size_t)((char *)altstack - (start + page)) & ~(size_t)15 };
     if (sigaltstack(&mine, &altstack->former) != 0) {
         r = -errno;
         fm__pages_release(start, page + bytes);
