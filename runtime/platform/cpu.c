@@ -2,9 +2,10 @@
 /*
  * cpu.c - how many processors this process may really use
  *
- * /proc/self/cgroup says which group of each hierarchy we are in, /proc/self/mountinfo where that hierarchy
- * is mounted and which part of it. A container may see only a part, and may be told a path outside of it; then
- * the mount point is as near as one gets. A file that is missing sets no limit.
+ * /proc/self/cgroup says which group of each hierarchy we are in, /proc/self/mountinfo where
+ * that hierarchy is mounted and which part of it. A container may see only a part, and may be
+ * told a path outside of it; then the mount point is as near as one gets. A file that is
+ * missing sets no limit.
  */
 #include "runtime/platform/cpu.h"
 
@@ -44,7 +45,8 @@ static FILE *open_below(const char *root, const char *folder, const char *name)
 }
 
 /* One line of one file; false if there is none. */
-static bool read_line(const char *root, const char *folder, const char *name, char *line, int size)
+static bool read_line(const char *root, const char *folder, const char *name, char *line,
+                      int size)
 {
     FILE *file = open_below(root, folder, name);
     if (!file)
@@ -63,10 +65,12 @@ static unsigned group_quota(const char *root, const char *folder, bool unified)
 
     if (unified) {
         /* "max 100000" has no number in front */
-        if (!read_line(root, folder, "cpu.max", line, sizeof line) || sscanf(line, "%lld %lld", &quota, &period) < 1)
+        if (!read_line(root, folder, "cpu.max", line, sizeof line) ||
+            sscanf(line, "%lld %lld", &quota, &period) < 1)
             return 0;
     } else {
-        if (!read_line(root, folder, "cpu.cfs_quota_us", line, sizeof line) || sscanf(line, "%lld", &quota) < 1)
+        if (!read_line(root, folder, "cpu.cfs_quota_us", line, sizeof line) ||
+            sscanf(line, "%lld", &quota) < 1)
             return 0;
         if (read_line(root, folder, "cpu.cfs_period_us", line, sizeof line))
             sscanf(line, "%lld", &period);
@@ -84,7 +88,10 @@ static unsigned tighter(unsigned a, unsigned b)
     return a < b ? a : b;
 }
 
-/* The tightest quota from the group `path` (below `mount`; "" is the mount point itself) upwards. */
+/*
+ * The tightest quota from the group `path` (below `mount`; "" is the mount point itself)
+ * upwards.
+ */
 static unsigned walk_up(const char *root, const char *mount, const char *path, bool unified)
 {
     char folder[PATH_MAX];
@@ -122,8 +129,8 @@ static void unescape(char *text)
 {
     char *to = text;
     for (const char *from = text; *from; to++) {
-        if (from[0] == '\\' && from[1] >= '0' && from[1] <= '3' && from[2] >= '0' && from[2] <= '7' &&
-            from[3] >= '0' && from[3] <= '7') {
+        if (from[0] == '\\' && from[1] >= '0' && from[1] <= '3' && from[2] >= '0' &&
+            from[2] <= '7' && from[3] >= '0' && from[3] <= '7') {
             *to = (char)((from[1] - '0') * 64 + (from[2] - '0') * 8 + (from[3] - '0'));
             from += 4;
         } else {
@@ -145,7 +152,10 @@ static const char *path_in_mount(const char *group, const char *part)
     return group + size;
 }
 
-/* The quota of the group in the hierarchy that one line of mountinfo mounts, if it is that hierarchy. */
+/*
+ * The quota of the group in the hierarchy that one line of mountinfo mounts, if it is that
+ * hierarchy.
+ */
 static unsigned mount_quota(const char *root, char *line, const char *group, bool unified)
 {
     /* id parent major:minor part mount options [optional...] - type source super-options */

@@ -2,9 +2,9 @@
 /*
  * cpu.h - how many processors this process may really use
  *
- * The least of the affinity mask and the tightest CPU quota of its control groups, from its own up to the
- * root that it can see, version 2 (cpu.max) and version 1 (cpu.cfs_quota_us) alike. Read anew at each call:
- * some files, for start-up and for a look now and then.
+ * The least of the affinity mask and the tightest CPU quota of its control groups, from its own
+ * up to the root that it can see, version 2 (cpu.max) and version 1 (cpu.cfs_quota_us) alike.
+ * Read anew at each call: some files, for start-up and for a look now and then.
  */
 #ifndef FM_RUNTIME_PLATFORM_CPU_H
 #define FM_RUNTIME_PLATFORM_CPU_H
@@ -17,8 +17,8 @@ unsigned fm__cpu_count(void);
 bool fm__cpu_quota(void);
 
 /*
- * The tightest quota in processors, rounded up; 0 if there is none. `root` stands before every path that
- * is read (/proc/self/..., the mount points): "" on a real system.
+ * The tightest quota in processors, rounded up; 0 if there is none. `root` stands before every
+ * path that is read (/proc/self/..., the mount points): "" on a real system.
  */
 unsigned fm__cpu_quota_under(const char *root);
 

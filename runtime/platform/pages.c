@@ -69,7 +69,10 @@ static char *map_and_cut(size_t bytes, size_t alignment)
     return start + before;
 }
 
-/* Where the address space is limited there may be no room for more: look for a place, take what is aligned in it. */
+/*
+ * Where the address space is limited there may be no room for more: look for a place, take what
+ * is aligned in it.
+ */
 static char *map_below(size_t bytes, size_t alignment)
 {
     char *start = map(NULL, bytes, 0);
@@ -79,7 +82,8 @@ static char *map_below(size_t bytes, size_t alignment)
     return map_at((char *)((uintptr_t)start & ~(alignment - 1)), bytes);
 }
 
-void *fm__pages_reserve(size_t bytes, size_t alignment, void *hint, const char *name, int *ret_error)
+void *fm__pages_reserve(size_t bytes, size_t alignment, void *hint, const char *name,
+                        int *ret_error)
 {
     char *start = NULL;
 
@@ -133,7 +137,8 @@ void *fm__pages_lowest_resident(void *start, size_t bytes)
     size_t page = fm__page_bytes();
 
     for (size_t done = 0; done < bytes;) {
-        size_t part = bytes - done < page * sizeof resident ? bytes - done : page * sizeof resident;
+        size_t part = bytes - done < page * sizeof resident ? bytes - done
+                                                            : page * sizeof resident;
         if (mincore((char *)start + done, part, resident) != 0)
             break;
         for (size_t i = 0; i < part / page; i++) {
