@@ -13,6 +13,9 @@
 #include "tests/support/child.h"
 #include "tests/support/test.h"
 
+static char deep[] = "17 \"deep\" key user/4 from test_overflow.c:1";
+static char victim[] = "18 \"victim\"";
+
 static void describe(void *owner, char *buffer, size_t size)
 {
     snprintf(buffer, size, "%s", (const char *)owner);
@@ -62,7 +65,7 @@ static void overflow_on(int stack_class, unsigned guard, void (*body)(void *))
     struct stack *stack = fm__stack_take(NULL, stack_class, NULL);
     if (!stack)
         _exit(79);
-    atomic_store(&stack->owner, "17 \"deep\" key user/4 from test_overflow.c:1");
+    atomic_store(&stack->owner, deep);
     trip_start(&trip, stack, body, stack);
     fm__stack_check(stack);
 }
@@ -183,7 +186,7 @@ TEST(overflow, another_fault_is_none)
 static void touch_guard_of_other(void *arg)
 {
     struct stack *other = fm__stack_take(NULL, 1, NULL);
-    atomic_store(&other->owner, "18 \"victim\"");
+    atomic_store(&other->owner, victim);
     ((volatile char *)other->low)[-64] = 1;
 }
 
@@ -292,7 +295,8 @@ static void former_unlocks(int signal_number, siginfo_t *info, void *context)
 static void cure_on_fiber(void *arg)
 {
     *(volatile char *)locked_page = 1;
-    write(STDERR_FILENO, "went on", 7);
+    ssize_t n = write(STDERR_FILENO, "went on", 7);
+    (void)n;
 }
 
 static void fault_is_cured(void *arg)
