@@ -23,7 +23,10 @@ struct runtime_hooks {
     void (*timer_disarm)(struct fm_runtime *runtime, struct fm_fiber *fiber);
     /* The earliest armed deadline (rounded to when it would be fired), INT64_MAX if none. Racy, cheap: no lock. */
     int64_t (*timer_next)(struct fm_runtime *runtime);
-    /* Fire all that are due at now_ns, of every worker's wheel; a wheel that another thread is firing is skipped. Returns how many woke. */
+    /*
+     * Fire what is due at now_ns, of every worker's wheel, a bounded number at a time: timer_next tells if more is due. A wheel that another
+     * thread is firing is skipped. Returns how many woke.
+     */
     unsigned (*timer_fire)(struct fm_runtime *runtime, int64_t now_ns);
     /* Wait for io at most until deadline_ns (0: look only; INT64_MAX: for ever), wake who is ready. One caller at a time (the token).
      * Returns how many fibers woke. */
