@@ -60,7 +60,6 @@ static FM_NO_TSAN void put_fiber(struct text *text, struct fm_fiber *fiber)
     fiber_describe_fn *key = atomic_load_explicit(&describe_key, memory_order_acquire);
     char key_text[256];
 
-    put(text, "fiber ");
     put_number(text, fm__fiber_id(fiber), 10);
     if (extra && extra->name[0]) {
         put(text, " \"");
@@ -83,18 +82,18 @@ void fm__describe_owner(void *owner, char *buffer, size_t size)
 {
     struct text text = {buffer, size - 1};
     buffer[0] = 0;
-    if (owner)
-        put_fiber(&text, owner);
-    else
-        put(&text, "no fiber");
+    put_fiber(&text, owner);
 }
 
 void fm__describe_running(char *buffer, unsigned size)
 {
     struct fm_fiber *self = fm__fiber_self();
+    struct text text = {buffer, size - 1};
     buffer[0] = 0;
-    if (self)
-        fm__describe_owner(self, buffer, size);
+    if (!self)
+        return;
+    put(&text, "fiber ");
+    put_fiber(&text, self);
 }
 
 void fm__report_stall(struct fm_fiber *fiber, uint32_t ms, char thread_state)
@@ -112,7 +111,7 @@ void fm__report_stall(struct fm_fiber *fiber, uint32_t ms, char thread_state)
                                               : "in an unknown state";
     fm__describe_owner(fiber, who, sizeof who);
     fm_fiber_unref(fiber);
-    int n = snprintf(line, sizeof line, "fibermap: %s has not let others run for %u ms; its thread is %s\n", who, ms,
+    int n = snprintf(line, sizeof line, "fibermap: fiber %s has not let others run for %u ms; its thread is %s\n", who, ms,
                      where);
     ssize_t written = write(STDERR_FILENO, line, (size_t)n < sizeof line ? (size_t)n : sizeof line - 1);
     (void)written;
@@ -167,6 +166,7 @@ static FM_NO_TSAN int dump_one(struct fm_runtime *runtime, struct fm_fiber *fibe
     uint64_t word = fm__state_read(&fiber->state);
     const char *waits_for = atomic_load_explicit(&fiber->waits_for, memory_order_relaxed);
 
+    put(&text, "fiber ");
     put_fiber(&text, fiber);
     put(&text, " ");
     put(&text, state_name(word, is_running(runtime, fiber)));

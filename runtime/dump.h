@@ -6,9 +6,9 @@
 
 #include "runtime/fiber/fiber.h"
 
-/* "fiber 42 \"name\" key \"user-1\", spawned at 0x..." of a stack's owner; async-signal-safe. */
+/* What follows the word fiber: "42 \"name\" key \"user-1\" spawned at 0x...", of a stack's owner; async-signal-safe. */
 void fm__describe_owner(void *owner, char *buffer, size_t size);
-/* The same of the fiber that the calling thread runs; "" if none. */
+/* "fiber 42 ..." of the fiber that the calling thread runs; "" if none. */
 void fm__describe_running(char *buffer, unsigned size);
 /* One line on stderr: a fiber has been running for so long. */
 void fm__report_stall(struct fm_fiber *fiber, uint32_t ms, char thread_state);

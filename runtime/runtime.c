@@ -212,7 +212,6 @@ int fm_runtime_create(const struct fm_runtime_config *config, struct fm_runtime 
     sched->queue_size = runtime->config.queue_size;
     sched->stall_ms = runtime->config.stall_ms;
     sched->seed = runtime->config.seed;
-    sched->canary = fm__stack_guard() != FM_GUARD_INSTALL;
     r = fm__sched_init(sched, runtime->config.worker_count);
     if (r < 0)
         goto fini_blocking;

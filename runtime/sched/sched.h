@@ -57,7 +57,6 @@ struct sched {
     _Atomic(struct worker *) workers[WORKERS_MAX];
     struct lock resize_lock;
     _Atomic bool quit;
-    bool canary;      /* stacks are guarded by a word that each switch checks */
     bool spin;        /* idle workers may spin a little */
     uint32_t queue_size;
     uint32_t stall_ms;
@@ -67,7 +66,7 @@ struct sched {
 
 /*
  * Start `count` workers. On failure nothing is left: -ENOMEM · -EAGAIN.
- * ops, queue_size, stall_ms, seed, canary are set; the rest is zero.
+ * ops, queue_size, stall_ms, seed are set; the rest is zero.
  */
 int fm__sched_init(struct sched *sched, uint32_t count);
 /* Nothing is left to run: end the workers. */

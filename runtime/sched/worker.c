@@ -354,22 +354,19 @@ static inline void settle(struct worker *w)
         return;
     case LEFT_YIELD:
     case LEFT_BELOW:
-        if (w->sched->canary)
-            fm__stack_check(task->stack);
+        fm__stack_check(task->stack);
         if (task->pinned)
             push_pinned(w->sched, task);
         else
             push(w, task, left == LEFT_BELOW);
         return;
     case LEFT_PARK:
-        if (w->sched->canary)
-            fm__stack_check(task->stack);
+        fm__stack_check(task->stack);
         if (!w->sched->ops->parked(task))
             fm__sched_ready(w->sched, task);
         return;
     case LEFT_ENDED:
-        if (w->sched->canary)
-            fm__stack_check(w->left_stack);
+        fm__stack_check(w->left_stack);
         fm__stack_give(&w->stacks, w->left_stack);
         return;
     }
@@ -476,8 +473,7 @@ static void host(struct context_transfer from)
         atomic_store_explicit(&w->current, NULL, memory_order_relaxed);
         struct task *next = pick(w, false);
         if (next && !next->stack && next->stack_class == stack->stack_class) {
-            if (w->sched->canary)
-                fm__stack_check(stack);
+            fm__stack_check(stack);
             if (__builtin_expect(w->sample_start_ns != 0, 0))
                 end_sample(w);
             next->stack = stack;
