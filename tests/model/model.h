@@ -24,8 +24,19 @@ struct model_scenario {
     unsigned less;     /* so many preemptions less than asked for: it has many threads */
 };
 
-/* Defined by the program: its scenarios, the last one with a NULL name. */
+/*
+ * Defined by the program, SCENARIO_END last:
+ *     const struct model_scenario model_scenarios[] = { SCENARIO(last_task), SCENARIO_END };
+ */
 extern const struct model_scenario model_scenarios[];
+#define SCENARIO(function, ...) \
+    { \
+        .name = #function, .run = (function), ##__VA_ARGS__ \
+    }
+#define SCENARIO_END \
+    { \
+        .name = NULL \
+    }
 
 /* Start a thread, or wait for its end. At most 8 in an execution, thread 0 included. */
 int model_spawn(void (*run)(void *arg), void *arg);

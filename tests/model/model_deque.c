@@ -210,12 +210,7 @@ static void sleeper_sees_push(void)
 }
 
 const struct model_scenario model_scenarios[] = {
-    { "last_task", last_task },
-    { "refill", refill },
-    { "slots_come_round", slots_come_round },
-    { "owner_takes_oldest", owner_takes_oldest },
-    { "half_moves", half_moves },
-    { "half_finds_no_room", half_finds_no_room },
-    { "sleeper_sees_push", sleeper_sees_push },
-    { 0 },
+    SCENARIO(last_task),          SCENARIO(refill),     SCENARIO(slots_come_round),
+    SCENARIO(owner_takes_oldest), SCENARIO(half_moves), SCENARIO(half_finds_no_room),
+    SCENARIO(sleeper_sees_push),  SCENARIO_END,
 };

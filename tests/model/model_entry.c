@@ -231,11 +231,11 @@ static void walk_meets_publish_and_a_cut(void)
 }
 
 const struct model_scenario model_scenarios[] = {
-    { "exit_meets_replace", exit_meets_replace },
-    { "lookup_meets_two_replaces", lookup_meets_two_replaces },
-    { "exit_meets_detach_and_replace", exit_meets_detach_and_replace },
-    { "exits_meet_a_cut", exits_meet_a_cut },
-    { "exits_and_replace_meet_a_cut", exits_and_replace_meet_a_cut },
-    { "walk_meets_publish_and_a_cut", walk_meets_publish_and_a_cut },
-    { 0 },
+    SCENARIO(exit_meets_replace),
+    SCENARIO(lookup_meets_two_replaces),
+    SCENARIO(exit_meets_detach_and_replace),
+    SCENARIO(exits_meet_a_cut),
+    SCENARIO(exits_and_replace_meet_a_cut),
+    SCENARIO(walk_meets_publish_and_a_cut),
+    SCENARIO_END,
 };

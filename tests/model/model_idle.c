@@ -245,9 +245,9 @@ static void two_submitters(void)
 }
 
 const struct model_scenario model_scenarios[] = {
-    { "inject_meets_sleep", inject_meets_sleep },
-    { "push_meets_sleep", push_meets_sleep },
-    { "last_searcher_wakes_one_more", last_searcher_wakes_one_more, .less = 1 },
-    { "two_submitters", two_submitters, .less = 1 },
-    { 0 },
+    SCENARIO(inject_meets_sleep),
+    SCENARIO(push_meets_sleep),
+    SCENARIO(last_searcher_wakes_one_more, .less = 1),
+    SCENARIO(two_submitters, .less = 1),
+    SCENARIO_END,
 };

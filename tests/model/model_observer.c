@@ -221,12 +221,12 @@ static void end_without_owners(void)
 }
 
 const struct model_scenario model_scenarios[] = {
-    { "add_meets_seal", add_meets_seal },
-    { "remove_meets_exit", remove_meets_exit },
-    { "remove_meets_remove_and_exit", remove_meets_remove_and_exit },
-    { "neighbours_leave", neighbours_leave },
-    { "remove_meets_the_telling_of_owners", remove_meets_the_telling_of_owners },
-    { "end_is_known_after_the_owners", end_is_known_after_the_owners },
-    { "end_without_owners", end_without_owners },
-    { 0 },
+    SCENARIO(add_meets_seal),
+    SCENARIO(remove_meets_exit),
+    SCENARIO(remove_meets_remove_and_exit),
+    SCENARIO(neighbours_leave),
+    SCENARIO(remove_meets_the_telling_of_owners),
+    SCENARIO(end_is_known_after_the_owners),
+    SCENARIO(end_without_owners),
+    SCENARIO_END,
 };

@@ -256,12 +256,8 @@ static void recycled_under_a_late_waker(void)
 }
 
 const struct model_scenario model_scenarios[] = {
-    { "two_wakers_two_waits", two_wakers_two_waits },
-    { "interrupt_meets_value", interrupt_meets_value },
-    { "interrupt_ends_a_wait", interrupt_ends_a_wait },
-    { "masked_wait", masked_wait },
-    { "abort_meets_wakers", abort_meets_wakers },
-    { "end_meets_interrupt", end_meets_interrupt },
-    { "recycled_under_a_late_waker", recycled_under_a_late_waker },
-    { 0 },
+    SCENARIO(two_wakers_two_waits),        SCENARIO(interrupt_meets_value),
+    SCENARIO(interrupt_ends_a_wait),       SCENARIO(masked_wait),
+    SCENARIO(abort_meets_wakers),          SCENARIO(end_meets_interrupt),
+    SCENARIO(recycled_under_a_late_waker), SCENARIO_END,
 };

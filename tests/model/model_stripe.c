@@ -211,10 +211,10 @@ static void exit_meets_sweep(void)
 }
 
 const struct model_scenario model_scenarios[] = {
-    { "entry_is_used_again", entry_is_used_again },
-    { "stable_key_is_found", stable_key_is_found },
-    { "replaced_key_is_never_empty", replaced_key_is_never_empty },
-    { "table_grows", table_grows },
-    { "exit_meets_sweep", exit_meets_sweep },
-    { 0 },
+    SCENARIO(entry_is_used_again),
+    SCENARIO(stable_key_is_found),
+    SCENARIO(replaced_key_is_never_empty),
+    SCENARIO(table_grows),
+    SCENARIO(exit_meets_sweep),
+    SCENARIO_END,
 };
