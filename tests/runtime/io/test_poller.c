@@ -139,6 +139,82 @@ FIBER_TEST(poller, event_of_another_generation_wakes_nobody)
     close_both(fds);
 }
 
+/* ---- races, one step at a time ---- */
+
+/* A descriptor of a generation that is known: 0, for the number is fresh. */
+static int fresh_copy(int fd)
+{
+    int copy = fcntl(fd, F_DUPFD_CLOEXEC, 700);
+    cr_assert_geq(copy, 700);
+    return copy;
+}
+
+FIBER_TEST(poller, event_between_the_attempt_and_the_wait_is_not_missed)
+{
+    int fds[2], fd;
+    char byte;
+    struct use use;
+    make_pair(fds);
+    fd = fresh_copy(fds[0]);
+    cr_assert_eq(fm_read(fd, &byte, 1, fm_after_us(100)), -ETIMEDOUT); /* registered */
+    for (enum direction d = DIRECTION_READ; d <= DIRECTION_WRITE; d++) {
+        cr_assert_eq(fm__use_begin(&use, fd), 0);
+        uint32_t seen[2] = { fm__use_tick(&use, DIRECTION_READ), fm__use_tick(&use, DIRECTION_WRITE) };
+        cr_assert_eq(fm__fd_event((uint32_t)fd, d == DIRECTION_READ ? EPOLLIN : EPOLLOUT), 0);
+        fm__use_drained(&use, d, seen[d]); /* too late to be believed */
+        cr_assert_not(fm__use_tick(&use, d) & TICK_DRAINED);
+        cr_assert_eq(fm__use_wait(&use, 1u << d, seen, fm_after_s(30), "test"), 0);
+        cr_assert_eq(fm__use_wait(&use, 3, seen, fm_after_s(30), "test"), 0);
+        fm__use_end(&use);
+    }
+    cr_assert_eq(fm_close(fd), 0);
+    close_both(fds);
+}
+
+/* One worker: the interrupted fiber is runnable, and still stands first in line. */
+WORKER_TEST(poller, wake_that_the_first_in_line_cannot_use_goes_to_the_next)
+{
+    int fds[2], fd;
+    make_pair(fds);
+    fd = fresh_copy(fds[0]);
+    struct fm_fiber *leaver = start_reader(fd), *stayer = start_reader(fd);
+    fm_fiber_interrupt(leaver);
+    cr_assert_eq(fm__fd_event((uint32_t)fd, EPOLLIN), 1);
+    cr_assert_eq(fm__state_life(fm__state_read(&stayer->state)), LIFE_ACTIVE);
+    expect_interruption(finish(leaver), FM_BY_USER);
+    cr_assert_eq(fm_write(fds[1], "x", 1, FM_NEVER), 1);
+    cr_assert_eq((intptr_t)finish(stayer).value, 'x');
+    cr_assert_eq(fm_close(fd), 0);
+    close_both(fds);
+}
+
+/* F82: the number stays taken until the call that is using it has ended. */
+FIBER_TEST(poller, close_under_a_call_is_finished_by_the_call)
+{
+    int fds[2];
+    char byte;
+    make_pair(fds);
+    for (int waits = 0; waits < 2; waits++) {
+        struct use use, other;
+        int fd = fresh_copy(fds[0]);
+        cr_assert_eq(fm__use_begin(&use, fd), 0);
+        uint32_t seen[2] = { fm__use_tick(&use, DIRECTION_READ), 0 };
+        cr_assert_eq(fm_close(fd), 0);
+        cr_assert(is_open(fd));
+        cr_assert_eq(fm_close(fd), -EBADF);
+        cr_assert_eq(fm_read(fd, &byte, 1, FM_NEVER), -EBADF);
+        cr_assert_eq(fm__use_begin(&other, fd), -EBADF);
+        cr_assert(is_open(fd));
+        if (waits)
+            cr_assert_eq(fm__use_wait(&use, FM_IO_READ, seen, fm_after_s(30), "test"), -EBADF);
+        else
+            fm__use_end(&use);
+        cr_assert_not(is_open(fd));
+        cr_assert_eq(fm_close(fd), -EBADF);
+    }
+    close_both(fds);
+}
+
 /* ---- refusals (F87) ---- */
 
 TEST(poller, runtime_without_descriptors_is_not_made_and_leaves_none)
