@@ -20,22 +20,23 @@
 
 static _Atomic uint32_t readers;
 
+static bool is_plain(unsigned char c)
+{
+    return c >= ' ' && c <= '~' && c != '"' && c != '\\';
+}
+
 void fm__key_print(char *buffer, size_t size, const unsigned char *key, size_t length)
 {
     static const char hex[] = "0123456789abcdef";
-    size_t at = 0;
+    size_t at = 0, whole = 0;
 
     if (!size)
         return;
-    for (size_t i = 0; i < length; i++) {
-        bool plain = key[i] >= ' ' && key[i] <= '~' && key[i] != '"' && key[i] != '\\';
-        /* room for this one, for the dots if more follow, and for the NUL */
-        if (at + (plain ? 1 : 4) + (i + 1 < length ? 3 : 0) + 1 > size) {
-            for (int dots = 0; dots < 3 && at + 1 < size; dots++)
-                buffer[at++] = '.';
-            break;
-        }
-        if (plain) {
+    for (size_t i = 0; i < length; i++)
+        whole += is_plain(key[i]) ? 1 : 4;
+    size_t end = whole < size ? whole : size < 4 ? 0 : size - 4; /* where the dots begin */
+    for (size_t i = 0; i < length && at + (is_plain(key[i]) ? 1 : 4) <= end; i++) {
+        if (is_plain(key[i])) {
             buffer[at++] = (char)key[i];
             continue;
         }
@@ -44,6 +45,8 @@ void fm__key_print(char *buffer, size_t size, const unsigned char *key, size_t l
         buffer[at++] = hex[key[i] >> 4];
         buffer[at++] = hex[key[i] & 15];
     }
+    for (int dots = 0; whole >= size && dots < 3 && at + 1 < size; dots++)
+        buffer[at++] = '.';
     buffer[at] = '\0';
 }
 

@@ -89,17 +89,13 @@ free_map:
 
 static int scope_closes(void *arg, struct fm_exit exit)
 {
-    struct fm_map *map = arg;
-    if (map->scope_gone)
-        *map->scope_gone = true;
-    fm_map_destroy(map);
+    fm_map_destroy(arg);
     return 0;
 }
 
 int fm_map_create_scoped(const struct fm_map_config *config, struct fm_map **ret_map)
 {
     struct fm_map *map;
-    bool gone = false;
 
     if (!fm__fiber_self())
         return -EPERM;
@@ -108,16 +104,11 @@ int fm_map_create_scoped(const struct fm_map_config *config, struct fm_map **ret
     int r = fm_map_create(config, &map);
     if (r < 0)
         return r;
-    /* A scope that is running its finalizers runs ours at once. */
-    map->scope_gone = &gone;
     r = fm_defer(scope_closes, map);
-    if (gone)
-        return -ESHUTDOWN;
     if (r < 0) {
         fm_map_destroy(map);
         return r;
     }
-    map->scope_gone = NULL;
     *ret_map = map;
     return 0;
 }

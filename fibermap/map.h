@@ -43,7 +43,6 @@ struct fm_map {
     uint32_t on_failure;  /* enum fm_on_failure */
     _Atomic bool decided; /* the verdict is in: nobody need bring another */
     char *name;           /* NULL: none */
-    bool *scope_gone;     /* create_scoped: tells that the scope was closing already */
 
     FM_ALONE struct waiting waiting;
     struct fm_exit verdict;           /* under the wait lock, until decided */

@@ -19,7 +19,7 @@ static void advance_ms(int64_t ms)
     cr_assert_eq(fm_clock_advance_ns(fm_runtime_current(), ms * MS), 0);
 }
 
-FIBER_TEST(edge, set_of_the_same_fiber_is_no_change_even_if_missing_only)  /* T037 */
+FIBER_TEST(edge, set_of_the_same_fiber_is_no_change_even_if_missing_only) /* T037 */
 {
     struct fm_map *map = new_map();
     struct fm_map_run_options options = FM_MAP_RUN_OPTIONS_INIT;
@@ -34,19 +34,21 @@ FIBER_TEST(edge, set_of_the_same_fiber_is_no_change_even_if_missing_only)  /* T0
     fm_map_destroy(map);
 }
 
-FIBER_TEST(edge, a_closed_map_runs_nothing)  /* T039 */
+FIBER_TEST(edge, a_closed_map_runs_nothing) /* T039 */
 {
     struct fm_map *map = new_map();
     struct fm_fiber *fiber = NULL;
     cr_assert_eq(fm_map_close(map, NULL, NULL), 0);
-    cr_assert_eq(fm_map_run(map, fm_key_str("k"), never_counting, (void *)&counter, NULL, &fiber), -ESHUTDOWN);
+    cr_assert_eq(fm_map_run(map, fm_key_str("k"), never_counting, (void *)&counter, NULL,
+                            &fiber),
+                 -ESHUTDOWN);
     cr_assert_null(fiber);
     cr_assert_eq(fm_map_size(map), 0);
     cr_assert_eq(fm_check(), 0);
     fm_map_destroy(map);
 }
 
-FIBER_TEST(edge, set_on_a_closed_map_interrupts_the_fiber)  /* T040 */
+FIBER_TEST(edge, set_on_a_closed_map_interrupts_the_fiber) /* T040 */
 {
     struct fm_map *map = new_map();
     struct fm_fiber *fiber = start(never_counting, NULL);
@@ -83,7 +85,7 @@ static struct fm_exit new_body(void *arg)
     return fm_fail(fm_never());
 }
 
-VIRTUAL_TEST(edge, replace_does_not_wait_for_the_old_finalizer)  /* T042 */
+VIRTUAL_TEST(edge, replace_does_not_wait_for_the_old_finalizer) /* T042 */
 {
     struct fm_map *map = new_map();
     struct fm_fiber *old = run_started(map, "k", old_body, (void *)50, NULL);
@@ -106,7 +108,7 @@ static struct fm_exit close_map(void *map)
     return fm_fail(fm_map_close(map, NULL, NULL));
 }
 
-VIRTUAL_TEST(edge, close_waits_for_the_replaced_too)  /* T043 */
+VIRTUAL_TEST(edge, close_waits_for_the_replaced_too) /* T043 */
 {
     struct fm_map *map = new_map();
     fm_fiber_unref(run_started(map, "k", old_body, (void *)50, NULL));
@@ -127,7 +129,7 @@ static struct fm_exit remove_k(void *map)
     return fm_fail(fm_map_remove(map, fm_key_str("k"), FM_NEVER));
 }
 
-VIRTUAL_TEST(edge, a_remove_under_way_shows_the_old_and_leaves_the_new)  /* T045, F43 */
+VIRTUAL_TEST(edge, a_remove_under_way_shows_the_old_and_leaves_the_new) /* T045, F43 */
 {
     struct fm_map *map = new_map();
     struct fm_fiber *old = run_started(map, "k", old_body, (void *)50, NULL), *found;
@@ -149,7 +151,7 @@ VIRTUAL_TEST(edge, a_remove_under_way_shows_the_old_and_leaves_the_new)  /* T045
     fm_map_destroy(map);
 }
 
-VIRTUAL_TEST(edge, an_incumbent_that_is_ending_counts_as_present)  /* T046, T081 */
+VIRTUAL_TEST(edge, an_incumbent_that_is_ending_counts_as_present) /* T046, T081 */
 {
     struct fm_map *map = new_map();
     struct fm_fiber *old = run_started(map, "k", old_body, (void *)50, NULL), *kept;
@@ -184,7 +186,7 @@ static struct fm_exit never_and_rerun(void *arg)
     return fm_fail(fm_never());
 }
 
-FIBER_TEST(edge, clear_ends_though_a_finalizer_runs_its_key_again)  /* T048, X11 */
+FIBER_TEST(edge, clear_ends_though_a_finalizer_runs_its_key_again) /* T048, X11 */
 {
     the_map = new_map();
     fm_fiber_unref(run_started(the_map, "k", never_and_rerun, NULL, NULL));
@@ -193,7 +195,7 @@ FIBER_TEST(edge, clear_ends_though_a_finalizer_runs_its_key_again)  /* T048, X11
     fm_map_destroy(the_map);
 }
 
-FIBER_TEST(edge, a_finalizers_run_is_refused_once_the_map_is_closing)  /* T049 */
+FIBER_TEST(edge, a_finalizers_run_is_refused_once_the_map_is_closing) /* T049 */
 {
     static int result;
     the_map = new_map();
@@ -206,7 +208,7 @@ FIBER_TEST(edge, a_finalizers_run_is_refused_once_the_map_is_closing)  /* T049 *
 
 /* ---- the verdict ---- */
 
-FIBER_TEST(edge, all_succeeding_leaves_the_verdict_open_until_close)  /* T051 */
+FIBER_TEST(edge, all_succeeding_leaves_the_verdict_open_until_close) /* T051 */
 {
     struct fm_map *map = new_map();
     struct fm_exit exit;
@@ -220,7 +222,7 @@ FIBER_TEST(edge, all_succeeding_leaves_the_verdict_open_until_close)  /* T051 */
     fm_map_destroy(map);
 }
 
-FIBER_TEST(edge, the_first_failure_stays_and_stops_nobody)  /* T052 */
+FIBER_TEST(edge, the_first_failure_stays_and_stops_nobody) /* T052 */
 {
     struct fm_map *map = new_map();
     struct fm_exit exit;
@@ -274,12 +276,12 @@ static void interruptions_of_all_kinds(uint32_t flags, int by_self, int by_outsi
     fm_map_destroy(map);
 }
 
-FIBER_TEST(edge, interruptions_do_not_decide_by_default)  /* T054 */
+FIBER_TEST(edge, interruptions_do_not_decide_by_default) /* T054 */
 {
     interruptions_of_all_kinds(0, -ETIMEDOUT, -ETIMEDOUT);
 }
 
-FIBER_TEST(edge, propagated_interruptions_decide_unless_the_map_issued_them)  /* T055 */
+FIBER_TEST(edge, propagated_interruptions_decide_unless_the_map_issued_them) /* T055 */
 {
     interruptions_of_all_kinds(FM_MAP_PROPAGATE_INTERRUPT, 0, 0);
 }
@@ -300,14 +302,15 @@ static struct fm_exit never_with_failing_finalizer(void *arg)
     return fm_ok(NULL);
 }
 
-FIBER_TEST(edge, a_failing_finalizer_decides_in_both_settings)  /* T057 */
+FIBER_TEST(edge, a_failing_finalizer_decides_in_both_settings) /* T057 */
 {
     for (uint32_t flags = 0; flags < 2; flags++) {
         struct fm_map *map = new_map();
         struct fm_map_run_options options = FM_MAP_RUN_OPTIONS_INIT;
         struct fm_exit exit;
         options.flags = flags ? FM_MAP_PROPAGATE_INTERRUPT : 0;
-        struct fm_fiber *fiber = run_started(map, "a", never_with_failing_finalizer, NULL, &options);
+        struct fm_fiber *fiber = run_started(map, "a", never_with_failing_finalizer, NULL,
+                                             &options);
         fm_fiber_stop(fiber, FM_NEVER, NULL);
         cr_assert_eq(fm_map_join(map, FM_NEVER, &exit), 0);
         cr_assert_eq(exit.kind, FM_FAILURE);
@@ -336,7 +339,7 @@ static struct fm_exit join_the_map(void *map)
     return r < 0 ? fm_fail(r) : fm_ok((void *)(intptr_t)exit.kind);
 }
 
-FIBER_TEST(edge, every_joiner_wakes_with_the_same_verdict)  /* T090 */
+FIBER_TEST(edge, every_joiner_wakes_with_the_same_verdict) /* T090 */
 {
     struct fm_map *map = new_map();
     struct fm_map_run_options options = FM_MAP_RUN_OPTIONS_INIT;
@@ -356,7 +359,7 @@ FIBER_TEST(edge, every_joiner_wakes_with_the_same_verdict)  /* T090 */
 
 /* ---- several keys, several maps ---- */
 
-FIBER_TEST(edge, one_fiber_under_two_keys_leaves_both)  /* T058, F48 */
+FIBER_TEST(edge, one_fiber_under_two_keys_leaves_both) /* T058, F48 */
 {
     struct fm_map *map = new_map();
     struct fm_fiber *fiber = start(never_counting, NULL), *found;
@@ -382,10 +385,10 @@ static int count_keys(void *ctx, struct fm_key key, struct fm_fiber *fiber)
     return 0;
 }
 
-FIBER_TEST(edge, iteration_shows_each_live_key_once)  /* T060 */
+FIBER_TEST(edge, iteration_shows_each_live_key_once) /* T060 */
 {
     struct fm_map *map = new_map();
-    int seen[3] = {0};
+    int seen[3] = { 0 };
     run(map, "a", until_interrupted, NULL);
     run(map, "b", until_interrupted, NULL);
     run(map, "c", until_interrupted, NULL);
@@ -398,12 +401,14 @@ FIBER_TEST(edge, iteration_shows_each_live_key_once)  /* T060 */
     fm_map_destroy(map);
 }
 
-WORKER_TEST(edge, two_runs_in_a_row_leave_the_second)  /* T061 */
+WORKER_TEST(edge, two_runs_in_a_row_leave_the_second) /* T061 */
 {
     struct fm_map *map = new_map();
     struct fm_fiber *one, *two, *found;
-    cr_assert_eq(fm_map_run(map, fm_key_str("k"), never_counting, (void *)&counter, NULL, &one), 0);
-    cr_assert_eq(fm_map_run(map, fm_key_str("k"), never_counting, (void *)&counter, NULL, &two), FM_MAP_REPLACED);
+    cr_assert_eq(fm_map_run(map, fm_key_str("k"), never_counting, (void *)&counter, NULL, &one),
+                 0);
+    cr_assert_eq(fm_map_run(map, fm_key_str("k"), never_counting, (void *)&counter, NULL, &two),
+                 FM_MAP_REPLACED);
     expect_interruption(finish(one), FM_BY_REPLACE);
     cr_assert_eq(fm_fiber_await_ready(two, FM_NEVER), 0);
     cr_assert_eq(fm_map_get(map, fm_key_str("k"), &found), 0);
@@ -413,7 +418,7 @@ WORKER_TEST(edge, two_runs_in_a_row_leave_the_second)  /* T061 */
     fm_map_destroy(map);
 }
 
-TEST(edge, promises_tell_keeping_failing_and_closing)  /* T064 */
+TEST(edge, promises_tell_keeping_failing_and_closing) /* T064 */
 {
     struct fm_runtime *runtime;
     struct fm_runner *runner;
@@ -423,9 +428,13 @@ TEST(edge, promises_tell_keeping_failing_and_closing)  /* T064 */
     keep.conflict = FM_ONLY_IF_MISSING;
     cr_assert_eq(fm_runtime_create(NULL, &runtime), 0);
     cr_assert_eq(fm_runner_create(runtime, NULL, &runner), 0);
-    cr_assert_eq(fm_runner_promise(runner, fm_key_str("k"), never_counting, NULL, NULL, &first), 0);
-    cr_assert_eq(fm_runner_promise(runner, fm_key_str("k"), never_counting, NULL, &keep, &kept), FM_MAP_KEPT);
-    cr_assert_eq(fm_runner_promise(runner, fm_key_str("f"), fail_with, (void *)9, NULL, &failed), 0);
+    cr_assert_eq(fm_runner_promise(runner, fm_key_str("k"), never_counting, NULL, NULL, &first),
+                 0);
+    cr_assert_eq(fm_runner_promise(runner, fm_key_str("k"), never_counting, NULL, &keep, &kept),
+                 FM_MAP_KEPT);
+    cr_assert_eq(fm_runner_promise(runner, fm_key_str("f"), fail_with, (void *)9, NULL,
+                                   &failed),
+                 0);
     cr_assert_eq(fm_promise_await(failed, FM_NEVER, &exit), 0);
     cr_assert_eq(exit.code, 9);
     cr_assert_eq(fm_map_close(fm_runner_map(runner), NULL, NULL), 0);
@@ -433,7 +442,8 @@ TEST(edge, promises_tell_keeping_failing_and_closing)  /* T064 */
     expect_interruption(exit, FM_BY_CLOSE);
     cr_assert_eq(fm_promise_await(kept, FM_NEVER, &exit), 0);
     expect_interruption(exit, FM_BY_CLOSE);
-    cr_assert_eq(fm_runner_promise(runner, fm_key_str("k"), never_counting, NULL, NULL, &none), -ESHUTDOWN);
+    cr_assert_eq(fm_runner_promise(runner, fm_key_str("k"), never_counting, NULL, NULL, &none),
+                 -ESHUTDOWN);
     cr_assert_null(none);
     fm_promise_unref(first);
     fm_promise_unref(kept);
@@ -453,7 +463,7 @@ static struct fm_exit remove_myself(void *arg)
     return r == FM_MAP_SELF ? fm_fail(fm_check()) : fm_fail(-EPROTO);
 }
 
-FIBER_TEST(edge, a_fiber_that_removes_itself_is_signalled_and_never_hangs)  /* T066 */
+FIBER_TEST(edge, a_fiber_that_removes_itself_is_signalled_and_never_hangs) /* T066 */
 {
     struct fm_fiber *fiber;
     the_map = new_map();
@@ -466,14 +476,15 @@ FIBER_TEST(edge, a_fiber_that_removes_itself_is_signalled_and_never_hangs)  /* T
 static struct fm_exit replace_myself(void *arg)
 {
     struct fm_fiber **newer = arg;
-    cr_assert_eq(fm_map_run(the_map, fm_key_str("k"), never_counting, NULL, NULL, newer), FM_MAP_REPLACED);
+    cr_assert_eq(fm_map_run(the_map, fm_key_str("k"), never_counting, NULL, NULL, newer),
+                 FM_MAP_REPLACED);
     int r = fm_yield();
     if (r == 0)
         atomic_fetch_add(&counter, 1);
     return fm_fail(r);
 }
 
-FIBER_TEST(edge, a_fiber_that_replaces_itself_is_interrupted)  /* T067 */
+FIBER_TEST(edge, a_fiber_that_replaces_itself_is_interrupted) /* T067 */
 {
     struct fm_fiber *fiber, *newer, *found;
     the_map = new_map();
@@ -498,7 +509,7 @@ static struct fm_exit chain(void *arg)
     return fm_ok(NULL);
 }
 
-FIBER_TEST(edge, await_empty_sees_through_a_chain_of_successors)  /* T069 */
+FIBER_TEST(edge, await_empty_sees_through_a_chain_of_successors) /* T069 */
 {
     for (int round = 0; round < 100; round++) {
         the_map = new_map();
@@ -516,7 +527,7 @@ static struct fm_exit await_empty_of(void *map)
     return fm_fail(fm_map_await_empty(map, FM_NEVER));
 }
 
-VIRTUAL_TEST(edge, await_empty_ends_with_a_close)  /* T070 */
+VIRTUAL_TEST(edge, await_empty_ends_with_a_close) /* T070 */
 {
     struct fm_map *map = new_map();
     fm_fiber_unref(run_started(map, "k", never_with_slow_finalizer, (void *)50, NULL));
@@ -529,7 +540,7 @@ VIRTUAL_TEST(edge, await_empty_ends_with_a_close)  /* T070 */
     fm_map_destroy(map);
 }
 
-FIBER_TEST(edge, keys_are_equal_by_their_bytes)  /* T072, T243 */
+FIBER_TEST(edge, keys_are_equal_by_their_bytes) /* T072, T243 */
 {
     struct fm_map *map = new_map();
     char one[] = "same\0key", two[] = "same\0key";
@@ -544,7 +555,7 @@ FIBER_TEST(edge, keys_are_equal_by_their_bytes)  /* T072, T243 */
     fm_map_destroy(map);
 }
 
-FIBER_TEST(edge, the_replaced_fiber_learns_by_whom_and_why)  /* T073 */
+FIBER_TEST(edge, the_replaced_fiber_learns_by_whom_and_why) /* T073 */
 {
     struct fm_map *map = new_map();
     struct fm_fiber *old = run_started(map, "k", never_counting, NULL, NULL);
@@ -555,7 +566,7 @@ FIBER_TEST(edge, the_replaced_fiber_learns_by_whom_and_why)  /* T073 */
     fm_map_destroy(map);
 }
 
-VIRTUAL_TEST(edge, await_empty_waits_for_the_replacement_too)  /* T075 */
+VIRTUAL_TEST(edge, await_empty_waits_for_the_replacement_too) /* T075 */
 {
     struct fm_map *map = new_map();
     fm_fiber_unref(run_started(map, "k", sleep_then_succeed, (void *)100, NULL));
@@ -569,7 +580,7 @@ VIRTUAL_TEST(edge, await_empty_waits_for_the_replacement_too)  /* T075 */
     fm_map_destroy(map);
 }
 
-VIRTUAL_TEST(edge, interrupting_a_remove_stops_only_the_waiting)  /* T076 */
+VIRTUAL_TEST(edge, interrupting_a_remove_stops_only_the_waiting) /* T076 */
 {
     struct fm_map *map = new_map();
     struct fm_fiber *fiber = run_started(map, "k", old_body, (void *)50, NULL);
@@ -586,10 +597,10 @@ VIRTUAL_TEST(edge, interrupting_a_remove_stops_only_the_waiting)  /* T076 */
     fm_map_destroy(map);
 }
 
-FIBER_TEST(edge, close_signals_every_key)  /* T078: in any order */
+FIBER_TEST(edge, close_signals_every_key) /* T078: in any order */
 {
     struct fm_map *map = new_map();
-    static const char *const keys[] = {"a", "b", "c"};
+    static const char *const keys[] = { "a", "b", "c" };
     for (int i = 0; i < 3; i++)
         fm_fiber_unref(run_started(map, keys[i], never_counting, (void *)&counter, NULL));
     cr_assert_eq(fm_map_close(map, NULL, NULL), 0);
@@ -606,7 +617,7 @@ static struct fm_exit find_myself(void *arg)
     return r == 0 && same ? fm_ok(NULL) : fm_fail(-ENOENT);
 }
 
-FIBER_TEST(edge, a_body_finds_its_own_key_from_its_first_step)  /* T079 */
+FIBER_TEST(edge, a_body_finds_its_own_key_from_its_first_step) /* T079 */
 {
     struct fm_map *map = new_map();
     for (int i = 0; i < 1000; i++) {
@@ -624,7 +635,7 @@ static struct fm_exit nested_if_missing(void *arg)
     return fm_ok(NULL);
 }
 
-FIBER_TEST(edge, a_nested_run_if_missing_starts_nothing)  /* T082 */
+FIBER_TEST(edge, a_nested_run_if_missing_starts_nothing) /* T082 */
 {
     struct fm_map *map = new_map();
     cr_assert_eq(run_if_missing(map, "k", nested_if_missing, map, NULL), 0);
@@ -639,7 +650,7 @@ static struct fm_exit run_and_end(void *arg)
     return fm_ok(NULL);
 }
 
-FIBER_TEST(edge, a_keyed_fiber_outlives_the_one_that_ran_it)  /* T084 */
+FIBER_TEST(edge, a_keyed_fiber_outlives_the_one_that_ran_it) /* T084 */
 {
     struct fm_map *map = new_map();
     struct fm_fiber *found;
@@ -675,13 +686,13 @@ static struct fm_exit two_maps_in_a_scope(void *arg)
     return fm_ok(arg);
 }
 
-FIBER_TEST(edge, scoped_maps_close_in_reverse_order)  /* T085 */
+FIBER_TEST(edge, scoped_maps_close_in_reverse_order) /* T085 */
 {
     fm_scoped(two_maps_in_a_scope, NULL);
     cr_assert_str_eq(trace, "21");
 }
 
-FIBER_TEST(edge, a_hundred_replaces_leave_one)  /* T087 */
+FIBER_TEST(edge, a_hundred_replaces_leave_one) /* T087 */
 {
     struct fm_map *map = new_map();
     for (int i = 0; i < 100; i++)
@@ -716,7 +727,7 @@ static struct fm_exit never_starting_another(void *arg)
     return fm_fail(fm_never());
 }
 
-FIBER_TEST(edge, clear_is_a_snapshot_and_bounded)  /* T088 */
+FIBER_TEST(edge, clear_is_a_snapshot_and_bounded) /* T088 */
 {
     the_map = new_map();
     fm_fiber_unref(run_started(the_map, "fresh0", never_starting_another, (void *)0, NULL));
@@ -726,7 +737,7 @@ FIBER_TEST(edge, clear_is_a_snapshot_and_bounded)  /* T088 */
     fm_map_destroy(the_map);
 }
 
-FIBER_TEST(edge, close_reports_who_is_stuck)  /* F31, F64 */
+FIBER_TEST(edge, close_reports_who_is_stuck) /* F31, F64 */
 {
     struct fm_map *map = new_map();
     struct fm_close_policy policy = FM_CLOSE_POLICY_INIT;
@@ -765,7 +776,7 @@ VIRTUAL_TEST(edge, drain_awaits_and_cancel_after_gives_grace)
     struct fm_fiber *slow = run_started(map, "slow", sleep_then_succeed, (void *)1000, NULL);
     policy.kind = FM_CLOSE_CANCEL_AFTER;
     policy.grace_ns = 50 * MS;
-    struct closing both = {map, &policy};
+    struct closing both = { map, &policy };
     struct fm_fiber *closing = start(close_with, &both);
     advance_ms(49);
     cr_assert_eq(fm_fiber_poll(closing, NULL), -EAGAIN);

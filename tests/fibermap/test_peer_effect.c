@@ -24,13 +24,13 @@ static struct fm_exit ten_under_keys(void *arg)
     return fm_ok(NULL);
 }
 
-FIBER_TEST(peer, leaving_the_scope_interrupts_every_member)  /* T001, T017 */
+FIBER_TEST(peer, leaving_the_scope_interrupts_every_member) /* T001, T017 */
 {
     cr_assert_eq(fm_scoped(ten_under_keys, NULL).kind, FM_SUCCESS);
     cr_assert_eq(atomic_load(&counter), 10);
 }
 
-TEST(peer, a_runners_members_are_interrupted_with_it)  /* T002 */
+TEST(peer, a_runners_members_are_interrupted_with_it) /* T002 */
 {
     struct fm_runtime_config config = FM_RUNTIME_CONFIG_INIT;
     struct fm_runtime *runtime;
@@ -40,7 +40,9 @@ TEST(peer, a_runners_members_are_interrupted_with_it)  /* T002 */
     cr_assert_eq(fm_runner_create(runtime, NULL, &runner), 0);
     for (uint64_t i = 1; i <= 10; i++) {
         struct fm_fiber *fiber;
-        cr_assert_eq(fm_runner_run(runner, FM_KEY_U64(i), never_counting, (void *)&counter, NULL, &fiber), 0);
+        cr_assert_eq(fm_runner_run(runner, FM_KEY_U64(i), never_counting, (void *)&counter,
+                                   NULL, &fiber),
+                     0);
         cr_assert_eq(fm_fiber_await_ready(fiber, FM_NEVER), 0);
         fm_fiber_unref(fiber);
     }
@@ -49,11 +51,11 @@ TEST(peer, a_runners_members_are_interrupted_with_it)  /* T002 */
     fm_runtime_destroy(runtime);
 }
 
-FIBER_TEST(peer, join_fails_with_the_first_failure)  /* T004, T019 */
+FIBER_TEST(peer, join_fails_with_the_first_failure) /* T004, T019 */
 {
     struct fm_map *map = new_map();
-    static const char *const keys[] = {"a", "b", "c", "d"};
-    fm_entry_fn *const entries[] = {return_arg, return_arg, fail_with, fail_with};
+    static const char *const keys[] = { "a", "b", "c", "d" };
+    fm_entry_fn *const entries[] = { return_arg, return_arg, fail_with, fail_with };
     for (intptr_t i = 0; i < 4; i++) {
         struct fm_fiber *fiber = start(entries[i], (void *)(i + 10));
         cr_assert_eq(fm_fiber_join(fiber, FM_NEVER, NULL), 0);
@@ -68,7 +70,7 @@ FIBER_TEST(peer, join_fails_with_the_first_failure)  /* T004, T019 */
     fm_map_destroy(map);
 }
 
-FIBER_TEST(peer, close_brings_the_size_to_zero)  /* T005, T020 */
+FIBER_TEST(peer, close_brings_the_size_to_zero) /* T005, T020 */
 {
     struct fm_map *map = new_map();
     run(map, "a", until_interrupted, NULL);
@@ -79,10 +81,11 @@ FIBER_TEST(peer, close_brings_the_size_to_zero)  /* T005, T020 */
     fm_map_destroy(map);
 }
 
-FIBER_TEST(peer, only_if_missing_keeps_the_incumbent_and_starts_nothing)  /* T006, T030, T063 */
+FIBER_TEST(peer, only_if_missing_keeps_the_incumbent_and_starts_nothing) /* T006, T030, T063 */
 {
     struct fm_map *map = new_map();
-    struct fm_fiber *a = run_started(map, "a", never_counting, NULL, NULL), *b = NULL, *c = NULL;
+    struct fm_fiber *a = run_started(map, "a", never_counting, NULL, NULL), *b = NULL,
+                    *c = NULL;
     atomic_store(&counter, 0);
     cr_assert_eq(run_if_missing(map, "a", never_counting, (void *)&counter, &b), FM_MAP_KEPT);
     cr_assert_eq(run_if_missing(map, "a", never_counting, (void *)&counter, &c), FM_MAP_KEPT);
@@ -101,7 +104,7 @@ static int join_now(struct fm_map *map, struct fm_exit *exit)
     return fm_map_join(map, 0, exit);
 }
 
-FIBER_TEST(peer, an_interruption_from_outside_leaves_the_verdict_open)  /* T008, T021, T033 */
+FIBER_TEST(peer, an_interruption_from_outside_leaves_the_verdict_open) /* T008, T021, T033 */
 {
     struct fm_map *map = new_map();
     struct fm_fiber *fiber = run_started(map, "a", never_counting, NULL, NULL);
@@ -111,7 +114,7 @@ FIBER_TEST(peer, an_interruption_from_outside_leaves_the_verdict_open)  /* T008,
     fm_map_destroy(map);
 }
 
-FIBER_TEST(peer, propagated_interruption_is_the_verdict)  /* T009 */
+FIBER_TEST(peer, propagated_interruption_is_the_verdict) /* T009 */
 {
     struct fm_map *map = new_map();
     struct fm_map_run_options options = FM_MAP_RUN_OPTIONS_INIT;
@@ -131,10 +134,10 @@ static struct fm_exit await_empty(void *map)
     return fm_fail(fm_map_await_empty(map, FM_NEVER));
 }
 
-VIRTUAL_TEST(peer, await_empty_waits_for_the_last)  /* T010, T023, T035 */
+VIRTUAL_TEST(peer, await_empty_waits_for_the_last) /* T010, T023, T035 */
 {
     struct fm_map *map = new_map();
-    static const char *const keys[] = {"a", "b", "c", "d"};
+    static const char *const keys[] = { "a", "b", "c", "d" };
     for (int i = 0; i < 4; i++)
         run(map, keys[i], sleep_then_succeed, (void *)1000);
     struct fm_fiber *waiter = start(await_empty, map);
@@ -169,11 +172,12 @@ static struct fm_exit replaced_one(void *arg)
     return fm_fail(fm_never());
 }
 
-FIBER_TEST(peer, a_finalizer_that_runs_under_its_own_key_orphans_nobody)  /* T012, F47 */
+FIBER_TEST(peer, a_finalizer_that_runs_under_its_own_key_orphans_nobody) /* T012, F47 */
 {
     the_map = new_map();
     struct fm_fiber *first = run_started(the_map, "k", replaced_one, NULL, NULL), *second;
-    cr_assert_eq(fm_map_run(the_map, fm_key_str("k"), never_counting, NULL, NULL, &second), FM_MAP_REPLACED);
+    cr_assert_eq(fm_map_run(the_map, fm_key_str("k"), never_counting, NULL, NULL, &second),
+                 FM_MAP_REPLACED);
     cr_assert_eq(fm_map_close(the_map, NULL, NULL), 0);
     cr_assert_eq(fm_fiber_poll(first, NULL), 0);
     cr_assert_eq(fm_fiber_poll(second, NULL), 0);
@@ -184,11 +188,12 @@ FIBER_TEST(peer, a_finalizer_that_runs_under_its_own_key_orphans_nobody)  /* T01
     fm_map_destroy(the_map);
 }
 
-FIBER_TEST(peer, a_replacement_that_completes_at_once_leaves_an_empty_map)  /* T013 */
+FIBER_TEST(peer, a_replacement_that_completes_at_once_leaves_an_empty_map) /* T013 */
 {
     struct fm_map *map = new_map();
     struct fm_fiber *first = run_started(map, "k", never_counting, NULL, NULL);
-    cr_assert_eq(fm_map_run(map, fm_key_str("k"), return_arg, NULL, NULL, NULL), FM_MAP_REPLACED);
+    cr_assert_eq(fm_map_run(map, fm_key_str("k"), return_arg, NULL, NULL, NULL),
+                 FM_MAP_REPLACED);
     cr_assert_eq(fm_map_await_quiescent(map, FM_NEVER), 0);
     cr_assert_eq(fm_map_size(map), 0);
     cr_assert_eq(fm_map_count(map, FM_MEMBER_ZOMBIE), 0);
@@ -213,7 +218,7 @@ static void set_twice(uint32_t first_flags, uint32_t second_flags, int expected)
     fm_map_destroy(map);
 }
 
-FIBER_TEST(peer, the_first_registrations_options_stay)  /* T015 */
+FIBER_TEST(peer, the_first_registrations_options_stay) /* T015 */
 {
     set_twice(0, FM_MAP_PROPAGATE_INTERRUPT, -ETIMEDOUT);
     set_twice(FM_MAP_PROPAGATE_INTERRUPT, 0, 0);
@@ -226,7 +231,7 @@ static struct fm_exit succeed_with_text(void *text)
     return fm_ok(text);
 }
 
-TEST(peer, a_promise_gets_the_value)  /* T024, T036 */
+TEST(peer, a_promise_gets_the_value) /* T024, T036 */
 {
     struct fm_runtime *runtime;
     struct fm_runner *runner;
@@ -235,7 +240,9 @@ TEST(peer, a_promise_gets_the_value)  /* T024, T036 */
     static char done[] = "done";
     cr_assert_eq(fm_runtime_create(NULL, &runtime), 0);
     cr_assert_eq(fm_runner_create(runtime, NULL, &runner), 0);
-    cr_assert_eq(fm_runner_promise(runner, fm_key_str("k"), succeed_with_text, done, NULL, &promise), 0);
+    cr_assert_eq(fm_runner_promise(runner, fm_key_str("k"), succeed_with_text, done, NULL,
+                                   &promise),
+                 0);
     cr_assert_eq(fm_promise_await(promise, FM_NEVER, &exit), 0);
     cr_assert_eq(exit.value, done);
     fm_promise_unref(promise);
@@ -245,7 +252,7 @@ TEST(peer, a_promise_gets_the_value)  /* T024, T036 */
 
 /* ---- one key, as a handle ---- */
 
-FIBER_TEST(peer, the_one_fiber_of_a_key_is_interrupted_once)  /* T026 */
+FIBER_TEST(peer, the_one_fiber_of_a_key_is_interrupted_once) /* T026 */
 {
     struct fm_map *map = new_map();
     fm_fiber_unref(run_started(map, "slot", never_counting, (void *)&counter, NULL));
@@ -253,20 +260,21 @@ FIBER_TEST(peer, the_one_fiber_of_a_key_is_interrupted_once)  /* T026 */
     cr_assert_eq(atomic_load(&counter), 1);
 }
 
-FIBER_TEST(peer, replace_then_keep_then_close)  /* T027 */
+FIBER_TEST(peer, replace_then_keep_then_close) /* T027 */
 {
     struct fm_map *map = new_map();
     struct fm_fiber *first = run_started(map, "slot", never_counting, (void *)&counter, NULL);
     fm_fiber_unref(run_started(map, "slot", never_counting, (void *)&counter, NULL));
     cr_assert_eq(fm_fiber_join(first, FM_NEVER, NULL), 0);
-    cr_assert_eq(run_if_missing(map, "slot", never_counting, (void *)&counter, NULL), FM_MAP_KEPT);
+    cr_assert_eq(run_if_missing(map, "slot", never_counting, (void *)&counter, NULL),
+                 FM_MAP_KEPT);
     cr_assert_eq(atomic_load(&counter), 1);
     fm_fiber_unref(first);
     fm_map_destroy(map);
     cr_assert_eq(atomic_load(&counter), 2);
 }
 
-FIBER_TEST(peer, a_replacement_is_not_the_verdict_but_a_failure_is)  /* T029 */
+FIBER_TEST(peer, a_replacement_is_not_the_verdict_but_a_failure_is) /* T029 */
 {
     struct fm_map *map = new_map();
     struct fm_exit exit;
@@ -288,7 +296,7 @@ static struct fm_exit clear_all(void *map)
     return fm_fail(fm_map_clear(map, FM_NEVER));
 }
 
-VIRTUAL_TEST(peer, clear_leaves_what_was_run_meanwhile)  /* T032, F44 */
+VIRTUAL_TEST(peer, clear_leaves_what_was_run_meanwhile) /* T032, F44 */
 {
     struct fm_map *map = new_map();
     fm_fiber_unref(run_started(map, "slot", slow_to_end, (void *)200, NULL));

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* test_map_runner.c - a map for callers outside fibers, and promises of exits */
+#include <poll.h>
+#include <stdlib.h>
+
+#include "runtime/platform/memory.h"
+#include "tests/fibermap/map_test.h"
+
+static struct fm_runtime *runtime;
+
+static struct fm_runner *start(void)
+{
+    struct fm_runner *runner;
+    cr_assert_eq(fm_runtime_create(NULL, &runtime), 0);
+    cr_assert_eq(fm_runner_create(runtime, NULL, &runner), 0);
+    return runner;
+}
+
+static void stop(struct fm_runner *runner)
+{
+    cr_expect_null(fm_runner_destroy(runner));
+    fm_runtime_destroy(runtime);
+}
+
+TEST(map_runner, runs_from_a_thread)
+{
+    struct fm_runner *runner = start();
+    struct fm_fiber *fiber;
+    cr_assert_eq(fm_runner_run(runner, KEY("a"), give, number(6), NULL, &fiber), 0);
+    cr_expect_eq(finish(fiber).value, number(6));
+    cr_assert_eq(fm_runner_run(runner, KEY("a"), park, NULL, NULL, NULL), 0);
+    cr_expect_eq(fm_map_size(fm_runner_map(runner)), 1);
+    stop(runner);
+}
+
+static void free_value(void *value)
+{
+    free(value);
+}
+
+static struct fm_exit make_text(void *arg)
+{
+    char *text = malloc(8);
+    strcpy(text, "done");
+    return fm_ok(text);
+}
+
+/* T024, T036 */
+TEST(map_runner, promise_is_complete_before_a_join_and_keeps_the_value)
+{
+    struct fm_runner *runner = start();
+    struct fm_map_run_options options = FM_MAP_RUN_OPTIONS_INIT;
+    struct fm_promise *promise;
+    struct fm_exit exit;
+    options.value_drop = free_value;
+    for (int i = 0; i < 100; i++) {
+        cr_assert_eq(fm_runner_promise(runner, KEY("a"), make_text, NULL, &options, &promise),
+                     0);
+        cr_assert_eq(fm_map_await_empty(fm_runner_map(runner), FM_NEVER), 0);
+        cr_assert_eq(fm_promise_await(promise, FM_NEVER, &exit), 0);
+        cr_expect_str_eq(exit.value, "done");
+        fm_promise_unref(promise);
+    }
+    stop(runner);
+}
+
+TEST(map_runner, promise_wakes_a_foreign_event_loop)
+{
+    struct fm_runner *runner = start();
+    struct fm_promise *promise;
+    struct fm_exit exit;
+    cr_assert_eq(fm_runner_promise(runner, KEY("a"), park, NULL, NULL, &promise), 0);
+    struct pollfd fd = { .fd = fm_promise_eventfd(promise), .events = POLLIN };
+    cr_expect_eq(poll(&fd, 1, 0), 0);
+    fm_map_interrupt(fm_runner_map(runner), KEY("a"));
+    cr_expect_eq(poll(&fd, 1, 10000), 1);
+    cr_expect_eq(fm_promise_poll(promise, &exit), 0);
+    cr_expect_eq(exit.kind, FM_INTERRUPTED);
+    fm_promise_unref(promise);
+    stop(runner);
+}
+
+/* T064 */
+TEST(map_runner, promise_of_a_kept_run_follows_the_incumbent)
+{
+    struct fm_runner *runner = start();
+    struct fm_map_run_options keep = conflict(FM_KEEP), fail = conflict(FM_FAIL);
+    struct fm_promise *first, *second, *none = NULL;
+    struct fm_exit exit;
+    cr_assert_eq(fm_runner_promise(runner, KEY("a"), park, NULL, &keep, &first), 0);
+    cr_assert_eq(fm_runner_promise(runner, KEY("a"), give, NULL, &keep, &second), FM_MAP_KEPT);
+    cr_expect_eq(fm_runner_promise(runner, KEY("a"), give, NULL, &fail, &none), -EEXIST);
+    cr_expect_eq(fm_promise_poll(second, NULL), -EAGAIN);
+    fm_map_remove(fm_runner_map(runner), KEY("a"), FM_NEVER);
+    cr_expect_eq(fm_promise_poll(first, &exit), 0);
+    cr_expect_eq(exit.reason, FM_BY_REMOVE);
+    cr_expect_eq(fm_promise_poll(second, &exit), 0);
+    cr_expect_eq(exit.reason, FM_BY_REMOVE);
+    fm_promise_unref(first);
+    fm_promise_unref(second);
+    cr_expect_eq(fm_map_close(fm_runner_map(runner), NULL, NULL), 0);
+    cr_expect_eq(fm_runner_promise(runner, KEY("a"), give, NULL, NULL, &none), -ESHUTDOWN);
+    cr_expect_null(none);
+    stop(runner);
+}
+
+TEST(map_runner, promise_may_be_dropped_before_the_end)
+{
+    struct fm_runner *runner = start();
+    struct fm_promise *promise;
+    cr_assert_eq(fm_runner_promise(runner, KEY("a"), park, NULL, NULL, &promise), 0);
+    fm_promise_unref(promise);
+    stop(runner);
+}
+
+TEST(map_runner, what_is_wrong_is_refused_and_no_memory_leaves_nothing)
+{
+    struct fm_runner *runner = start(), *other;
+    struct fm_promise *promise;
+    cr_expect_eq(fm_runner_create(runtime, NULL, NULL), -EINVAL);
+    cr_expect_eq(fm_runner_create(NULL, NULL, &other), -EINVAL,
+                 "a thread has no runtime of its own");
+    cr_expect_eq(fm_runner_run(NULL, KEY("a"), park, NULL, NULL, NULL), -EINVAL);
+    cr_expect_eq(fm_runner_promise(NULL, KEY("a"), park, NULL, NULL, &promise), -EINVAL);
+    cr_expect_eq(fm_runner_promise(runner, KEY("a"), park, NULL, NULL, NULL), -EINVAL);
+    cr_expect_eq(fm_runner_promise(runner, KEY(""), park, NULL, NULL, &promise), -EINVAL);
+    cr_expect_null(fm_runner_map(NULL));
+    cr_expect_null(fm_runner_destroy(NULL));
+    for (uint64_t nth = 1;; nth++) {
+        fm__fault_set(FAULT_MALLOC, nth, false);
+        int r = fm_runner_promise(runner, KEY("a"), park, NULL, NULL, &promise);
+        fm__fault_set(FAULT_MALLOC, 0, false);
+        if (r == 0)
+            break;
+        cr_expect_eq(r, -ENOMEM);
+    }
+    fm_promise_unref(promise);
+    for (uint64_t nth = 1;; nth++) {
+        fm__fault_set(FAULT_MALLOC, nth, false);
+        int r = fm_runner_create(runtime, NULL, &other);
+        fm__fault_set(FAULT_MALLOC, 0, false);
+        if (r == 0)
+            break;
+        cr_expect_eq(r, -ENOMEM);
+    }
+    fm_runner_destroy(other);
+    stop(runner);
+}

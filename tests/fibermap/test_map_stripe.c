@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* test_map_stripe.c - chains, growth, room and sweeping, without fibers */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "fibermap/stripe.h"
+#include "runtime/platform/memory.h"
+#include "tests/support/test.h"
+
+static const struct hash_seed seed = { 1, 2, false };
+static struct stripe stripe;
+
+static struct map_key key_of(char *buffer, size_t length, unsigned n)
+{
+    struct map_key key;
+    memset(buffer, 'k', length);
+    memcpy(buffer, &n, sizeof n);
+    cr_assert(fm__key_read(&key, &seed, fm_key_bytes(buffer, length)));
+    return key;
+}
+
+static void start(void)
+{
+    fm__stripe_init(&stripe, NULL);
+}
+
+/* Put an id under a key, as run does. Returns the id displaced. */
+static uint64_t put(const struct map_key *key, uint64_t id)
+{
+    cr_assert_eq(fm__stripe_lock_with_room(&stripe, key), 0);
+    struct place place = fm__stripe_find_locked(&stripe, key);
+    struct entry *entry = fm__stripe_take_locked(&stripe, key);
+    fm__entry_publish(entry, id);
+    uint64_t displaced = fm__stripe_install_locked(&stripe, place, entry);
+    atomic_fetch_add(&stripe.count, COUNT_MEMBER_ONE + (displaced ? 0 : COUNT_LIVE_ONE));
+    fm__unlock(&stripe.lock);
+    return displaced;
+}
+
+static struct entry *entry_of(const struct map_key *key)
+{
+    fm__lock(&stripe.lock);
+    struct place place = fm__stripe_find_locked(&stripe, key);
+    fm__unlock(&stripe.lock);
+    return place.entry;
+}
+
+/* The exit of the fiber that is there. */
+static void end(const struct map_key *key, uint64_t id)
+{
+    struct entry *entry = entry_of(key);
+    cr_assert_eq(fm__entry_end(entry, id), ENTRY_END_PRESENT);
+    fm__stripe_bury(&stripe, entry);
+    atomic_fetch_sub(&stripe.count, COUNT_MEMBER_ONE + COUNT_LIVE_ONE);
+}
+
+TEST(map_stripe, empty_stripe_owns_no_memory_and_finds_nothing)
+{
+    char text[8];
+    struct map_key key = key_of(text, sizeof text, 1);
+    start();
+    cr_expect_eq(fm__stripe_find(&stripe, &key), 0);
+    cr_expect_null(stripe.slabs[0]);
+    fm__stripe_fini(&stripe);
+}
+
+/* F49, F52 */
+TEST(map_stripe, all_keys_are_found_while_the_table_grows)
+{
+    enum { KEYS = 5000 };
+    char text[12];
+    start();
+    for (unsigned n = 0; n < KEYS; n++) {
+        struct map_key key = key_of(text, sizeof text, n);
+        cr_assert_eq(put(&key, n + 1), 0);
+        struct map_key probe = key_of(text, sizeof text, n / 2);
+        cr_assert_eq(fm__stripe_find(&stripe, &probe), n / 2 + 1, "key %u after %u", n / 2, n);
+    }
+    for (unsigned n = 0; n < KEYS; n++) {
+        struct map_key key = key_of(text, sizeof text, n);
+        cr_assert_eq(fm__stripe_find(&stripe, &key), n + 1);
+    }
+    cr_expect_eq(fm__stripe_made(&stripe), KEYS);
+    cr_expect_eq(stripe.linked, KEYS);
+    struct map_key stranger = key_of(text, sizeof text, KEYS);
+    cr_expect_eq(fm__stripe_find(&stripe, &stranger), 0);
+    fm__stripe_fini(&stripe);
+}
+
+TEST(map_stripe, keys_of_all_lengths_live_side_by_side)
+{
+    static const size_t lengths[] = { 4,  7,   8,   9,    24,   25,   55,  56,
+                                      57, 128, 129, 1000, 2048, 4095, 4096 };
+    enum { COUNT = sizeof lengths / sizeof lengths[0] };
+    char text[FM_KEY_MAX];
+    start();
+    for (unsigned round = 0; round < 3; round++) {
+        for (unsigned n = 0; n < COUNT; n++) {
+            struct map_key key = key_of(text, lengths[n], 7);
+            cr_assert_eq(put(&key, n + 1), 0);
+        }
+        for (unsigned n = 0; n < COUNT; n++) {
+            struct map_key key = key_of(text, lengths[n], 7);
+            cr_expect_eq(fm__stripe_find(&stripe, &key), n + 1, "%zu bytes", lengths[n]);
+            char copy[FM_KEY_MAX + 8];
+            struct entry *entry = entry_of(&key);
+            cr_expect_eq(fm__entry_key_length(entry), lengths[n]);
+            fm__entry_copy_key(entry, copy);
+            cr_expect_arr_eq(copy, text, lengths[n]);
+            end(&key, n + 1);
+            cr_expect_eq(fm__stripe_find(&stripe, &key), 0);
+        }
+    }
+    fm__stripe_fini(&stripe);
+}
+
+TEST(map_stripe, lookup_on_displaced_entry_goes_on_to_its_successor)
+{
+    char text[8];
+    struct map_key key = key_of(text, sizeof text, 1);
+    start();
+    put(&key, 10);
+    struct entry *old = entry_of(&key);
+    cr_expect_eq(put(&key, 11), 10);
+    cr_expect_eq(put(&key, 12), 11);
+    cr_expect_eq(fm__stripe_find(&stripe, &key), 12);
+    /* what a lookup does that had come to the old entry before */
+    struct entry *next = atomic_load(&atomic_load(&old->successor)->successor);
+    cr_expect_eq(fm__entry_present(fm__entry_read(next)), 12);
+    cr_expect_eq(stripe.linked, 1);
+    fm__stripe_fini(&stripe);
+}
+
+TEST(map_stripe, new_fiber_takes_the_place_of_a_dead_one)
+{
+    char text[8];
+    struct map_key key = key_of(text, sizeof text, 1);
+    start();
+    put(&key, 10);
+    end(&key, 10);
+    cr_expect_eq(fm__stripe_find(&stripe, &key), 0);
+    cr_expect_eq(put(&key, 11), 0, "nobody was displaced");
+    cr_expect_eq(fm__stripe_find(&stripe, &key), 11);
+    cr_expect_eq(stripe.linked, 1);
+    fm__stripe_fini(&stripe);
+}
+
+/* F52: one-shot keys do not grow a stripe */
+TEST(map_stripe, one_shot_keys_use_the_same_entries_again_and_again)
+{
+    char text[100]; /* long ones, so that blobs go round too */
+    start();
+    for (unsigned n = 0; n < 50000; n++) {
+        struct map_key key = key_of(text, n % 2 ? 100 : 20, n);
+        put(&key, n + 1);
+        end(&key, n + 1);
+    }
+    cr_expect_leq(fm__stripe_made(&stripe), 16);
+    unsigned blobs = 0;
+    for (struct key_blob *blob = stripe.blobs; blob; blob = blob->made)
+        blobs++;
+    cr_expect_leq(blobs, 16);
+    fm__stripe_fini(&stripe);
+}
+
+/* F52: a burst is swept by the exits themselves */
+TEST(map_stripe, exits_sweep_a_stripe_that_went_quiet)
+{
+    enum { KEYS = 20000 };
+    char text[12];
+    start();
+    for (unsigned n = 0; n < KEYS; n++) {
+        struct map_key key = key_of(text, sizeof text, n);
+        put(&key, n + 1);
+    }
+    for (unsigned n = 0; n < KEYS; n++) {
+        struct map_key key = key_of(text, sizeof text, n);
+        end(&key, n + 1);
+    }
+    cr_expect_lt(atomic_load(&stripe.used), 1100, "%u entries not free",
+                 atomic_load(&stripe.used));
+    fm__stripe_fini(&stripe);
+}
+
+TEST(map_stripe, sweep_raises_the_version_before_entries_are_used_again)
+{
+    char text[12];
+    start();
+    for (unsigned n = 0; n < 16; n++) {
+        struct map_key key = key_of(text, sizeof text, n);
+        put(&key, n + 1);
+    }
+    uint64_t version = atomic_load(&stripe.version);
+    for (unsigned n = 0; n < 16; n++) {
+        struct map_key key = key_of(text, sizeof text, n);
+        end(&key, n + 1);
+    }
+    cr_expect_eq(atomic_load(&stripe.version), version, "nothing is used again yet");
+    struct map_key key = key_of(text, sizeof text, 99);
+    put(&key, 100);
+    cr_expect_eq(fm__stripe_made(&stripe), 16);
+    cr_expect_eq(atomic_load(&stripe.version), version + 1);
+    fm__stripe_fini(&stripe);
+}
+
+/* F50 */
+TEST(map_stripe, no_memory_leaves_the_stripe_as_it_was)
+{
+    char text[200];
+    struct map_key shorter = key_of(text, 20, 1), longer = key_of(text, sizeof text, 1);
+    start();
+    for (int nth = 1; nth <= 3; nth++) {
+        fm__fault_set(FAULT_MALLOC, (uint64_t)nth, false);
+        int r = fm__stripe_lock_with_room(&stripe, &longer);
+        fm__fault_set(FAULT_MALLOC, 0, false);
+        cr_assert_eq(r, -ENOMEM, "allocation %d", nth);
+        cr_expect_eq(fm__stripe_find(&stripe, &longer), 0);
+    }
+    put(&shorter, 5);
+    put(&longer, 6);
+    cr_expect_eq(fm__stripe_find(&stripe, &shorter), 5);
+    cr_expect_eq(fm__stripe_find(&stripe, &longer), 6);
+    fm__stripe_fini(&stripe);
+}
+
+TEST(map_stripe, without_memory_for_a_larger_table_chains_grow)
+{
+    char text[12];
+    start();
+    for (unsigned n = 0; n < 200; n++) {
+        struct map_key key = key_of(text, sizeof text, n);
+        cr_assert_eq(fm__stripe_lock_with_room(&stripe, &key), 0);
+        fm__unlock(&stripe.lock);
+        /* the slab comes first: let every second allocation after it fail */
+        fm__fault_set(FAULT_MALLOC, stripe.linked == 16 || stripe.linked == 32 ? 1 : 0, true);
+        put(&key, n + 1);
+        fm__fault_set(FAULT_MALLOC, 0, false);
+    }
+    for (unsigned n = 0; n < 200; n++) {
+        struct map_key key = key_of(text, sizeof text, n);
+        cr_expect_eq(fm__stripe_find(&stripe, &key), n + 1);
+    }
+    fm__stripe_fini(&stripe);
+}
