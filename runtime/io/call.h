@@ -8,7 +8,7 @@
 #ifndef FM_RUNTIME_IO_CALL_H
 #define FM_RUNTIME_IO_CALL_H
 
-#include "runtime/io/fd.h"
+#include "runtime/io/readiness.h"
 
 struct call;
 /* The result, or -errno; -EAGAIN: nothing to be had. EINTR is tried again inside. */

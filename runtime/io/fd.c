@@ -1,22 +1,8 @@
 /*
- * fd.c - the records of descriptors: users, waiters, closing
+ * fd.c - the records of descriptors: users, and who may close a number
  *
- * Waiting must not miss an event:
- *
- *   a call                                        the poller
- *     seen = tick                     (A)
- *     system call: EAGAIN                           (readiness comes: an edge)
- *     lock                                          lock
- *     registered? else epoll_ctl adds it            tick + 1                (C)
- *     tick is no longer seen: try again  (B)        take the first waiter
- *     join the waiters                              unlock, wake him
- *     unlock, sleep
- *
- * Readiness that comes after the system call makes an edge that comes after A. If the poller had the lock first, B sees C; else it
- * finds the waiter. A descriptor that was not registered is added under the lock, and epoll reports what is there at that moment.
- *
- * Invariant   A waiter's node is off every list when fm__use_wait returns; a waker never touches a node once the lock is free.
- *             Once `closing` is set no node is added.
+ * Knows not   how a wait goes (readiness.c); it wakes all who wait when it closes.
+ * Invariant   Once `closing` is set no waiter is added: it is set, and looked at, under the record's lock.
  */
 #include "runtime/io/fd.h"
 
@@ -31,20 +17,6 @@
 #include "runtime/platform/check.h"
 #include "runtime/platform/memory.h"
 #include "runtime/platform/spin.h"
-
-#define STATE_KIND UINT64_C(7)
-#define STATE_KNOWN UINT64_C(8)
-#define STATE_EXACT UINT64_C(16)
-#define STATE_CLOSING UINT64_C(32)
-#define STATE_FINISHING UINT64_C(64)
-#define STATE_USER_ONE UINT64_C(256)
-#define STATE_USERS (UINT64_C(0xffffff) << 8)
-#define STATE_GENERATION_SHIFT 32
-
-static uint32_t generation_of(uint64_t state)
-{
-    return (uint32_t)(state >> STATE_GENERATION_SHIFT);
-}
 
 static enum fd_kind kind_of(uint64_t state)
 {
@@ -61,8 +33,7 @@ static struct fd_record *_Atomic chunks[CHUNK_COUNT];
 static struct poller *_Atomic pollers[POLLERS_MAX];
 static struct lock joining = LOCK_INIT(LOCK_RUNTIME);
 
-/* The record, NULL if nobody has ever needed one near that number. fd >= 0. */
-static struct fd_record *find(int fd)
+struct fd_record *fm__fd_find(int fd)
 {
     unsigned chunk = (unsigned)fd / CHUNK_RECORDS;
     if (chunk >= CHUNK_COUNT)
@@ -77,7 +48,7 @@ static int find_or_make(int fd, struct fd_record **ret_record)
 {
     unsigned chunk = (unsigned)fd / CHUNK_RECORDS;
 
-    *ret_record = find(fd);
+    *ret_record = fm__fd_find(fd);
     if (*ret_record)
         return 0;
     if (chunk >= CHUNK_COUNT)
@@ -99,17 +70,6 @@ static int find_or_make(int fd, struct fd_record **ret_record)
     return 0;
 }
 
-/* The next event's tick; the caller holds the lock. */
-static void tick_locked(struct fd_record *d, enum direction direction)
-{
-    uint32_t old = atomic_load_explicit(&d->ticks[direction], memory_order_relaxed);
-    /* release (C): what the event says of the record was written before */
-    while (!atomic_compare_exchange_weak_explicit(&d->ticks[direction], &old,
-                                                  (old & ~TICK_DRAINED) + 2,
-                                                  memory_order_release, memory_order_relaxed))
-        ;
-}
-
 /* ---- closing ---- */
 
 /*
@@ -123,7 +83,7 @@ static __attribute__((noinline)) int finish(struct fd_record *d, int fd)
     uint64_t next;
 
     do {
-        next = (uint64_t)(generation_of(old) + 1) << STATE_GENERATION_SHIFT |
+        next = (uint64_t)(fm__fd_generation(old) + 1) << STATE_GENERATION_SHIFT |
                (old & STATE_USERS);
         /* release (C) */
     } while (!atomic_compare_exchange_weak_explicit(&d->state, &old, next, memory_order_release,
@@ -157,7 +117,7 @@ static void wait_for_finish(struct fd_record *d)
         fm__spin(spins);
 }
 
-static void remove_from_pollers_locked(struct fd_record *d, int fd)
+static void forget_locked(struct fd_record *d, int fd)
 {
     /* relaxed: written under the lock alone */
     uint64_t mask = atomic_load_explicit(&d->pollers, memory_order_relaxed);
@@ -179,7 +139,7 @@ int fm__fd_close(int fd)
 {
     if (fd < 0)
         return -EBADF;
-    struct fd_record *d = find(fd);
+    struct fd_record *d = fm__fd_find(fd);
     if (!d)
         return close(fd) < 0 ? -errno : 0;
 
@@ -202,7 +162,7 @@ int fm__fd_close(int fd)
             break;
         }
     }
-    remove_from_pollers_locked(d, fd);
+    forget_locked(d, fd);
     fm__unlock(&d->lock);
 
     wake_everybody(d);
@@ -222,10 +182,10 @@ void fm__fd_adopt(int fd, enum fd_kind kind)
                          0)) {
         /* The last owner used close(2) instead of fm_close: what is known is about another file. */
         fm__lock(&d->lock);
-        remove_from_pollers_locked(d, fd);
+        forget_locked(d, fd);
         old = atomic_load_explicit(&d->state, memory_order_relaxed);
         while (!atomic_compare_exchange_weak_explicit(&d->state, &old,
-                                                      (uint64_t)(generation_of(old) + 1)
+                                                      (uint64_t)(fm__fd_generation(old) + 1)
                                                               << STATE_GENERATION_SHIFT |
                                                           (old & STATE_USERS),
                                                       memory_order_acq_rel,
@@ -235,8 +195,8 @@ void fm__fd_adopt(int fd, enum fd_kind kind)
         wake_everybody(d);
     }
     fm__lock(&d->lock);
-    tick_locked(d, DIRECTION_READ); /* not drained, whatever its last owner found */
-    tick_locked(d, DIRECTION_WRITE);
+    fm__fd_tick_locked(d, DIRECTION_READ); /* not drained, whatever its last owner found */
+    fm__fd_tick_locked(d, DIRECTION_WRITE);
     /* release (C) */
     atomic_fetch_or_explicit(&d->state, STATE_KNOWN | kind, memory_order_release);
     fm__unlock(&d->lock);
@@ -283,7 +243,7 @@ static __attribute__((noinline)) int use_begin_slow(struct use *use, uint64_t st
         wait_for_finish(d);
         state = atomic_fetch_add_explicit(&d->state, STATE_USER_ONE, memory_order_acquire);
     }
-    use->generation = generation_of(state);
+    use->generation = fm__fd_generation(state);
     if (state & STATE_CLOSING) {
         fm__use_end(use);
         return -EBADF;
@@ -298,8 +258,8 @@ static __attribute__((noinline)) int use_begin_slow(struct use *use, uint64_t st
         fm__lock(&d->lock);
         state = atomic_load_explicit(&d->state, memory_order_relaxed);
         if (!(state & STATE_KNOWN)) {
-            tick_locked(d, DIRECTION_READ);
-            tick_locked(d, DIRECTION_WRITE);
+            fm__fd_tick_locked(d, DIRECTION_READ);
+            fm__fd_tick_locked(d, DIRECTION_WRITE);
             /* release (C) */
             state = atomic_fetch_or_explicit(&d->state, STATE_KNOWN | kind,
                                              memory_order_release) |
@@ -322,7 +282,7 @@ int fm__use_begin(struct use *use, int fd)
         return -ECANCELED;
     if (fd < 0)
         return -EBADF;
-    struct fd_record *d = find(fd);
+    struct fd_record *d = fm__fd_find(fd);
     if (__builtin_expect(!d, 0)) {
         if (fcntl(fd, F_GETFD) < 0)
             return -EBADF;
@@ -335,7 +295,7 @@ int fm__use_begin(struct use *use, int fd)
     *use = (struct use) { .record = d,
                           .fiber = self,
                           .fd = fd,
-                          .generation = generation_of(old),
+                          .generation = fm__fd_generation(old),
                           .kind = kind_of(old) };
     if (__builtin_expect((old & (STATE_KNOWN | STATE_CLOSING | STATE_FINISHING)) != STATE_KNOWN,
                          0))
@@ -349,208 +309,15 @@ void fm__use_end(struct use *use)
         finish(use->record, use->fd);
 }
 
-/* A user again after a wait: false if the number is no longer the same descriptor. */
-static bool use_resume(struct use *use)
+bool fm__use_resume(struct use *use)
 {
     /* acquire (D) */
     uint64_t old = atomic_fetch_add_explicit(&use->record->state, STATE_USER_ONE,
                                              memory_order_acquire);
-    if (generation_of(old) == use->generation && !(old & (STATE_CLOSING | STATE_FINISHING)))
+    if (fm__fd_generation(old) == use->generation && !(old & (STATE_CLOSING | STATE_FINISHING)))
         return true;
     fm__use_end(use);
     return false;
-}
-
-void fm__use_drained(struct use *use, enum direction direction, uint32_t seen)
-{
-    /* relaxed: a hint about the socket; it guards no memory. Unregistered, no event would take it back. */
-    if (!(seen & TICK_DRAINED) &&
-        atomic_load_explicit(&use->record->pollers, memory_order_relaxed) != 0)
-        atomic_compare_exchange_strong_explicit(&use->record->ticks[direction], &seen,
-                                                seen | TICK_DRAINED, memory_order_relaxed,
-                                                memory_order_relaxed);
-}
-
-bool fm__use_short_is_drained(const struct use *use)
-{
-    /* relaxed: an event that came before the attempt is seen by way of its tick; one that came later moves the tick */
-    return use->kind == KIND_TCP &&
-           !(atomic_load_explicit(&use->record->state, memory_order_relaxed) & STATE_EXACT);
-}
-
-bool fm__use_expired(const struct use *use, int64_t deadline_ns)
-{
-    return deadline_ns <= 0 ||
-           (deadline_ns != FM_NEVER && deadline_ns <= fm__runtime_now_ns(use->fiber->runtime));
-}
-
-/* ---- waiting ---- */
-
-/* Register it with the poller of the fiber's runtime, if it is not. The caller holds the lock. 0 · 1 cannot be polled · -errno */
-static int register_locked(struct use *use)
-{
-    struct fd_record *d = use->record;
-    struct poller *poller = use->fiber->runtime->poller;
-    uint64_t bit = UINT64_C(1) << poller->slot;
-    /* relaxed: written under the lock alone */
-    uint64_t mask = atomic_load_explicit(&d->pollers, memory_order_relaxed);
-
-    if (mask & bit)
-        return 0;
-    int r = fm__epoll_add(poller, use->fd,
-                          (uint64_t)use->generation << STATE_GENERATION_SHIFT |
-                              (uint32_t)use->fd);
-    if (r == -EPERM) {
-        atomic_fetch_or_explicit(&d->state, KIND_FILE, memory_order_relaxed);
-        use->kind = KIND_FILE;
-        return 1;
-    }
-    if (r < 0)
-        return r;
-    atomic_store_explicit(&d->pollers, mask | bit, memory_order_relaxed);
-    return 0;
-}
-
-static bool ticked(const struct use *use, unsigned events, const uint32_t seen[2])
-{
-    for (unsigned i = 0; i < 2; i++)
-        if ((events & 1u << i) &&
-            (fm__use_tick(use, (enum direction)i) | TICK_DRAINED) != (seen[i] | TICK_DRAINED))
-            return true;
-    return false;
-}
-
-int fm__use_wait(struct use *use, unsigned events, const uint32_t seen[2], int64_t deadline_ns,
-                 const char *what)
-{
-    struct fd_record *d = use->record;
-    struct wait_node nodes[2] = { { .listed = false }, { .listed = false } };
-    struct wait wait;
-    int r;
-
-    if (fm__use_expired(use, deadline_ns)) {
-        r = -ETIMEDOUT;
-        goto end;
-    }
-    r = fm__wait_begin(&wait, 0, what);
-    if (r < 0)
-        goto end;
-
-    fm__lock(&d->lock);
-    /* relaxed: `closing` is set under this lock */
-    if (atomic_load_explicit(&d->state, memory_order_relaxed) & STATE_CLOSING)
-        r = -EBADF;
-    else
-        r = register_locked(use);
-    if (r != 0 || ticked(use, events, seen)) {
-        fm__unlock(&d->lock);
-        fm__wait_abort(wait);
-        if (r < 0)
-            goto end;
-        return 0;
-    }
-    for (unsigned i = 0; i < 2; i++) {
-        if (events & 1u << i) {
-            nodes[i].wait = wait;
-            fm__waitlist_push_locked(&d->waiters[i], &nodes[i]);
-        }
-    }
-    fm__unlock(&d->lock);
-    fm__use_end(use);
-
-    enum wake_reason reason = fm__wait_end(wait, deadline_ns);
-
-    /* Whoever ended a wait for one direction has taken its node. */
-    if (reason == WAKE_TIMEOUT || reason == WAKE_INTERRUPT ||
-        events == (FM_IO_READ | FM_IO_WRITE)) {
-        fm__lock(&d->lock);
-        for (unsigned i = 0; i < 2; i++)
-            if (nodes[i].listed)
-                fm__waitlist_remove_locked(&d->waiters[i], &nodes[i]);
-        fm__unlock(&d->lock);
-    }
-    if (reason != WAKE_VALUE)
-        return fm__wake_result(reason);
-    use->more = (nodes[0].amount ? FM_IO_READ : 0) | (nodes[1].amount ? FM_IO_WRITE : 0);
-    return use_resume(use) ? 0 : -EBADF;
-
-end:
-    fm__use_end(use);
-    return r;
-}
-
-/* Take the first waiter: true with a copy of his wait. He is told whether there are more. The caller holds the lock. */
-static bool take_locked(struct fd_record *d, enum direction direction, struct wait *ret_wait)
-{
-    struct wait_node *node = d->waiters[direction].first;
-    if (!node)
-        return false;
-    *ret_wait = node->wait;
-    fm__waitlist_remove_locked(&d->waiters[direction], node);
-    node->amount = !fm__waitlist_empty(&d->waiters[direction]);
-    return true;
-}
-
-/* Wake the first waiter of that generation that still waits. Returns how many woke: 0 or 1. */
-static unsigned wake_one(struct fd_record *d, uint32_t generation, enum direction direction)
-{
-    struct wait wait;
-
-    for (;;) {
-        fm__lock(&d->lock);
-        bool taken = generation_of(atomic_load_explicit(&d->state, memory_order_relaxed)) ==
-                         generation &&
-                     take_locked(d, direction, &wait);
-        fm__unlock(&d->lock);
-        if (!taken)
-            return 0;
-        if (fm__wake(wait, WAKE_VALUE))
-            return 1;
-    }
-}
-
-void fm__use_pass_on(struct use *use)
-{
-    for (unsigned i = 0; i < 2; i++)
-        if (use->more & 1u << i)
-            wake_one(use->record, use->generation, (enum direction)i);
-    use->more = 0;
-}
-
-unsigned fm__fd_event(uint64_t tag, uint32_t events)
-{
-    struct fd_record *d = find((int)(uint32_t)tag);
-    uint32_t generation = generation_of(tag);
-    const uint32_t end = EPOLLHUP | EPOLLERR;
-    bool hit[2] = { (events & (EPOLLIN | EPOLLRDHUP | EPOLLPRI | end)) != 0,
-                    (events & (EPOLLOUT | end)) != 0 };
-    bool taken[2] = { false, false };
-    struct wait waits[2];
-    unsigned woken = 0;
-
-    fm__lock(&d->lock);
-    uint64_t state = atomic_load_explicit(&d->state, memory_order_relaxed);
-    if (generation_of(state) != generation || (state & (STATE_CLOSING | STATE_FINISHING))) {
-        fm__unlock(&d->lock);
-        return 0;
-    }
-    /* relaxed: shown by the tick that follows */
-    if ((events & (EPOLLRDHUP | EPOLLPRI | end)) && !(state & STATE_EXACT))
-        atomic_fetch_or_explicit(&d->state, STATE_EXACT, memory_order_relaxed);
-    for (unsigned i = 0; i < 2; i++) {
-        if (hit[i]) {
-            tick_locked(d, (enum direction)i);
-            taken[i] = take_locked(d, (enum direction)i, &waits[i]);
-        }
-    }
-    fm__unlock(&d->lock);
-
-    for (unsigned i = 0; i < 2; i++)
-        if (taken[i])
-            woken += fm__wake(waits[i], WAKE_VALUE)
-                         ? 1
-                         : wake_one(d, generation, (enum direction)i);
-    return woken;
 }
 
 /* ---- the pollers ---- */

@@ -42,10 +42,19 @@ _Static_assert(FM_IO_READ == 1u << DIRECTION_READ && FM_IO_WRITE == 1u << DIRECT
 enum fd_kind {
     KIND_OTHER = 0, /* terminals, eventfds ... */
     KIND_SOCKET = 1,
-    KIND_TCP = 2, /* a short transfer says that there is no more, see fm__use_drained */
+    KIND_TCP = 2, /* a short transfer says something: fm__use_short_is_drained */
     KIND_PIPE = 3,
     KIND_FILE = 4, /* cannot be polled: always ready, and may block */
 };
+
+#define STATE_KIND UINT64_C(7)
+#define STATE_KNOWN UINT64_C(8)
+#define STATE_EXACT UINT64_C(16)
+#define STATE_CLOSING UINT64_C(32)
+#define STATE_FINISHING UINT64_C(64)
+#define STATE_USER_ONE UINT64_C(256)
+#define STATE_USERS (UINT64_C(0xffffff) << 8)
+#define STATE_GENERATION_SHIFT 32
 
 struct fd_record {
     _Atomic uint64_t state;
@@ -61,6 +70,22 @@ struct fd_record {
 _Static_assert(sizeof(struct fd_record) == 64, "one cache line");
 
 #define TICK_DRAINED 1u
+
+static inline uint32_t fm__fd_generation(uint64_t state)
+{
+    return (uint32_t)(state >> STATE_GENERATION_SHIFT);
+}
+
+/* The next event's tick; the caller holds the lock. */
+static inline void fm__fd_tick_locked(struct fd_record *d, enum direction direction)
+{
+    uint32_t old = atomic_load_explicit(&d->ticks[direction], memory_order_relaxed);
+    /* release (C of readiness.c): what the event says of the record was written before */
+    while (!atomic_compare_exchange_weak_explicit(&d->ticks[direction], &old,
+                                                  (old & ~TICK_DRAINED) + 2,
+                                                  memory_order_release, memory_order_relaxed))
+        ;
+}
 
 /* One call on one descriptor. */
 struct use {
@@ -79,40 +104,8 @@ struct use {
 int fm__use_begin(struct use *use, int fd);
 /* No longer a user; closes the number if it was left to the last one. */
 void fm__use_end(struct use *use);
-
-static inline uint32_t fm__use_tick(const struct use *use, enum direction direction)
-{
-    /* acquire: an event's `exact` is set before its tick */
-    return atomic_load_explicit(&use->record->ticks[direction], memory_order_acquire);
-}
-
-/*
- * There was nothing to be had (EAGAIN), or the last of it has been had, in an attempt that began after `seen` was read: until the next
- * event further attempts are not worth their system call.
- */
-void fm__use_drained(struct use *use, enum direction direction, uint32_t seen);
-/*
- * Whether a short transfer says "drained": TCP, while there was neither an end, an error nor urgent data. Local sockets give
- * less than they hold where the sender or his credentials change.
- */
-bool fm__use_short_is_drained(const struct use *use);
-
-/*
- * Wait until there has been an event in one of the directions `events` (FM_IO_READ, FM_IO_WRITE) since seen[direction] was read.
- *
- * Returns    0: try again; an event, or none: the caller is still a user
- *            -EBADF closed · -ETIMEDOUT · -ECANCELED · -ENOSPC, -ENOMEM of epoll_ctl: the use is over
- *            use->kind may have become KIND_FILE: it cannot be polled.
- */
-int fm__use_wait(struct use *use, unsigned events, const uint32_t seen[2], int64_t deadline_ns,
-                 const char *what);
-/*
- * An event wakes one waiter. It owes the next one a wake unless it finds the descriptor drained: what is left is for him.
- */
-void fm__use_pass_on(struct use *use);
-
-/* Whether that deadline is over, on the clock of the fiber's runtime. */
-bool fm__use_expired(const struct use *use, int64_t deadline_ns);
+/* A user again, after a wait: false if the number is no longer the same descriptor; then the use is over. */
+bool fm__use_resume(struct use *use);
 
 /* fm_close without the question who calls. 0 · -EBADF · -errno of close(2) */
 int fm__fd_close(int fd);
@@ -120,8 +113,8 @@ int fm__fd_close(int fd);
 /* A number that the kernel has just handed out, of this kind and non-blocking. */
 void fm__fd_adopt(int fd, enum fd_kind kind);
 
-/* The poller's event; returns how many fibers it woke. */
-epoll_event_fn fm__fd_event;
+/* The record, NULL if nobody has ever needed one near that number. fd >= 0. */
+struct fd_record *fm__fd_find(int fd);
 
 /* Give the poller its slot: 0 · -EMFILE (64 are taken). Leaving forgets all that it had registered. */
 int fm__fd_join(struct poller *poller);

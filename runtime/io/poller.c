@@ -7,7 +7,7 @@
 #include <stdlib.h>
 
 #include "runtime/fiber/runtime.h"
-#include "runtime/io/fd.h"
+#include "runtime/io/readiness.h"
 #include "runtime/platform/memory.h"
 
 int fm__poller_init(struct fm_runtime *runtime)

@@ -6,7 +6,7 @@
 
 #include "runtime/fiber/runtime.h"
 #include "runtime/io/epoll.h"
-#include "runtime/io/fd.h"
+#include "runtime/io/readiness.h"
 #include "runtime/platform/clock.h"
 #include "tests/runtime/io/io_test.h"
 
