@@ -67,6 +67,7 @@ struct thread {
     unsigned idle_steps;  /* since it last wrote or was let run */
     void (*run)(void *arg);
     void *arg;
+    void *own;                /* model_own */
     struct view seen;         /* what its loads may not go behind */
     struct view seen_relaxed; /* what it would have seen, had its relaxed loads been acquire */
     struct view released;     /* what it had seen at its last release fence */

@@ -42,6 +42,11 @@ extern const struct model_scenario model_scenarios[];
 int model_spawn(void (*run)(void *arg), void *arg);
 void model_join(int thread);
 
+/* The number of the calling thread, and a pointer of its own, NULL at the start. */
+int model_thread(void);
+void *model_own(void);
+void model_set_own(void *own);
+
 /*
  * Wait until the word is not 0, and acquire what its store released. For the scenario's own
  * order of events: cheaper to search than a loop, and no part of what is proved.

@@ -184,6 +184,21 @@ void model_join(int thread)
     clock_join(&running->now, &t->now);
 }
 
+int model_thread(void)
+{
+    return (int)running_id();
+}
+
+void *model_own(void)
+{
+    return running->own;
+}
+
+void model_set_own(void *own)
+{
+    running->own = own;
+}
+
 void model_await(const _Atomic uint32_t *word)
 {
     while (memory_load((void *)(uintptr_t)word, 4, memory_order_acquire) == 0) {
