@@ -112,6 +112,27 @@ FIBER_TEST(blocking, thousand_jobs_each_run_once)
     cr_assert_eq(fm__blocking_busy(fm_runtime_current()), 0);
 }
 
+/* F95: one that hangs costs one thread. */
+FIBER_TEST(blocking, jobs_pass_one_that_hangs)
+{
+    enum { JOBS = 10000, AT_ONCE = 500 };
+    static struct fm_fiber *fibers[AT_ONCE];
+    struct gate gate = { 0 };
+    _Atomic uint32_t count = 0;
+    struct fm_fiber *hangs = start(pass_on_pool, &gate);
+    await_inside(&gate, 1);
+    for (int done = 0; done < JOBS; done += AT_ONCE) {
+        for (int i = 0; i < AT_ONCE; i++)
+            fibers[i] = start(count_on_pool, &count);
+        for (int i = 0; i < AT_ONCE; i++)
+            cr_assert_eq(finish(fibers[i]).kind, FM_SUCCESS);
+    }
+    cr_assert_eq(count, JOBS);
+    cr_assert_eq(fm_fiber_poll(hangs, NULL), -EAGAIN);
+    open_gate(&gate);
+    finish(hangs);
+}
+
 static void in_pool_of(uint32_t threads, fm_entry_fn *body)
 {
     struct fm_runtime_config config = FM_RUNTIME_CONFIG_INIT;
