@@ -27,15 +27,26 @@ struct job {
     char key[];
 };
 
-static void job_leave_result(const struct job *job, uint64_t id, struct fm_exit exit,
-                             int64_t run_ns)
+/*
+ * On the job's own fiber, at its end.
+ *
+ * exit      of the body; an interruption if the fiber has been interrupted and says so
+ * start_ns  when the body began
+ */
+static void job_leave_result(const struct job *job, struct fm_exit exit, int64_t start_ns)
 {
+    struct fm_exit interrupt;
+    bool interrupted = fm_interrupt_info(&interrupt) == 0;
+    if (interrupted && interrupt.reason == FM_BY_REPLACE)
+        return;
+    if (interrupted && exit.kind == FM_FAILURE && exit.code == -ECANCELED)
+        exit = interrupt;
     struct result result = {
-        .id = id,
+        .id = fm_fiber_id(fm_fiber_self()),
         .sequence = job->sequence,
         .work = job->work,
         .exit = exit,
-        .run_ns = run_ns,
+        .run_ns = fm_now_ns() - start_ns,
     };
     results_put(job->server->results, job->key, &result);
 }
@@ -45,22 +56,17 @@ static struct fm_exit job_entry(void *arg)
     struct job *job = arg;
     int64_t start_ns = fm_now_ns();
     struct fm_exit exit = work_run(&job->work);
-    struct fm_exit interrupt;
-    bool interrupted = fm_interrupt_info(&interrupt) == 0;
-    struct fm_exit shown = exit;
-    if (interrupted && exit.kind == FM_FAILURE && exit.code == -ECANCELED)
-        shown = interrupt;
-    if (!interrupted || interrupt.reason != FM_BY_REPLACE)
-        job_leave_result(job, fm_fiber_id(fm_fiber_self()), shown, fm_now_ns() - start_ns);
+    job_leave_result(job, exit, start_ns);
     free(job);
     return exit;
 }
 
-/* Interrupted before its first line. */
+/* The body never ran: interrupted before its first line, or there was no stack to run it on. */
 static void job_drop(void *arg)
 {
     struct job *job = arg;
-    job_leave_result(job, 0, fm_interrupted(), 0);
+    bool interrupted = fm_interrupt_info(NULL) == 0;
+    job_leave_result(job, fm_fail(interrupted ? -ECANCELED : -ENOMEM), fm_now_ns());
     free(job);
 }
 
