@@ -176,7 +176,8 @@ MAP_TEST(map_join, replaced_fiber_that_fails_counts, 1)
 {
     struct fm_map *map = make_map();
     struct fm_exit verdict;
-    struct fm_fiber *old = run(map, "a", stubborn, &(atomic_bool) { true });
+    atomic_bool go = true;
+    struct fm_fiber *old = run(map, "a", stubborn, &go);
     cr_assert_eq(fm_map_detach(map, KEY("a"), NULL), 0);
     finish(old);
     cr_expect_eq(fm_map_join(map, 0, NULL), -ETIMEDOUT);
