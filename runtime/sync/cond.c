@@ -3,38 +3,38 @@
  *
  * Owns        the list of those who wait for a signal.
  * Knows not   which mutex goes with it: each wait brings its own.
- * Invariant   waiting is the length of the list; it changes with the list, under the lock.
+ * Invariant   word is length of the list << 1 | LOCKED (word.h).
  * Callers     any fiber, any thread. Only wait suspends.
  *
  *   wait                                      signal
  *     begin the wait                            (holding the mutex, or having held it since the
  *     lock; join the list; unlock                state changed that the waiter looks at)
  *     give up the mutex     (B) <--- pairs (A)
- *     suspend                                   if (waiting == 0) nobody is there
+ *     suspend                                   if (the length is 0) nobody is there
  *     .                                         lock
- *     .                                         take the first off; wake it ---- won: done
- *     left early: lock; leave the list; unlock                               \-- lost: the next
- *     take the mutex again, masked              unlock
+ *     .                                         take the first off, win its wake -- won: done
+ *     left early: lock; leave the list; unlock                                  \- lost: the next
+ *     take the mutex again, masked              unlock; let the winner go
  *
  * Nothing is lost between giving up the mutex and suspending: the waiter is on the list before B, and
- * whoever takes the mutex after B (A) reads waiting above 0. A signal is spent only on a wait that it ended:
+ * whoever takes the mutex after B (A) reads a length above 0. A signal is spent only on a wait that it ended:
  * a waiter whose deadline or interruption came first makes the wake fail, and the signal goes to
- * the next. It is woken under the lock, so the loser, who needs the lock to leave, cannot go (and
+ * the next. Wakes are won under the lock, so the loser, who needs the lock to leave, cannot go (and
  * have the condition destroyed) under our feet.
  *
  * Who signals while it holds the waiter's mutex wins the wake but does not let the waiter run, which would only
  * run into the mutex: the mutex takes the waiter over (mutex.c, promise) and hands itself on at unlock.
  *
  * A broadcast wakes those who were listed when it began, by their tickets: who waits again at once is not
- * woken twice. It spends nothing, so it wakes outside the lock whom it does not promise the mutex.
+ * woken twice.
  */
 #include <errno.h>
 #include <stdlib.h>
 
-#include "runtime/fiber/waitlist.h"
 #include "runtime/platform/check.h"
 #include "runtime/platform/memory.h"
 #include "runtime/sync/mutex.h"
+#include "runtime/sync/word.h"
 
 enum { WAKE_BATCH = 32 };
 
@@ -44,11 +44,12 @@ struct cond_waiter {
     uint64_t who;
 };
 
+#define WAITING_ONE UINT64_C(2)
+
 struct fm_cond {
-    struct lock lock;         /* LOCK_SYNC: all that follows */
-    _Atomic uint32_t waiting; /* also read without the lock */
-    struct waitlist waiters;  /* of struct cond_waiter */
-    int64_t next_ticket;
+    struct word word;
+    struct waitlist waiters; /* under word's lock; of struct cond_waiter */
+    int64_t next_ticket;     /* the same */
 };
 
 int fm_cond_create(struct fm_cond **ret_cond)
@@ -58,7 +59,7 @@ int fm_cond_create(struct fm_cond **ret_cond)
     struct fm_cond *cond = fm__zalloc_aligned(FM_CACHE_LINE, sizeof *cond);
     if (!cond)
         return -ENOMEM;
-    fm__lock_init(&cond->lock, LOCK_SYNC);
+    fm__word_init(&cond->word, 0);
     *ret_cond = cond;
     return 0;
 }
@@ -66,38 +67,18 @@ int fm_cond_create(struct fm_cond **ret_cond)
 struct fm_cond *fm_cond_destroy(struct fm_cond *cond)
 {
     if (cond) {
-        fm__lock(&cond->lock);
-        FM_BUG_IF(!fm__waitlist_empty(&cond->waiters),
-                  "a condition is destroyed while waited on");
-        fm__unlock(&cond->lock);
+        uint64_t word = fm__word_lock(&cond->word); /* lets a signaller out that has woken us */
+        FM_BUG_IF(word, "a condition is destroyed while waited on");
+        fm__word_unlock(&cond->word, word);
         free(cond);
     }
     return NULL;
 }
 
-static uint32_t waiting(struct fm_cond *cond)
+static bool nobody_waits(struct fm_cond *cond)
 {
-    /* relaxed: a waiter that must be seen joined before it gave up the mutex, and the caller has held that since */
-    return atomic_load_explicit(&cond->waiting, memory_order_relaxed);
-}
-
-static void count_locked(struct fm_cond *cond, int by)
-{
-    /* relaxed: written under the lock alone, hence no read-modify-write */
-    atomic_store_explicit(&cond->waiting, waiting(cond) + (uint32_t)by, memory_order_relaxed);
-}
-
-static void join_locked(struct fm_cond *cond, struct wait_node *node)
-{
-    node->amount = cond->next_ticket++;
-    fm__waitlist_push_locked(&cond->waiters, node);
-    count_locked(cond, 1);
-}
-
-static void leave_locked(struct fm_cond *cond, struct wait_node *node)
-{
-    fm__waitlist_remove_locked(&cond->waiters, node);
-    count_locked(cond, -1);
+    /* relaxed: a waiter that must be seen joined before it gave up the mutex, which the caller has held since */
+    return atomic_load_explicit(&cond->word.value, memory_order_relaxed) == 0;
 }
 
 int fm_cond_wait(struct fm_cond *cond, struct fm_mutex *mutex, int64_t deadline_ns)
@@ -113,17 +94,20 @@ int fm_cond_wait(struct fm_cond *cond, struct fm_mutex *mutex, int64_t deadline_
     if (r < 0)
         return r;
 
-    fm__lock(&cond->lock);
-    join_locked(cond, &self.node);
-    fm__unlock(&cond->lock);
+    uint64_t word = fm__word_lock(&cond->word);
+    self.node.amount = cond->next_ticket++;
+    fm__waitlist_push_locked(&cond->waiters, &self.node);
+    fm__word_unlock(&cond->word, word + WAITING_ONE);
     fm__mutex_release(mutex, self.who);
 
     enum wake_reason reason = fm__wait_end(self.node.wait, deadline_ns);
     if (reason != WAKE_VALUE) {
-        fm__lock(&cond->lock);
-        if (self.node.listed)
-            leave_locked(cond, &self.node);
-        fm__unlock(&cond->lock);
+        word = fm__word_lock(&cond->word);
+        if (self.node.listed) {
+            fm__waitlist_remove_locked(&cond->waiters, &self.node);
+            word -= WAITING_ONE;
+        }
+        fm__word_unlock(&cond->word, word);
     }
     if (reason == WAKE_VALUE && self.node.item)
         fm__mutex_receive(mutex, self.who);
@@ -132,44 +116,48 @@ int fm_cond_wait(struct fm_cond *cond, struct fm_mutex *mutex, int64_t deadline_
     return fm__wake_result(reason);
 }
 
-/*
- * Wake a waiter just taken off; `me` is the caller. Its mutex is there: the waiter has to take it yet. If `later` is given, a
- * waiter whose mutex the caller does not hold is left to the caller: WAKE_QUEUE.
- */
-static enum wake wake_locked(struct cond_waiter *waiter, uint64_t me, bool later)
-{
-    struct wait wait = waiter->node.wait;
+/* What to do for a waiter that was taken off. */
+enum verdict {
+    GONE,  /* its wait had ended otherwise */
+    WOKEN, /* nothing more: it goes on by itself, or with its mutex */
+    OWED,  /* its wake is won, it stands still until it is released */
+};
 
-    if (!fm__mutex_held_by(waiter->mutex, me)) {
-        if (later)
-            return WAKE_QUEUE;
-        return fm__wake(wait, WAKE_VALUE) ? WAKE_NOTED : WAKE_LOST;
-    }
-    enum wake won = fm__wake_win(wait, WAKE_VALUE);
-    if (won == WAKE_QUEUE) {
+/* Win the wake of a waiter just taken off; where the caller, `me`, holds its mutex, promise that. */
+static enum verdict win_locked(struct cond_waiter *waiter, uint64_t me)
+{
+    /* its mutex is there: the waiter has to take it yet; read before the wake, after which it may go */
+    bool promise = fm__mutex_held_by(waiter->mutex, me);
+    enum wake won = fm__wake_win(waiter->node.wait, WAKE_VALUE);
+
+    if (won == WAKE_QUEUE && !promise)
+        return OWED;
+    if (won == WAKE_QUEUE)
         fm__mutex_promise(waiter->mutex, &waiter->node, waiter->who);
-        return WAKE_NOTED;
-    }
-    return won;
+    return won == WAKE_LOST ? GONE : WOKEN;
 }
 
 int fm_cond_signal(struct fm_cond *cond)
 {
-    bool woke = false;
+    enum verdict verdict = GONE;
+    struct fm_fiber *owed = NULL;
 
     if (!cond)
         return -EINVAL;
-    if (waiting(cond) == 0)
+    if (nobody_waits(cond))
         return 0;
     uint64_t me = fm__mutex_self();
-    fm__lock(&cond->lock);
-    while (!woke && !fm__waitlist_empty(&cond->waiters)) {
-        struct wait_node *node = cond->waiters.first;
-        leave_locked(cond, node);
-        woke = wake_locked((struct cond_waiter *)node, me, false) != WAKE_LOST;
+    uint64_t word = fm__word_lock(&cond->word);
+    while (verdict == GONE && word) {
+        struct wait_node *node = fm__waitlist_shift_locked(&cond->waiters);
+        word -= WAITING_ONE;
+        owed = node->wait.who;
+        verdict = win_locked((struct cond_waiter *)node, me);
     }
-    fm__unlock(&cond->lock);
-    return woke;
+    fm__word_unlock(&cond->word, word);
+    if (verdict == OWED)
+        fm__wake_release(owed);
+    return verdict != GONE;
 }
 
 int fm_cond_broadcast(struct fm_cond *cond)
@@ -178,32 +166,29 @@ int fm_cond_broadcast(struct fm_cond *cond)
 
     if (!cond)
         return -EINVAL;
-    if (waiting(cond) == 0)
+    if (nobody_waits(cond))
         return 0;
     uint64_t me = fm__mutex_self();
-    fm__lock(&cond->lock);
+    uint64_t word = fm__word_lock(&cond->word);
     int64_t end = cond->next_ticket;
     for (bool more = true; more;) {
-        struct wait batch[WAKE_BATCH];
-        int count = 0;
+        struct waitlist owed = { .first = NULL };
         struct wait_node *node;
         for (int i = 0; i < WAKE_BATCH && (node = cond->waiters.first) && node->amount < end;
              i++) {
-            struct wait wait = node->wait;
-            leave_locked(cond, node);
-            enum wake wake = wake_locked((struct cond_waiter *)node, me, true);
-            if (wake == WAKE_QUEUE)
-                batch[count++] = wait;
-            else
-                woken += wake != WAKE_LOST;
+            fm__waitlist_remove_locked(&cond->waiters, node);
+            word -= WAITING_ONE;
+            enum verdict verdict = win_locked((struct cond_waiter *)node, me);
+            if (verdict == OWED)
+                fm__waitlist_push_locked(&owed, node);
+            woken += verdict != GONE;
         }
         node = cond->waiters.first;
         more = node && node->amount < end;
-        fm__unlock(&cond->lock);
-        for (int i = 0; i < count; i++)
-            woken += fm__wake(batch[i], WAKE_VALUE);
+        fm__word_unlock(&cond->word, word);
+        fm__waitlist_release(&owed);
         if (more) /* somebody still waits, so the condition is still there */
-            fm__lock(&cond->lock);
+            word = fm__word_lock(&cond->word);
     }
     return woken;
 }

@@ -3,21 +3,20 @@
  *
  * Owns        the list of awaiters while the cell is empty.
  * Knows not   what the exit's value points to: nobody drops it here.
- * Invariant   done goes from 0 to 1 once, under the lock, after exit is written; from then on the
- *             list only shrinks.
+ * Invariant   word is DONE | LOCKED (word.h). DONE is set once, under the lock, after exit is written; from then
+ *             on the list only shrinks.
  * Callers     any fiber, any thread. complete, poll: never suspend.
  *
  *   complete                                  await
- *     lock                                      if (done)    (C)  return exit
+ *     lock                                      if (DONE)     (C)  return exit
  *     exit = ...                                lock
- *     done = 1            (A) <--- pairs (C)    if (!done) join the list, unlock, suspend
- *     take the first waits off the list         else unlock
- *     unlock              (B) lock order
+ *     take the first waits off the list         if (!DONE) join the list, unlock, suspend
+ *     unlock with DONE  (A) <--- pairs (C)      else unlock
  *     wake them, by value (W) <--- pairs (D)    woken: read exit
  *
- * A release, C acquire: who reads done as 1 without the lock reads the whole exit. W and D are the
- * order of the state word (runtime/fiber/state.h). Done and the list change under one lock, so an
- * awaiter either sees done or is seen by the completion: none is left behind.
+ * A release, C acquire: who reads DONE without the lock reads the whole exit. W and D are the
+ * order of the state word (runtime/fiber/state.h). DONE and the list change under one lock, so an
+ * awaiter either sees DONE or is seen by the completion: none is left behind.
  *
  * Who is woken may destroy the cell at once. So the completion takes waits off by value and, once the list
  * is empty, touches the cell no more: its last access is the unlock, and destroy takes the lock
@@ -34,56 +33,49 @@
 
 enum { WAKE_BATCH = 32 };
 
+#define DONE UINT64_C(2)
+
 void fm__deferred_init(struct fm_deferred *deferred)
 {
-    atomic_init(&deferred->done, 0);
-    fm__lock_init(&deferred->lock, LOCK_SYNC);
+    fm__word_init(&deferred->word, 0);
     deferred->waiters = (struct waitlist) { .first = NULL };
 }
 
 void fm__deferred_fini(struct fm_deferred *deferred)
 {
-    fm__lock(&deferred->lock);
+    uint64_t word = fm__word_lock(&deferred->word);
     FM_BUG_IF(!fm__waitlist_empty(&deferred->waiters), "a deferred is destroyed while awaited");
-    fm__unlock(&deferred->lock);
+    fm__word_unlock(&deferred->word, word);
 }
 
 static bool is_done(struct fm_deferred *deferred)
 {
     /* acquire (C) */
-    return atomic_load_explicit(&deferred->done, memory_order_acquire) != 0;
+    return atomic_load_explicit(&deferred->word.value, memory_order_acquire) & DONE;
 }
 
-int fm__deferred_complete(struct fm_deferred *deferred, struct fm_exit exit,
-                          void (*after)(struct fm_deferred *deferred))
+int fm__deferred_complete(struct fm_deferred *deferred, struct fm_exit exit)
 {
     if (is_done(deferred))
         return FM_ALREADY_DONE;
-    fm__lock(&deferred->lock);
-    if (is_done(deferred)) {
-        fm__unlock(&deferred->lock);
+    uint64_t word = fm__word_lock(&deferred->word);
+    if (word & DONE) {
+        fm__word_unlock(&deferred->word, word);
         return FM_ALREADY_DONE;
     }
     deferred->exit = exit;
-    /* release (A) */
-    atomic_store_explicit(&deferred->done, 1, memory_order_release);
-    if (after)
-        after(deferred);
 
     for (bool more = true; more;) {
         struct wait batch[WAKE_BATCH];
         int count = 0;
-        while (count < WAKE_BATCH && !fm__waitlist_empty(&deferred->waiters)) {
-            struct wait_node *node = deferred->waiters.first;
-            batch[count++] = node->wait;
-            fm__waitlist_remove_locked(&deferred->waiters, node);
-        }
+        while (count < WAKE_BATCH && !fm__waitlist_empty(&deferred->waiters))
+            batch[count++] = fm__waitlist_shift_locked(&deferred->waiters)->wait;
         more = !fm__waitlist_empty(&deferred->waiters);
-        fm__unlock(&deferred->lock);
+        fm__word_unlock(&deferred->word, DONE); /* (A) */
         for (int i = 0; i < count; i++)
             fm__wake(batch[i], WAKE_VALUE);
         if (more) /* somebody still waits, so the cell is still there */
-            fm__lock(&deferred->lock);
+            fm__word_lock(&deferred->word);
     }
     return 0;
 }
@@ -97,23 +89,37 @@ int fm__deferred_poll(struct fm_deferred *deferred, struct fm_exit *ret_exit)
     return 0;
 }
 
+/* Wait while it is not done: 0 done · -ECANCELED · -ETIMEDOUT · -ENOMEM */
+static int wait_until_done(struct fm_deferred *deferred, int64_t deadline_ns, const char *what)
+{
+    struct wait_node node = { .item = NULL };
+    uint64_t word = fm__word_lock(&deferred->word);
+    int r = word & DONE ? 0 : fm__wait_begin(&node.wait, 0, what);
+    bool waits = !(word & DONE) && r == 0;
+
+    if (waits)
+        fm__waitlist_push_locked(&deferred->waiters, &node);
+    fm__word_unlock(&deferred->word, word);
+    if (!waits)
+        return r;
+
+    enum wake_reason reason = fm__wait_end(node.wait, deadline_ns);
+    if (reason != WAKE_VALUE) {
+        word = fm__word_lock(&deferred->word);
+        if (node.listed)
+            fm__waitlist_remove_locked(&deferred->waiters, &node);
+        fm__word_unlock(&deferred->word, word);
+    }
+    return fm__wake_result(reason);
+}
+
 int fm__deferred_await(struct fm_deferred *deferred, int64_t deadline_ns,
                        struct fm_exit *ret_exit, const char *what)
 {
-    int r = 0;
-
     if (deadline_ns <= 0)
         return fm__deferred_poll(deferred, ret_exit) < 0 ? -ETIMEDOUT : 0;
     fm__budget_spend();
-    if (!is_done(deferred)) {
-        struct wait_node node;
-        fm__lock(&deferred->lock);
-        if (is_done(deferred))
-            fm__unlock(&deferred->lock);
-        else
-            r = fm__waitlist_wait(&deferred->waiters, &deferred->lock, &node, deadline_ns, 0,
-                                  what);
-    }
+    int r = is_done(deferred) ? 0 : wait_until_done(deferred, deadline_ns, what);
     if (r == 0 && ret_exit)
         *ret_exit = deferred->exit;
     return r;
@@ -142,7 +148,7 @@ struct fm_deferred *fm_deferred_destroy(struct fm_deferred *deferred)
 
 int fm_deferred_complete(struct fm_deferred *deferred, struct fm_exit exit)
 {
-    return deferred ? fm__deferred_complete(deferred, exit, NULL) : -EINVAL;
+    return deferred ? fm__deferred_complete(deferred, exit) : -EINVAL;
 }
 
 int fm_deferred_succeed(struct fm_deferred *deferred, void *value)

@@ -4,11 +4,11 @@
  * Owns        the list of those who wait. The holder owns the right to give the mutex up, and the list of
  *             those to whom it has promised it.
  * Knows not   conditions; they use mutex.h.
- * Invariant   word is 0 (free) or holder << 1 | QUEUED. While somebody is listed, QUEUED is set, so the
- *             holder cannot leave without the lock. A free word means an empty list.
+ * Invariant   word is 0 (free) or holder << 2 | QUEUED | LOCKED (word.h). QUEUED says whether anybody is listed; where
+ *             it or LOCKED is set the holder cannot leave without the lock.
  * Callers     any fiber, any thread. Only lock suspends.
  *
- *                       lock: CAS (A)                       another comes: CAS, under the lock
+ *                       lock: CAS (A)                   another comes: locked section
  *        FREE  ------------------------------> HELD  ------------------------------> HELD, QUEUED
  *          ^                                   |  ^                                   |   |   ^
  *          '---------- unlock: CAS (B) --------'  '-- unlock, the last one is handed -'   |   |
@@ -21,38 +21,38 @@
  * The hand-off against a waiter that leaves:
  *
  *   unlock                                    a waiter whose deadline passes, or who is interrupted
- *     lock                                      its wait ends by one CAS: that, or our wake
- *     take the first waiter off, copy it        |
- *     word = that waiter                        |
- *     wake it ---- won: it is the holder        |
- *              \-- lost: go on with the next    lock (waits for us), leave the list if still on it
- *     unlock                                    return without the mutex
+ *     lock the word                             its wait ends by one CAS: that, or our wake
+ *     take the first waiter off                 |
+ *     word = that waiter, still locked          |
+ *     win its wake ---- won: the holder         |
+ *                 \-- lost: on with the next    lock the word (waits for us), leave the list if
+ *     unlock the word                           still on it, return without the mutex
+ *     let the winner go
+ *
+ * Whose CAS wins decides. The word names the waiter before its wake is tried: a winner that had not left its
+ * stack yet goes on at once and must find itself the holder. A loser cannot come back to look before the word
+ * names another, since it needs the lock. The winner may unlock, even destroy the mutex, as soon as the word
+ * is unlocked: that is our last access.
  *
  * A promise: who signals a condition while it holds the mutex wins the wake of the waiter, but lets it stand and
  * notes it here. It would only run into the mutex. At unlock the first of them gets mutex and
  * processor in one step, behind those who were queued already.
- *
- * Whose CAS wins decides. The word names a waiter who lost for a moment only, and he cannot come back to look:
- * he needs the lock first, which is held until the word names another. The winner may unlock, even
- * destroy the mutex, while we still hold the lock: destroy takes the lock once to let us out.
  */
 #include "runtime/sync/mutex.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
-#include "runtime/fiber/waitlist.h"
 #include "runtime/platform/check.h"
 #include "runtime/platform/memory.h"
+#include "runtime/sync/word.h"
 
-#define QUEUED UINT64_C(1)
-#define HOLDER_SHIFT 1
+#define QUEUED UINT64_C(2)
+#define HOLDER_SHIFT 2
 #define THREAD_TOKEN (UINT64_C(1) << 60) /* ids of fibers are below */
 
 struct fm_mutex {
-    _Atomic uint64_t word;
-    struct lock
-        lock; /* LOCK_SYNC: the list, and every change of word where QUEUED is set or set anew */
+    struct word word;
     struct waitlist waiters;  /* node->amount: who; node->item: not NULL if its wake is won */
     struct waitlist promised; /* the holder's alone, no lock: the same */
 };
@@ -78,7 +78,7 @@ int fm_mutex_create(struct fm_mutex **ret_mutex)
     struct fm_mutex *mutex = fm__zalloc_aligned(FM_CACHE_LINE, sizeof *mutex);
     if (!mutex)
         return -ENOMEM;
-    fm__lock_init(&mutex->lock, LOCK_SYNC);
+    fm__word_init(&mutex->word, 0);
     *ret_mutex = mutex;
     return 0;
 }
@@ -86,19 +86,29 @@ int fm_mutex_create(struct fm_mutex **ret_mutex)
 struct fm_mutex *fm_mutex_destroy(struct fm_mutex *mutex)
 {
     if (mutex) {
-        fm__lock(&mutex->lock);
-        FM_BUG_IF(!fm__waitlist_empty(&mutex->waiters),
+        fm__word_lock(&mutex->word); /* lets an unlock out that has handed it to us */
+        FM_BUG_IF(!fm__waitlist_empty(&mutex->waiters) || !fm__waitlist_empty(&mutex->promised),
                   "a mutex is destroyed while waited for");
-        fm__unlock(&mutex->lock);
+        fm__word_unlock(&mutex->word, 0);
         free(mutex);
     }
     return NULL;
 }
 
+static uint64_t holder_of(uint64_t word)
+{
+    return word >> HOLDER_SHIFT;
+}
+
+static uint64_t word_of(uint64_t who)
+{
+    return who << HOLDER_SHIFT;
+}
+
 bool fm__mutex_held_by(struct fm_mutex *mutex, uint64_t who)
 {
     /* relaxed: only the holder itself can make or unmake this true for itself */
-    return atomic_load_explicit(&mutex->word, memory_order_relaxed) >> HOLDER_SHIFT == who;
+    return holder_of(atomic_load_explicit(&mutex->word.value, memory_order_relaxed)) == who;
 }
 
 /* Free -> held by `who`. On failure *ret_word is what stood there. */
@@ -106,90 +116,98 @@ static bool take(struct fm_mutex *mutex, uint64_t who, uint64_t *ret_word)
 {
     *ret_word = 0;
     /* acquire (A) */
-    return atomic_compare_exchange_strong_explicit(&mutex->word, ret_word, who << HOLDER_SHIFT,
+    return atomic_compare_exchange_strong_explicit(&mutex->word.value, ret_word, word_of(who),
                                                    memory_order_acquire, memory_order_relaxed);
 }
 
-/* Make sure that the holder must come by the lock; false if the mutex has become free. */
-static bool mark_queued_locked(struct fm_mutex *mutex, uint64_t word)
+static void unlock_word(struct fm_mutex *mutex, uint64_t holder)
 {
-    while (word && !(word & QUEUED)) {
-        /* relaxed: a note for the holder, who reads the list under the lock */
-        if (atomic_compare_exchange_weak_explicit(&mutex->word, &word, word | QUEUED,
-                                                  memory_order_relaxed, memory_order_relaxed))
-            return true;
+    bool queued = !fm__waitlist_empty(&mutex->waiters);
+    fm__word_unlock(&mutex->word, word_of(holder) | (queued ? QUEUED : 0));
+}
+
+/* Take the mutex (true), or lock its word because somebody holds it: *ret_holder. */
+static bool take_or_lock(struct fm_mutex *mutex, uint64_t who, uint64_t *ret_holder)
+{
+    uint64_t word;
+    for (unsigned spins = 0; !take(mutex, who, &word);) {
+        if (word & LOCKED) {
+            fm__spin(spins++);
+        } else if (atomic_compare_exchange_strong_explicit(&mutex->word.value, &word,
+                                                           word | LOCKED, memory_order_acquire,
+                                                           memory_order_relaxed)) {
+            fm__word_locked(&mutex->word);
+            *ret_holder = holder_of(word);
+            return false;
+        }
     }
-    return word != 0;
+    return true;
 }
 
 static int lock_slow(struct fm_mutex *mutex, uint64_t who, int64_t deadline_ns, unsigned flags)
 {
-    uint64_t word;
-
-    fm__lock(&mutex->lock);
-    do {
-        if (take(mutex, who, &word)) {
-            fm__unlock(&mutex->lock);
-            return 0;
-        }
-        int r = word >> HOLDER_SHIFT == who ? -EDEADLK : deadline_ns <= 0 ? -ETIMEDOUT : 0;
-        if (r < 0) {
-            fm__unlock(&mutex->lock);
-            return r;
-        }
-    } while (!mark_queued_locked(mutex, word));
-
     struct wait_node node = { .amount = (int64_t)who };
-    return fm__waitlist_wait(&mutex->waiters, &mutex->lock, &node, deadline_ns, flags, "mutex");
-}
+    uint64_t holder;
 
-/* The first of the list; the list must not be empty. */
-static struct wait_node *shift(struct waitlist *list)
-{
-    struct wait_node *node = list->first;
-    fm__waitlist_remove_locked(list, node);
-    return node;
+    if (take_or_lock(mutex, who, &holder))
+        return 0;
+    int r = holder == who ? -EDEADLK : deadline_ns <= 0 ? -ETIMEDOUT : 0;
+    if (r == 0)
+        r = fm__wait_begin(&node.wait, flags, "mutex");
+    if (r == 0)
+        fm__waitlist_push_locked(&mutex->waiters, &node);
+    unlock_word(mutex, holder);
+    if (r < 0)
+        return r;
+
+    enum wake_reason reason = fm__wait_end(node.wait, deadline_ns);
+    if (reason != WAKE_VALUE) {
+        uint64_t word = fm__word_lock(&mutex->word);
+        if (node.listed)
+            fm__waitlist_remove_locked(&mutex->waiters, &node);
+        unlock_word(mutex, holder_of(word));
+    }
+    return fm__wake_result(reason);
 }
 
 static void unlock_slow(struct fm_mutex *mutex)
 {
-    bool handed = false;
+    struct wait heir = { .who = NULL };
+    uint64_t holder = 0;
+    enum wake won = WAKE_LOST;
 
-    fm__lock(&mutex->lock);
+    fm__word_lock(&mutex->word);
     while (!fm__waitlist_empty(&mutex->promised))
-        fm__waitlist_push_locked(&mutex->waiters, shift(&mutex->promised));
-    while (!handed && !fm__waitlist_empty(&mutex->waiters)) {
-        struct wait_node *node = shift(&mutex->waiters);
-        struct wait wait = node->wait;
-        bool won = node->item != NULL;
-        uint64_t next = (uint64_t)node->amount << HOLDER_SHIFT;
-        if (!fm__waitlist_empty(&mutex->waiters))
-            next |= QUEUED;
-        /* release (B): a later CAS by who finds it free again reads through this word */
-        atomic_store_explicit(&mutex->word, next, memory_order_release);
-        if (won)
-            fm__wake_release(wait.who);
-        handed = won || fm__wake(wait, WAKE_VALUE);
+        fm__waitlist_push_locked(&mutex->waiters, fm__waitlist_shift_locked(&mutex->promised));
+    while (won == WAKE_LOST && !fm__waitlist_empty(&mutex->waiters)) {
+        struct wait_node *node = fm__waitlist_shift_locked(&mutex->waiters);
+        bool promised = node->item != NULL;
+        heir = node->wait;
+        holder = (uint64_t)node->amount;
+        /* relaxed: only the heir looks for itself here, and sees it by way of its wake */
+        atomic_store_explicit(&mutex->word.value, word_of(holder) | LOCKED,
+                              memory_order_relaxed);
+        won = promised ? WAKE_QUEUE : fm__wake_win(heir, WAKE_VALUE);
     }
-    if (!handed) /* release (B) */
-        atomic_store_explicit(&mutex->word, 0, memory_order_release);
-    fm__unlock(&mutex->lock);
+    unlock_word(mutex, won == WAKE_LOST ? 0 : holder);
+    if (won == WAKE_QUEUE)
+        fm__wake_release(heir.who);
 }
 
 /* Held -> free, or to the first who waits. False if `who` is not the holder. */
 static bool give_up(struct fm_mutex *mutex, uint64_t who)
 {
-    uint64_t word = who << HOLDER_SHIFT, next = 0;
+    uint64_t word = word_of(who), next = 0;
     struct wait_node *heir = NULL;
 
     if (!fm__mutex_held_by(mutex, who))
         return false;
     if (__builtin_expect(!fm__waitlist_empty(&mutex->promised), 0)) {
         heir = mutex->promised.first;
-        next = (uint64_t)heir->amount << HOLDER_SHIFT;
+        next = word_of((uint64_t)heir->amount);
     }
     /* release (B) */
-    if (!atomic_compare_exchange_strong_explicit(&mutex->word, &word, next,
+    if (!atomic_compare_exchange_strong_explicit(&mutex->word.value, &word, next,
                                                  memory_order_release, memory_order_relaxed)) {
         unlock_slow(mutex);
     } else if (heir) {
@@ -210,8 +228,8 @@ void fm__mutex_promise(struct fm_mutex *mutex, struct wait_node *node, uint64_t 
 void fm__mutex_receive(struct fm_mutex *mutex, uint64_t who)
 {
     /* acquire (A) */
-    uint64_t word = atomic_load_explicit(&mutex->word, memory_order_acquire);
-    FM_BUG_IF(word >> HOLDER_SHIFT != who, "a promised mutex was not handed over");
+    uint64_t word = atomic_load_explicit(&mutex->word.value, memory_order_acquire);
+    FM_BUG_IF(holder_of(word) != who, "a promised mutex was not handed over");
 }
 
 void fm__mutex_release(struct fm_mutex *mutex, uint64_t who)
@@ -251,7 +269,7 @@ int fm_mutex_trylock(struct fm_mutex *mutex)
     uint64_t who = fm__mutex_self();
     if (take(mutex, who, &word))
         return 0;
-    return word >> HOLDER_SHIFT == who ? -EDEADLK : -EBUSY;
+    return holder_of(word) == who ? -EDEADLK : -EBUSY;
 }
 
 int fm_mutex_unlock(struct fm_mutex *mutex)

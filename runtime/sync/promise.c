@@ -2,15 +2,17 @@
  * promise.c - a deferred that a foreign event loop can wait for
  *
  * Owns        the eventfd, from the first request to the last unref; and what it was told to keep.
- * Invariant   the eventfd, once there, has been written exactly when the cell is done; nobody reads
- *             it, so it stays readable for ever.
+ * Invariant   the eventfd, once there, is written when the cell is done and nobody reads it, so it becomes
+ *             readable and stays so.
  * Callers     any fiber, any thread, each with a reference of its own. Only await suspends.
  *
- *   complete (under the cell's lock)          eventfd (under the same lock)
- *     done = 1                                  if (there is none) make one
- *     if (there is an eventfd) write 1          if (it is new and done) write 1
+ *   complete                                  eventfd
+ *     DONE                                      make one, unless there is one
+ *     lock; fd = the eventfd; unlock            lock; install it; done = DONE; unlock
+ *     if (there is one) write 1                 if (it was installed and done) write 1
  *
- * The lock puts the two in one order, and whichever is second writes.
+ * The lock puts the two in one order: complete sees the descriptor, or eventfd sees DONE, or both do, which
+ * does no harm.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -22,9 +24,9 @@
 #include "runtime/sync/deferred.h"
 
 struct fm_promise {
-    struct fm_deferred cell; /* first: after() casts back */
+    struct fm_deferred cell;
     _Atomic uint32_t refs;
-    int fd; /* under cell.lock; -1: not asked for yet */
+    int fd;           /* under cell.lock; -1: not asked for yet */
     fm_drop_fn *drop; /* NULL: nothing is kept; read by the last unref */
     void *kept;
 };
@@ -80,22 +82,37 @@ int fm_promise_keep(struct fm_promise *promise, fm_drop_fn *drop, void *what)
 static void signal_fd(int fd)
 {
     uint64_t one = 1;
-    /* an empty counter takes 1 without waiting, and it is written once */
+    /* a counter that is written twice at most never waits */
     ssize_t written = write(fd, &one, sizeof one);
     FM_ASSERT(written == (ssize_t)sizeof one);
     (void)written;
 }
 
-static void tell_event_loop(struct fm_deferred *cell)
+/* The eventfd, -1 if there is none. With a `made` above -1: that, if there is none, *ret_done telling whether the cell is done. */
+static int exchange_fd(struct fm_promise *promise, int made, bool *ret_done)
 {
-    struct fm_promise *promise = (struct fm_promise *)cell;
-    if (promise->fd >= 0)
-        signal_fd(promise->fd);
+    uint64_t word = fm__word_lock(&promise->cell.word);
+    if (promise->fd < 0)
+        promise->fd = made;
+    int fd = promise->fd;
+    fm__word_unlock(&promise->cell.word, word);
+    *ret_done = word != 0; /* it has no other flag than DONE */
+    return fd;
 }
 
 int fm_promise_complete(struct fm_promise *promise, struct fm_exit exit)
 {
-    return promise ? fm__deferred_complete(&promise->cell, exit, tell_event_loop) : -EINVAL;
+    bool done;
+
+    if (!promise)
+        return -EINVAL;
+    int r = fm__deferred_complete(&promise->cell, exit);
+    if (r == 0) {
+        int fd = exchange_fd(promise, -1, &done);
+        if (fd >= 0)
+            signal_fd(fd);
+    }
+    return r;
 }
 
 int fm_promise_await(struct fm_promise *promise, int64_t deadline_ns, struct fm_exit *ret_exit)
@@ -111,20 +128,20 @@ int fm_promise_poll(struct fm_promise *promise, struct fm_exit *ret_exit)
 
 int fm_promise_eventfd(struct fm_promise *promise)
 {
+    bool done;
+
     if (!promise)
         return -EINVAL;
-    fm__lock(&promise->cell.lock);
-    int fd = promise->fd;
-    if (fd < 0) {
-        fd = fm__fault(FAULT_FD) ? -EMFILE : eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-        if (fd == -1)
-            fd = -errno;
-        if (fd >= 0) {
-            promise->fd = fd;
-            if (fm__deferred_poll(&promise->cell, NULL) == 0)
-                signal_fd(fd);
-        }
-    }
-    fm__unlock(&promise->cell.lock);
+    int fd = exchange_fd(promise, -1, &done);
+    if (fd >= 0)
+        return fd;
+    int made = fm__fault(FAULT_FD) ? -EMFILE : eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (made < 0)
+        return made == -1 ? -errno : made;
+    fd = exchange_fd(promise, made, &done);
+    if (fd != made)
+        close(made); /* another request was faster */
+    else if (done)
+        signal_fd(fd);
     return fd;
 }

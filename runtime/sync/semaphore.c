@@ -3,27 +3,25 @@
  *
  * Owns        the permits that are free, and the list of those who wait for some.
  * Knows not   who holds permits: anybody may release.
- * Invariant   word is free << 1 | QUEUED. Where QUEUED is clear the list is empty and anybody may move
- *             free by a CAS; where it is set only the holder of the lock writes word. At the end of
- *             each locked section the first waiter wants more than is free.
+ * Invariant   word is free << 2 | QUEUED | LOCKED. Where both flags are clear the list is empty and anybody may
+ *             move free by a CAS; else only the holder of LOCKED writes it (word.h). At the end of each
+ *             locked section QUEUED says whether anybody waits, and the first waiter wants more than is free.
  *             free + permits taken and not released = total + what was released without taking.
  * Callers     any fiber, any thread. Only acquire and with suspend.
  *
  *   acquire, release                          any locked section
- *     CAS free, QUEUED clear in both            lock
- *       (acquire A, release B)                  freeze: set QUEUED  (acq_rel, A and B)
- *                                               count, list, wakes
- *                                               thaw: store free, QUEUED if any wait  (release B)
- *                                               unlock
+ *     CAS free, no flag in either               lock              (A)
+ *       (acquire A, release B)                  count; win the wakes of those who are served
+ *                                               unlock: store     (B)
+ *                                               let those go whose wakes were won
  *
  * B to A: what a releaser did before happens before the acquirer goes on, also by way of a
  * locked section, which reads (A) before it writes (B).
  *
- * A grant against a waiter that leaves. Under the lock the first waiter is taken off, its permits are
- * counted off and it is woken. The wake is one CAS: won, the permits are the waiter's, even if an interruption
- * or the deadline comes a moment later, since its wait has ended with a value. Lost, the permits are
- * counted back and the next is looked at. A waiter that left, or was never listed, looks through the list itself (serve): it
- * may have been the large one that kept small ones behind it waiting.
+ * A grant against a waiter that leaves. Under the lock the first waiter is taken off and its wake is tried: one CAS. Won, the
+ * permits are the waiter's, even if an interruption or the deadline comes a moment later, since its
+ * wait has ended with a value. Lost, it gets none and the next is looked at. A waiter that left looks through the list
+ * itself: it may have been the large one that kept small ones behind it waiting.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -32,100 +30,90 @@
 #include "runtime/fiber/waitlist.h"
 #include "runtime/platform/check.h"
 #include "runtime/platform/memory.h"
+#include "runtime/sync/word.h"
 
-#define QUEUED 1
-#define ONE 2                        /* one permit in word */
-#define PERMITS_MAX (INT64_MAX >> 2) /* free stays between -max and +max */
+#define QUEUED UINT64_C(2)
+#define FREE_SHIFT 2
+#define PERMITS_MAX (INT64_MAX >> 3) /* free stays between -max and +max */
 
 struct fm_semaphore {
-    _Atomic int64_t word;
-    struct lock lock;        /* LOCK_SYNC: the rest, and word where QUEUED is set */
-    struct waitlist waiters; /* node->amount: permits wanted */
-    int64_t total;
+    struct word word;
+    struct waitlist waiters; /* under word's lock; node->amount: permits wanted */
+    int64_t total;           /* the same */
 };
+
+static int64_t free_of(uint64_t word)
+{
+    return (int64_t)word >> FREE_SHIFT; /* arithmetic: drops the flags, keeps the sign */
+}
+
+static uint64_t word_of(int64_t free_permits)
+{
+    return (uint64_t)free_permits << FREE_SHIFT;
+}
 
 int fm_semaphore_create(int64_t permits, struct fm_semaphore **ret_semaphore)
 {
     if (!ret_semaphore || permits < 0 || permits > PERMITS_MAX)
         return -EINVAL;
+    /* a line of its own: neighbours on the heap would slow the CAS */
     struct fm_semaphore *semaphore = fm__zalloc_aligned(FM_CACHE_LINE, sizeof *semaphore);
     if (!semaphore)
         return -ENOMEM;
-    atomic_init(&semaphore->word, permits * ONE);
-    fm__lock_init(&semaphore->lock, LOCK_SYNC);
+    fm__word_init(&semaphore->word, word_of(permits));
     semaphore->total = permits;
     *ret_semaphore = semaphore;
     return 0;
 }
 
+static void unlock(struct fm_semaphore *semaphore, int64_t free_permits)
+{
+    bool queued = !fm__waitlist_empty(&semaphore->waiters);
+    fm__word_unlock(&semaphore->word, word_of(free_permits) | (queued ? QUEUED : 0));
+}
+
 struct fm_semaphore *fm_semaphore_destroy(struct fm_semaphore *semaphore)
 {
     if (semaphore) {
-        fm__lock(&semaphore->lock);
+        /* lock: lets a releaser out that has woken the last holder and is about to unlock */
+        int64_t free_permits = free_of(fm__word_lock(&semaphore->word));
         FM_BUG_IF(!fm__waitlist_empty(&semaphore->waiters),
                   "a semaphore is destroyed while waited for");
-        fm__unlock(&semaphore->lock);
+        unlock(semaphore, free_permits);
         free(semaphore);
     }
     return NULL;
 }
 
-static int64_t free_of(int64_t word)
+/* Hand out what is free, in order, and unlock; then let those go who got something. */
+static void serve_and_unlock(struct fm_semaphore *semaphore, int64_t free_permits)
 {
-    return word >> 1; /* arithmetic: rounds down, which drops QUEUED */
-}
-
-/* From here to thaw only the caller writes word. Returns the free permits. */
-static int64_t freeze_locked(struct fm_semaphore *semaphore)
-{
-    /* acq_rel (A, B): the permits seen were put there by releases that now happen before */
-    return free_of(atomic_fetch_or_explicit(&semaphore->word, QUEUED, memory_order_acq_rel));
-}
-
-static void thaw_locked(struct fm_semaphore *semaphore, int64_t free_permits, bool queued)
-{
-    /* release (B) */
-    atomic_store_explicit(&semaphore->word, free_permits * ONE + (queued ? QUEUED : 0),
-                          memory_order_release);
-}
-
-/* Hand out what is free, in order; returns what is left. */
-static int64_t serve_locked(struct fm_semaphore *semaphore, int64_t free_permits)
-{
+    struct waitlist won = { .first = NULL };
     struct wait_node *node;
 
     while ((node = semaphore->waiters.first) && node->amount <= free_permits) {
-        struct wait wait = node->wait;
         int64_t n = node->amount;
         fm__waitlist_remove_locked(&semaphore->waiters, node);
-        if (fm__wake(wait, WAKE_VALUE))
+        enum wake wake = fm__wake_win(node->wait, WAKE_VALUE);
+        if (wake == WAKE_QUEUE)
+            fm__waitlist_push_locked(&won, node);
+        if (wake != WAKE_LOST)
             free_permits -= n;
     }
-    return free_permits;
-}
-
-/* One locked section: add permits, serve, thaw. -EOVERFLOW, nothing added, if they would be too many. */
-static int add(struct fm_semaphore *semaphore, int64_t n)
-{
-    fm__lock(&semaphore->lock);
-    int64_t free_permits = freeze_locked(semaphore);
-    int r = free_permits > PERMITS_MAX - n ? -EOVERFLOW : 0;
-    if (r == 0)
-        free_permits = serve_locked(semaphore, free_permits + n);
-    thaw_locked(semaphore, free_permits, !fm__waitlist_empty(&semaphore->waiters));
-    fm__unlock(&semaphore->lock);
-    return r;
+    unlock(semaphore, free_permits);
+    fm__waitlist_release(&won);
 }
 
 /* Take n without waiting, if nobody waits and so many are free. */
 static bool take(struct fm_semaphore *semaphore, int64_t n)
 {
     /* relaxed: the CAS orders */
-    int64_t word = atomic_load_explicit(&semaphore->word, memory_order_relaxed);
-    while (!(word & QUEUED) && free_of(word) >= n) {
+    uint64_t word = atomic_load_explicit(&semaphore->word.value, memory_order_relaxed);
+    while (!(word & (QUEUED | LOCKED)) && free_of(word) >= n) {
         /* acquire (A) */
-        if (atomic_compare_exchange_weak_explicit(&semaphore->word, &word, word - n * ONE,
-                                                  memory_order_acquire, memory_order_relaxed))
+        if (atomic_compare_exchange_weak_explicit(&semaphore->word.value, &word,
+                                                  word - word_of(n), memory_order_acquire,
+                                                  memory_order_relaxed))
             return true;
     }
     return false;
@@ -133,22 +121,26 @@ static bool take(struct fm_semaphore *semaphore, int64_t n)
 
 static int acquire_slow(struct fm_semaphore *semaphore, int64_t n, int64_t deadline_ns)
 {
-    fm__lock(&semaphore->lock);
-    int64_t free_permits = freeze_locked(semaphore);
-    bool alone = fm__waitlist_empty(&semaphore->waiters);
-    bool taken = alone && free_permits >= n;
-    if (taken || deadline_ns <= 0) {
-        thaw_locked(semaphore, free_permits - (taken ? n : 0), !alone);
-        fm__unlock(&semaphore->lock);
-        return taken ? 0 : -ETIMEDOUT;
-    }
-    thaw_locked(semaphore, free_permits, true);
     struct wait_node node = { .amount = n };
-    int r = fm__waitlist_wait(&semaphore->waiters, &semaphore->lock, &node, deadline_ns, 0,
-                              "semaphore");
-    if (r < 0)
-        add(semaphore, 0); /* who stood behind may go on; clears QUEUED if nobody did */
-    return r;
+    int64_t free_permits = free_of(fm__word_lock(&semaphore->word));
+    bool taken = fm__waitlist_empty(&semaphore->waiters) && free_permits >= n;
+    int r = taken || deadline_ns <= 0 ? 0 : fm__wait_begin(&node.wait, 0, "semaphore");
+
+    if (taken || deadline_ns <= 0 || r < 0) {
+        unlock(semaphore, free_permits - (taken ? n : 0));
+        return taken || r < 0 ? r : -ETIMEDOUT;
+    }
+    fm__waitlist_push_locked(&semaphore->waiters, &node);
+    unlock(semaphore, free_permits);
+
+    enum wake_reason reason = fm__wait_end(node.wait, deadline_ns);
+    if (reason != WAKE_VALUE) {
+        free_permits = free_of(fm__word_lock(&semaphore->word));
+        if (node.listed)
+            fm__waitlist_remove_locked(&semaphore->waiters, &node);
+        serve_and_unlock(semaphore, free_permits); /* who stood behind may go on */
+    }
+    return fm__wake_result(reason);
 }
 
 int fm_semaphore_acquire(struct fm_semaphore *semaphore, int64_t n, int64_t deadline_ns)
@@ -168,7 +160,10 @@ int fm_semaphore_try_acquire(struct fm_semaphore *semaphore, int64_t n)
         return -EINVAL;
     if (n == 0 || take(semaphore, n))
         return 0;
-    /* QUEUED may be left from a waiter that has gone, and only a locked section clears it */
+    /* relaxed: only a moment of somebody else's locked section may hide permits that are free */
+    uint64_t word = atomic_load_explicit(&semaphore->word.value, memory_order_relaxed);
+    if (!(word & LOCKED))
+        return -EAGAIN;
     return acquire_slow(semaphore, n, 0) < 0 ? -EAGAIN : 0;
 }
 
@@ -176,35 +171,42 @@ int fm_semaphore_release(struct fm_semaphore *semaphore, int64_t n)
 {
     if (!semaphore || n < 0)
         return -EINVAL;
+    if (n > PERMITS_MAX)
+        return -EOVERFLOW;
     /* relaxed: the CAS orders */
-    int64_t word = atomic_load_explicit(&semaphore->word, memory_order_relaxed);
-    while (!(word & QUEUED)) {
-        if (n > PERMITS_MAX || free_of(word) > PERMITS_MAX - n)
+    uint64_t word = atomic_load_explicit(&semaphore->word.value, memory_order_relaxed);
+    while (!(word & (QUEUED | LOCKED))) {
+        if (free_of(word) > PERMITS_MAX - n)
             return -EOVERFLOW;
         /* release (B) */
-        if (atomic_compare_exchange_weak_explicit(&semaphore->word, &word, word + n * ONE,
-                                                  memory_order_release, memory_order_relaxed))
+        if (atomic_compare_exchange_weak_explicit(&semaphore->word.value, &word,
+                                                  word + word_of(n), memory_order_release,
+                                                  memory_order_relaxed))
             return 0;
     }
-    return n > PERMITS_MAX ? -EOVERFLOW : add(semaphore, n);
+    int64_t free_permits = free_of(fm__word_lock(&semaphore->word));
+    if (free_permits > PERMITS_MAX - n) {
+        unlock(semaphore, free_permits);
+        return -EOVERFLOW;
+    }
+    serve_and_unlock(semaphore, free_permits + n);
+    return 0;
 }
 
 int fm_semaphore_resize(struct fm_semaphore *semaphore, int64_t permits)
 {
     if (!semaphore || permits < 0 || permits > PERMITS_MAX)
         return -EINVAL;
-    fm__lock(&semaphore->lock);
-    int64_t free_permits = freeze_locked(semaphore);
-    /* never below -PERMITS_MAX: free - total does not change here, and was above -total at each take */
+    int64_t free_permits = free_of(fm__word_lock(&semaphore->word));
+    /* never below -PERMITS_MAX: free - total does not change here, and was at least -total at each take */
     int64_t wanted = free_permits + permits - semaphore->total;
-    int r = wanted > PERMITS_MAX ? -EINVAL : 0;
-    if (r == 0) {
-        semaphore->total = permits;
-        free_permits = serve_locked(semaphore, wanted);
+    if (wanted > PERMITS_MAX) {
+        unlock(semaphore, free_permits);
+        return -EINVAL;
     }
-    thaw_locked(semaphore, free_permits, !fm__waitlist_empty(&semaphore->waiters));
-    fm__unlock(&semaphore->lock);
-    return r;
+    semaphore->total = permits;
+    serve_and_unlock(semaphore, wanted);
+    return 0;
 }
 
 int64_t fm_semaphore_free(struct fm_semaphore *semaphore)
@@ -212,7 +214,7 @@ int64_t fm_semaphore_free(struct fm_semaphore *semaphore)
     if (!semaphore)
         return 0;
     /* relaxed: a number for the eye; it may be old when it is read */
-    return free_of(atomic_load_explicit(&semaphore->word, memory_order_relaxed));
+    return free_of(atomic_load_explicit(&semaphore->word.value, memory_order_relaxed));
 }
 
 /*
