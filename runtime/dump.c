@@ -17,6 +17,7 @@
 #include "runtime/context/stack.h"
 #include "runtime/fiber/runtime.h"
 #include "runtime/fiber/slab.h"
+#include "runtime/io/blocking.h"
 #include "runtime/platform/clock.h"
 
 static _Atomic(fiber_describe_fn *) describe_key;
@@ -215,5 +216,5 @@ int fm_runtime_dump(struct fm_runtime *runtime, int fd)
         if (r < 0)
             return r;
     }
-    return 0;
+    return fm__blocking_dump(runtime, fd);
 }

@@ -159,7 +159,8 @@ FM_API void *fm_local_get(fm_local_key key);
  * fm_blocking - run a function that may block its thread on the blocking pool, and wait for it
  *
  * fn runs on a thread of the pool, which never counts the workers; deadline_ns and interruption end the waiting
- * at once while fn goes on to its end on its own: arg must then stay valid until fn returns.
+ * at once while fn goes on to its end on its own: arg must then stay valid until fn returns. -ECANCELED and -ETIMEDOUT always mean
+ * that fn runs or will run, unless the runtime shuts down first; any other failure means that it does not.
  * From a thread: fn runs on the pool of no runtime, that is, in place.
  *
  * Returns    0, ret_exit written · -ECANCELED · -ETIMEDOUT · -EAGAIN (no thread could be made and none exists)

@@ -3,9 +3,9 @@
  * fm/io.h - descriptors that let other fibers run while they wait
  *
  * Fiber only (a thread gets -EPERM). A descriptor is made non-blocking and registered at its first use here, and must
- * be closed with fm_close, which wakes every waiter with -EBADF before the number can be used again. Every call
- * returns a count or 0, or a negative errno; -ECANCELED and -ETIMEDOUT as everywhere. The calls without a
- * deadline wait for ever.
+ * be closed with fm_close, which wakes every waiter with -EBADF. Where another fiber is in the midst of a system call on the number,
+ * the end of that call closes it: a number is not used again under somebody's hands. Every call
+ * returns a count or 0, or a negative errno; -ECANCELED and -ETIMEDOUT as everywhere.
  */
 #ifndef FM_IO_H
 #define FM_IO_H

@@ -95,8 +95,8 @@ FM_API struct fm_runtime *fm_runtime_current(void);
 /*
  * fm_runtime_resize - change the number of workers while they run
  *
- * Fibers, timers and descriptors of a worker that goes are taken over by the others; a worker with
- * pinned fibers goes on running those alone until they unpin or end.
+ * Fibers, timers and descriptors of a worker that goes are taken over by the others. A worker goes at the next wait or
+ * yield of the fiber that it is running; one with pinned fibers works on until they unpin or end.
  *
  * Returns    0 · -EINVAL (0 or above 256) · -EAGAIN (a thread could not be made; fewer were added)
  */
@@ -144,7 +144,7 @@ struct fm_runtime_stats {
 FM_API int fm_runtime_stats(struct fm_runtime *runtime, struct fm_runtime_stats *ret_stats);
 
 /*
- * fm_runtime_dump - write one line per live fiber
+ * fm_runtime_dump - write one line per live fiber, and one per job that a thread of the blocking pool runs
  *
  * id, name, key, state, what it waits for and since when, where it was spawned, mask and interrupt, the high-water
  * mark of its stack. Racy by nature: a fiber may move on while its line is made.
