@@ -49,10 +49,14 @@ struct sched {
     const struct sched_ops *ops;
     struct idle idle;
     FM_ALONE struct inject inject[INJECT_SHARDS];
+    struct { /* threads that are making a task runnable from outside: the scheduler stays until they have left */
+        FM_ALONE _Atomic uint32_t count;
+    } visitors[INJECT_SHARDS];
     FM_ALONE _Atomic uint32_t polling;    /* the token: worker index + 1, WORKERS_MAX + 1 the monitor, 0 free */
     _Atomic int64_t poll_until_ns;        /* how long the token's holder means to wait */
     _Atomic int64_t polled_ns;            /* when a poll last ended */
     FM_ALONE _Atomic uint32_t worker_count; /* that should run */
+    _Atomic uint32_t worker_live;         /* that do: awake or asleep in `idle` */
     uint32_t worker_made;                 /* ever: workers[0 .. made) are not NULL */
     _Atomic(struct worker *) workers[WORKERS_MAX];
     struct lock resize_lock;
@@ -107,6 +111,11 @@ void fm__sched_kick(struct sched *sched);
 /* A time that is at most some hundred microseconds old where work flows, for ages in dumps. No system call. */
 int64_t fm__sched_coarse_ns(void);
 
+/*
+ * Whether no worker was awake and nothing was queued at one moment of the call. False: somebody is awake, or about to be woken, and
+ * the last to sleep again calls all_idle.
+ */
+bool fm__sched_at_rest(struct sched *sched);
 /* Add the scheduler's part. */
 void fm__sched_stats(struct sched *sched, struct fm_runtime_stats *stats);
 /* The task that worker `index` is running, for dumps: racy, may be NULL. */

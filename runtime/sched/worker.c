@@ -30,6 +30,7 @@
 #include "runtime/platform/cpu.h"
 #include "runtime/platform/futex.h"
 #include "runtime/platform/memory.h"
+#include "runtime/platform/spin.h"
 
 enum {
     LIFO_RUNS = 3,
@@ -109,8 +110,11 @@ void fm__sched_wake_one(struct sched *sched, bool force)
 /* After a task was put where others can take it. */
 static inline void cover(struct sched *sched)
 {
-    /* relaxed: changes with resize alone, which wakes workers itself */
-    uint32_t total = atomic_load_explicit(&sched->worker_count, memory_order_relaxed);
+    /*
+     * How many there are, not how many there should be: one that was told to go counts as awake while it is busy. seq_cst: a
+     * worker that has come too late to be counted here has looked at the queues after our push.
+     */
+    uint32_t total = atomic_load_explicit(&sched->worker_live, memory_order_seq_cst);
     if (!fm__idle_no_need(&sched->idle, total))
         fm__sched_wake_one(sched, false);
 }
@@ -128,10 +132,15 @@ static void mark_sample(struct worker *w, struct task *task)
     task->since_tick = (uint32_t)(fm__clock_ns() / 1000) | 1;
 }
 
+/* The address of a thread-local tells foreign threads apart well enough. */
+static unsigned shard_here(struct sched *sched, struct worker *w)
+{
+    return (w && w->sched == sched ? w->index : (unsigned)((uintptr_t)&this_worker >> 12)) % INJECT_SHARDS;
+}
+
 static struct inject *shard_of(struct sched *sched, struct worker *w)
 {
-    unsigned shard = w && w->sched == sched ? w->index : (unsigned)((uintptr_t)&this_worker >> 12);
-    return &sched->inject[shard % INJECT_SHARDS];
+    return &sched->inject[shard_here(sched, w)];
 }
 
 void fm__sched_inject(struct sched *sched, struct task *task)
@@ -182,16 +191,41 @@ static void push_pinned(struct sched *sched, struct task *task)
         name_worker(sched, w);
 }
 
+/*
+ * From a thread that is none of ours. As soon as the task is queued it may run and end, be the last one, and the runtime be
+ * destroyed, while we have yet to look for a sleeper: fini waits until the visitors have left.
+ */
+static __attribute__((noinline)) void ready_from_outside(struct sched *sched, struct task *task)
+{
+    _Atomic uint32_t *visitors = &sched->visitors[shard_here(sched, NULL)].count;
+    /* relaxed: before the push, whose lock shows it to the worker that ends the task and so to fini */
+    atomic_fetch_add_explicit(visitors, 1, memory_order_relaxed);
+    if (task->pinned)
+        push_pinned(sched, task);
+    else
+        fm__sched_inject(sched, task);
+    /* release: the last access to the scheduler; with await_visitors */
+    atomic_fetch_sub_explicit(visitors, 1, memory_order_release);
+}
+
+static void await_visitors(struct sched *sched)
+{
+    for (uint32_t i = 0; i < INJECT_SHARDS; i++)
+        /* acquire: all that they did here */
+        for (unsigned spins = 0; atomic_load_explicit(&sched->visitors[i].count, memory_order_acquire); spins++)
+            fm__spin(spins);
+}
+
 void fm__sched_ready(struct sched *sched, struct task *task)
 {
     struct worker *w = fm__worker_self();
 
-    if (__builtin_expect(task->pinned != 0, 0)) {
-        push_pinned(sched, task);
+    if (__builtin_expect(!w || w->sched != sched, 0)) {
+        ready_from_outside(sched, task);
         return;
     }
-    if (__builtin_expect(!w || w->sched != sched, 0)) {
-        fm__sched_inject(sched, task);
+    if (__builtin_expect(task->pinned != 0, 0)) {
+        push_pinned(sched, task);
         return;
     }
     /*
@@ -219,6 +253,13 @@ struct task *fm__worker_take_lifo(struct worker *worker)
 }
 
 /* ---- picking ---- */
+
+/* Told to go, and free to: it takes nothing more and hands over what it has. relaxed: who told it has woken it afterwards. */
+static inline bool leaving(struct worker *w)
+{
+    return __builtin_expect(atomic_load_explicit(&w->retire, memory_order_relaxed) == RETIRE_GO, 0) &&
+           atomic_load_explicit(&w->pins, memory_order_relaxed) == 0;
+}
 
 static struct task *take_injected_from(struct worker *w, struct inject *inject, uint32_t limit)
 {
@@ -260,9 +301,12 @@ static struct task *take_injected(struct worker *w)
 static bool take_token(struct sched *sched, uint32_t holder)
 {
     uint32_t nobody = 0;
-    /* acquire, with the release in drop_token: the poller's buffers go from holder to holder */
+    /*
+     * acquire, with the release in drop_token: the poller's buffers go from holder to holder. seq_cst: before sleep_in_poll's look at
+     * the deadlines, for fm__sched_deadline_moved.
+     */
     return atomic_load_explicit(&sched->polling, memory_order_relaxed) == 0 &&
-           atomic_compare_exchange_strong_explicit(&sched->polling, &nobody, holder, memory_order_acquire,
+           atomic_compare_exchange_strong_explicit(&sched->polling, &nobody, holder, memory_order_seq_cst,
                                                    memory_order_relaxed);
 }
 
@@ -306,12 +350,19 @@ static __attribute__((noinline)) struct task *look_around(struct worker *w)
     return task;
 }
 
-/* The next task from what is this worker's own; NULL if there is none. `yielding`: nobody may pass the oldest. */
+/*
+ * The next task from what is this worker's own; NULL if there is none, or if the worker leaves. `yielding`: nobody may pass the
+ * oldest.
+ */
 static inline struct task *pick(struct worker *w, bool yielding)
 {
     struct task *task;
 
     if (__builtin_expect(w->tick-- == 0, 0)) {
+        if (leaving(w)) {
+            w->tick = 0;
+            return NULL;
+        }
         task = look_around(w);
         if (task)
             return task;
@@ -385,7 +436,9 @@ static inline void note_run(struct worker *w, struct task *task)
     atomic_store_explicit(&w->current, task, memory_order_relaxed);
     atomic_store_explicit(&w->runs, atomic_load_explicit(&w->runs, memory_order_relaxed) + 1, memory_order_relaxed);
     if (__builtin_expect(task->since_tick != 0, 0)) {
-        fm__histogram_add(&w->latency, (int64_t)((uint32_t)(fm__clock_ns() / 1000) - task->since_tick) * 1000);
+        /* signed: the mark has its lowest bit set, so it may lie a microsecond ahead */
+        int32_t late = (int32_t)((uint32_t)(fm__clock_ns() / 1000) - task->since_tick);
+        fm__histogram_add(&w->latency, (int64_t)late * 1000);
         task->since_tick = 0;
     }
 }
@@ -444,7 +497,7 @@ void fm__sched_yield(struct task *self)
 {
     struct worker *w = fm__worker_self();
     struct task *next = pick(w, true);
-    if (!next) {
+    if (!next && !leaving(w)) {
         next = take_injected(w);
         if (!next)
             return;
@@ -533,6 +586,25 @@ static bool work_visible(struct worker *w)
             return true;
     }
     return false;
+}
+
+bool fm__sched_at_rest(struct sched *sched)
+{
+    uint64_t before = fm__idle_read(&sched->idle);
+    if (IDLE_AWAKE(before))
+        return false;
+    for (uint32_t i = 0; i < INJECT_SHARDS; i++)
+        if (fm__inject_count(&sched->inject[i]))
+            return false;
+    for (uint32_t i = 0; i < WORKERS_MAX; i++) {
+        struct worker *w = atomic_load_explicit(&sched->workers[i], memory_order_acquire);
+        if (!w)
+            break;
+        if (fm__inject_count(&w->inbox) || fm__deque_count(&w->deque) > 0)
+            return false;
+    }
+    /* each waking moves the epoch, so what was looked at one after the other was so at once */
+    return fm__idle_read(&sched->idle) == before;
 }
 
 static struct task *steal_round(struct worker *w)
@@ -689,9 +761,7 @@ static void sleep_worker(struct worker *w)
     w->newest_first = 0;
     bool last = fm__idle_sleep(&sched->idle, w->index, was_searching);
     /* relaxed is enough for the flags: who sets them names the worker afterwards */
-    if (work_visible(w) || atomic_load_explicit(&sched->quit, memory_order_relaxed) ||
-        (atomic_load_explicit(&w->retire, memory_order_relaxed) == RETIRE_GO &&
-         atomic_load_explicit(&w->pins, memory_order_relaxed) == 0)) {
+    if (work_visible(w) || atomic_load_explicit(&sched->quit, memory_order_relaxed) || leaving(w)) {
         rise(w);
         return;
     }
@@ -716,14 +786,11 @@ static void stop_searching(struct worker *w)
         fm__sched_wake_one(w->sched, false);
 }
 
-/* Told to go, and free to: from here on there is no way back for this thread. */
+/* It leaves: from here on there is no way back for this thread. False: it was told to stay after all. */
 static bool retires(struct worker *w)
 {
     uint32_t go_now = RETIRE_GO;
-    /* relaxed: pins of this worker are changed on this worker */
-    return atomic_load_explicit(&w->retire, memory_order_relaxed) == RETIRE_GO &&
-           atomic_load_explicit(&w->pins, memory_order_relaxed) == 0 &&
-           atomic_compare_exchange_strong_explicit(&w->retire, &go_now, RETIRE_GOING, memory_order_acq_rel,
+    return atomic_compare_exchange_strong_explicit(&w->retire, &go_now, RETIRE_GOING, memory_order_acq_rel,
                                                    memory_order_relaxed);
 }
 
@@ -732,10 +799,16 @@ static struct task *next_task(struct worker *w)
     struct sched *sched = w->sched;
 
     for (;;) {
+        if (leaving(w)) {
+            if (retires(w))
+                return NULL;
+            continue;
+        }
         struct task *task = pick(w, false);
         if (!task)
             task = take_injected(w);
-        if (!task && atomic_load_explicit(&w->retire, memory_order_relaxed) == RETIRE_STAY) {
+        if (!task) {
+            /* One that must go but has pinned tasks searches like any other: submitters trust whoever searches. */
             if (!w->searching)
                 w->searching = fm__idle_search(&sched->idle);
             if (w->searching)
@@ -745,7 +818,9 @@ static struct task *next_task(struct worker *w)
             stop_searching(w);
             return task;
         }
-        if (atomic_load_explicit(&sched->quit, memory_order_acquire) || retires(w))
+        if (leaving(w))
+            continue;
+        if (atomic_load_explicit(&sched->quit, memory_order_acquire))
             return NULL;
         int64_t now = fm__clock_ns();
         w->looked_ns = now;
@@ -805,6 +880,7 @@ static void *worker_main(void *arg)
     }
     hand_over(w);
     fm__idle_leave(&sched->idle);
+    atomic_fetch_sub_explicit(&sched->worker_live, 1, memory_order_seq_cst);
     sched->ops->worker_fini(w);
     fm__stack_cache_flush(&w->stacks);
     fm__overflow_detach_thread(w->altstack);
@@ -834,20 +910,26 @@ static int start_worker(struct sched *sched, uint32_t index)
         w->sched = sched;
         w->index = index;
         fm__inject_init(&w->inbox);
+        r = sched->ops->worker_init(w);
+        if (r < 0) {
+            fm__deque_fini(&w->deque);
+            free(w);
+            return r;
+        }
         w->random = (sched->seed + 1 + index) * UINT64_C(0x9E3779B97F4A7C15) | 1;
         w->tick_interval = w->tick = TICK_START;
-        /* release: complete before thieves see it */
+        /* release: complete before thieves, and those who count fibers, see it */
         atomic_store_explicit(&sched->workers[index], w, memory_order_release);
         sched->worker_made = index + 1;
     }
     atomic_store_explicit(&w->retire, RETIRE_STAY, memory_order_relaxed);
-    r = sched->ops->worker_init(w);
-    if (r < 0)
-        return r;
+    /* before it counts as awake: see cover */
+    atomic_fetch_add_explicit(&sched->worker_live, 1, memory_order_seq_cst);
     fm__idle_join(&sched->idle);
     int e = fm__fault(FAULT_THREAD) ? EAGAIN : pthread_create(&w->thread, NULL, worker_main, w);
     if (e) {
         fm__idle_leave(&sched->idle);
+        atomic_fetch_sub_explicit(&sched->worker_live, 1, memory_order_seq_cst);
         sched->ops->worker_fini(w);
         return -EAGAIN;
     }
@@ -931,6 +1013,7 @@ void fm__sched_fini(struct sched *sched)
         struct worker *w = atomic_load_explicit(&sched->workers[i], memory_order_relaxed);
         join_worker(w);
     }
+    await_visitors(sched);
     for (uint32_t i = 0; i < sched->worker_made; i++) {
         struct worker *w = atomic_load_explicit(&sched->workers[i], memory_order_relaxed);
         sched->ops->worker_free(w);

@@ -190,6 +190,11 @@ bool fm__clock_all_idle(struct fm_runtime *runtime)
         return false;
     fm__lock(&clock->lock);
     struct clock_request *request = clock->first;
+    /* Since the caller was the last to sleep somebody may have been woken: then time stands still until that one sleeps. */
+    if (request && !fm__sched_at_rest(&runtime->sched)) {
+        fm__unlock(&clock->lock);
+        return false;
+    }
     if (request && !serve_locked(runtime, request, &wait)) {
         reason = WAKE_VALUE;
         wait = request->wait;
