@@ -18,6 +18,8 @@
 
 #define KEY(text) fm_key_str(text)
 
+enum { VIRTUAL_CLOCK = 0 }; /* for workers: one, and time stands still until it is advanced */
+
 /* Run body(arg) as the main fiber of a runtime with so many workers; it must end with success. */
 static inline void in_runtime(uint32_t workers, fm_entry_fn *body, void *arg)
 {
@@ -25,7 +27,8 @@ static inline void in_runtime(uint32_t workers, fm_entry_fn *body, void *arg)
     struct fm_runtime *runtime;
     struct fm_exit exit;
 
-    config.worker_count = workers;
+    config.worker_count = workers == VIRTUAL_CLOCK ? 1 : workers;
+    config.clock = workers == VIRTUAL_CLOCK ? FM_CLOCK_VIRTUAL : FM_CLOCK_REAL;
     cr_assert_eq(fm_runtime_create(&config, &runtime), 0);
     cr_assert_eq(fm_runtime_run(runtime, body, arg, &exit), 0);
     cr_assert_eq(exit.kind, FM_SUCCESS, "the main fiber ended with %s, code %d",

@@ -13,6 +13,28 @@ static struct fm_close_policy policy(uint32_t kind, int64_t grace_ns, int64_t de
     return close;
 }
 
+struct closer {
+    struct fm_map *map;
+    const struct fm_close_policy *policy;
+    int result;
+    bool pending, masked;
+    atomic_bool *go; /* NULL: at once */
+};
+
+static struct fm_exit close_it(void *arg)
+{
+    struct closer *closer = arg;
+    while (closer->go && !atomic_load(closer->go))
+        fm_yield();
+    if (closer->masked)
+        fm_mask();
+    closer->result = fm_map_close(closer->map, closer->policy, NULL);
+    if (closer->masked)
+        fm_unmask();
+    closer->pending = fm_check() == -ECANCELED;
+    return fm_ok(NULL);
+}
+
 MAP_TEST(map_close, interrupts_and_awaits_all, 2)
 {
     struct fm_map *map = make_map();
@@ -126,19 +148,24 @@ MAP_TEST(map_close, drain_has_a_deadline, 1)
     cr_expect_eq(finish(fiber).reason, FM_BY_CLOSE);
 }
 
-MAP_TEST(map_close, cancel_after_gives_a_grace, 1)
+MAP_TEST(map_close, cancel_after_gives_a_grace, VIRTUAL_CLOCK)
 {
-    struct fm_map *map = make_map();
-    atomic_bool go = false;
-    struct fm_fiber *quick = run(map, "quick", wait_until, &go),
-                    *slow = run(map, "slow", park, NULL), *releaser;
     struct fm_close_policy after = policy(FM_CLOSE_CANCEL_AFTER, 20 * 1000 * 1000, 0);
-    cr_assert_eq(fm_fiber_spawn(release_soon, &go, NULL, &releaser), 0);
-    cr_expect_eq(fm_map_close(map, &after, NULL), 0);
+    struct closer closer = { .map = make_map(), .policy = &after };
+    atomic_bool go = false;
+    struct fm_fiber *quick = run(closer.map, "quick", wait_until, &go);
+    struct fm_fiber *slow = run(closer.map, "slow", park, NULL), *fiber;
+    cr_assert_eq(fm_fiber_spawn(close_it, &closer, NULL, &fiber), 0);
+    settle();
+    atomic_store(&go, true);
+    cr_assert_eq(fm_clock_advance_ns(fm_runtime_current(), 19 * 1000 * 1000), 0);
     cr_expect_eq(finish(quick).kind, FM_SUCCESS);
+    cr_expect_eq(fm_fiber_poll(slow, NULL), -EAGAIN);
+    cr_assert_eq(fm_clock_advance_ns(fm_runtime_current(), 1000 * 1000), 0);
+    finish(fiber);
+    cr_expect_eq(closer.result, 0);
     cr_expect_eq(finish(slow).reason, FM_BY_CLOSE);
-    finish(releaser);
-    fm_map_destroy(map);
+    fm_map_destroy(closer.map);
 }
 
 static struct fm_exit fail_when_interrupted(void *arg)
@@ -196,27 +223,6 @@ MAP_TEST(map_close, no_more_than_64_failures_are_listed, 1)
     cr_expect_eq(report.failure_count, 64);
     fm_close_report_fini(&report);
     fm_map_destroy(map);
-}
-
-struct closer {
-    struct fm_map *map;
-    int result;
-    bool pending, masked;
-    atomic_bool *go; /* NULL: at once */
-};
-
-static struct fm_exit close_it(void *arg)
-{
-    struct closer *closer = arg;
-    while (closer->go && !atomic_load(closer->go))
-        fm_yield();
-    if (closer->masked)
-        fm_mask();
-    closer->result = fm_map_close(closer->map, NULL, NULL);
-    if (closer->masked)
-        fm_unmask();
-    closer->pending = fm_check() == -ECANCELED;
-    return fm_ok(NULL);
 }
 
 MAP_TEST(map_close, member_is_left_out_of_its_own_wait, 1)
