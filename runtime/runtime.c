@@ -250,7 +250,8 @@ uint64_t fm__runtime_live(struct fm_runtime *runtime)
         /* acquire, with fm__runtime_fiber_ended: its spawn is counted where we look next */
         ended += atomic_load_explicit(&mine->ended, memory_order_acquire);
     }
-    spawned = atomic_load_explicit(&runtime->foreign_spawned, memory_order_acquire);
+    /* seq_cst: with fm_runtime_spawn */
+    spawned = atomic_load_explicit(&runtime->foreign_spawned, memory_order_seq_cst);
     for (uint32_t i = 0; i < WORKERS_MAX; i++) {
         struct fiber_worker *mine = fibers_of(runtime, i);
         if (!mine)

@@ -29,7 +29,7 @@ struct fm_spawn_options {
     uint32_t stack_bytes;   /* rounded up to a class; 0: the runtime's; above 1 MiB: -EINVAL */
     uint32_t reserved;      /* 0 */
     fm_drop_fn *arg_drop;   /* called on arg if and only if the body never ran */
-    fm_drop_fn *value_drop; /* called on a success's or failure's value at the last unref */
+    fm_drop_fn *value_drop; /* called on a success's or failure's value at the last unref, or when another exit takes its place */
 };
 #define FM_SPAWN_OPTIONS_INIT {.size = sizeof(struct fm_spawn_options)}
 

@@ -19,7 +19,7 @@ struct fm_scope;
 /* Runs at the close of its scope. A result < 0 is a failure: it turns a success into failure(result). */
 typedef int fm_finalizer_fn(void *arg, struct fm_exit exit);
 
-#define FM_SCOPE_FAIL_FAST 1u /* the first failing child interrupts its siblings; the scope's exit becomes its */
+#define FM_SCOPE_FAIL_FAST 1u /* the first failing child interrupts its siblings; the scope's exit becomes its, but for the value */
 
 /* Run entry(arg) in a scope of its own and close that. From a thread: fm_defect(-EPERM). */
 FM_API struct fm_exit fm_scoped(fm_entry_fn *entry, void *arg);

@@ -177,7 +177,8 @@ static void count_spawn(struct fm_runtime *runtime, int64_t n)
     if (mine && mine->runtime == runtime)
         fm__count(&mine->spawned, (uint64_t)n);
     else
-        atomic_fetch_add_explicit(&runtime->foreign_spawned, (uint64_t)n, memory_order_relaxed);
+        /* seq_cst: with shutdown, see fm_runtime_spawn */
+        atomic_fetch_add_explicit(&runtime->foreign_spawned, (uint64_t)n, memory_order_seq_cst);
 }
 
 int fm__fiber_create(struct fm_runtime *runtime, fm_entry_fn *entry, void *arg,
@@ -320,9 +321,13 @@ void fm__fiber_run(struct task *task)
     struct fm_scope body;
     fm__scope_init(&body, fiber);
     fiber->scope = &body;
-    exit = fiber->entry(fiber->arg);
-    exit = fm__scope_close_body(&body, settle_exit(fiber, exit));
+    const struct fm_exit given = fiber->entry(fiber->arg);
+    exit = fm__scope_close_body(&body, settle_exit(fiber, given));
     fiber->scope = NULL;
+    /* Where a finalizer's failure, a child's or an interruption took its place, nobody will see the body's value any more. */
+    if (given.kind != FM_INTERRUPTED && given.value && fiber->value_drop &&
+        (exit.kind == FM_INTERRUPTED || exit.value != given.value))
+        fiber->value_drop(given.value);
     while (fiber->pin_depth) {
         fiber->pin_depth = 0;
         fm__sched_unpin(task);

@@ -12,14 +12,22 @@ enum { RING_MAX = 64 };
 
 /*
  * Whether `self` joining `target` would close a ring of fibers that join one another without a deadline. Each publishes whom it joins
- * before it looks, both seq_cst, so of the joins that close a ring at least the last one sees it.
+ * before it looks, both seq_cst, so of the joins that close a ring at least the last one sees it. A ring stays; what only looked
+ * like one, because a descriptor on the way was used again meanwhile, is gone at the second look along the same way.
  */
 static bool closes_ring(struct fm_fiber *self, struct fm_fiber *target)
 {
-    struct fm_fiber *at = target;
+    struct fm_fiber *way[RING_MAX], *at = target;
     for (int i = 0; i < RING_MAX && at; i++) {
-        if (at == self)
+        if (at == self) {
+            while (i-- > 0)
+                if (atomic_load_explicit(&way[i]->joins, memory_order_seq_cst) != at)
+                    return false;
+                else
+                    at = way[i];
             return true;
+        }
+        way[i] = at;
         /* a descriptor that is recycled in between is still a descriptor; one that has ended joins nobody */
         if (fm__state_life(fm__state_read(&at->state)) == LIFE_DONE)
             return false;

@@ -82,6 +82,7 @@ void fm__scope_leave(struct fm_scope *scope, struct fm_fiber *child, struct fm_e
     if (failure && scope->flags & FM_SCOPE_FAIL_FAST && !scope->failed) {
         scope->failed = true;
         scope->first_failure = exit;
+        scope->first_failure.value = NULL; /* the child's own, dropped with it */
         signal_children_locked(scope);
     }
     if (scope->count == 0 && scope->waited) {
@@ -142,6 +143,8 @@ static struct fm_exit after_finalizer(struct fm_fiber *fiber, struct fm_exit exi
     return exit;
 }
 
+static struct fm_exit close_down_to(struct fm_scope *scope, struct fm_exit exit);
+
 static struct fm_exit close_scope(struct fm_scope *scope, struct fm_exit exit)
 {
     struct fm_fiber *fiber = scope->fiber;
@@ -154,7 +157,7 @@ static struct fm_exit close_scope(struct fm_scope *scope, struct fm_exit exit)
     if (scope->failed && exit.kind != FM_FAILURE && exit.kind != FM_DEFECT)
         exit = scope->first_failure;
     scope->finalizing = true;
-    fiber->mask_depth++;
+    const uint16_t depth = ++fiber->mask_depth;
     while (scope->finalizers) {
         struct finalizer finalizer = *scope->finalizers;
         free(scope->finalizers);
@@ -162,9 +165,25 @@ static struct fm_exit close_scope(struct fm_scope *scope, struct fm_exit exit)
         if (finalizer.on_interrupt && exit.kind != FM_INTERRUPTED)
             continue;
         exit = after_finalizer(fiber, exit, finalizer.fn(finalizer.arg, exit));
+        /* A finalizer that forgets a scope or a mask does not take it away from those that follow. */
+        close_down_to(scope, exit);
+        fiber->mask_depth = depth;
     }
     fiber->mask_depth--;
     fiber->scope = scope->outer;
+    return exit;
+}
+
+/* Close what stands open inside `scope`, innermost first. */
+static struct fm_exit close_down_to(struct fm_scope *scope, struct fm_exit exit)
+{
+    struct fm_fiber *fiber = scope->fiber;
+    while (fiber->scope != scope) {
+        struct fm_scope *left_open = fiber->scope;
+        exit = close_scope(left_open, exit);
+        if (left_open->on_heap)
+            free(left_open);
+    }
     return exit;
 }
 
@@ -241,13 +260,7 @@ struct fm_exit fm_scoped(fm_entry_fn *entry, void *arg)
     self->scope = &scope;
     struct fm_exit exit = fm__settle_exit(self, entry(arg));
     /* scopes that the entry left open close first */
-    while (self->scope != &scope) {
-        struct fm_scope *left_open = self->scope;
-        exit = close_scope(left_open, exit);
-        if (left_open->on_heap)
-            free(left_open);
-    }
-    return close_scope(&scope, exit);
+    return close_scope(&scope, close_down_to(&scope, exit));
 }
 
 static int defer(fm_finalizer_fn *fn, void *arg, bool on_interrupt)
@@ -255,7 +268,7 @@ static int defer(fm_finalizer_fn *fn, void *arg, bool on_interrupt)
     struct fm_fiber *self = fm__fiber_self();
     if (!fn)
         return -EINVAL;
-    if (!self)
+    if (!self || !self->scope) /* a thread, or a fiber whose body is over */
         return -EPERM;
     struct finalizer *finalizer = fm__malloc(sizeof *finalizer);
     if (!finalizer)
@@ -284,7 +297,7 @@ int fm_acquire(fm_acquire_fn *acquire, void *arg, fm_finalizer_fn *release, void
 
     if (!acquire || !release)
         return -EINVAL;
-    if (!self)
+    if (!self || !self->scope) /* a thread, or a fiber whose body is over */
         return -EPERM;
     struct finalizer *finalizer = fm__malloc(sizeof *finalizer);
     if (!finalizer)
@@ -306,7 +319,7 @@ int fm_acquire(fm_acquire_fn *acquire, void *arg, fm_finalizer_fn *release, void
 int fm_scope_wait(int64_t deadline_ns)
 {
     struct fm_fiber *self = fm__fiber_self();
-    if (!self)
+    if (!self || !self->scope)
         return -EPERM;
     fm__lock(&self->scope->lock);
     return await_children_locked(self->scope, deadline_ns, 0);

@@ -36,7 +36,8 @@ static int prepare(struct fm_fiber *self, fm_entry_fn *entry, void *arg, const s
     if (atomic_load_explicit(&self->extra, memory_order_relaxed))
         r = fm__locals_inherit(fiber, self);
     if (r == 0 && !(options && options->flags & FM_SPAWN_DETACHED))
-        r = fm__scope_add(self->scope, fiber);
+        /* no scope: the body is over, an observer or a drop function spawns */
+        r = self->scope ? fm__scope_add(self->scope, fiber) : -ESHUTDOWN;
     if (r < 0) {
         if (reference)
             fm_fiber_unref(fiber);
@@ -94,6 +95,16 @@ int fm_runtime_spawn(struct fm_runtime *runtime, fm_entry_fn *entry, void *arg, 
     r = fm__fiber_create(runtime, entry, arg, &options, SPAWN_SITE(), ret_fiber != NULL, &fiber);
     if (r < 0)
         return r;
+    /*
+     * Once more, now that the fiber is counted: either shutdown finds it or we find the shutdown. seq_cst on both sides, as are the count
+     * of foreign spawns and its reading.
+     */
+    if (!(self && self->runtime == runtime) && atomic_load_explicit(&runtime->stopping, memory_order_seq_cst)) {
+        if (ret_fiber)
+            fm_fiber_unref(fiber);
+        fm__fiber_discard(fiber);
+        return -ESHUTDOWN;
+    }
     if (ret_fiber)
         *ret_fiber = fiber;
     fm__fiber_start(fiber);

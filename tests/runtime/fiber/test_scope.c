@@ -392,3 +392,121 @@ FIBER_TEST(scope, no_memory_is_an_error_and_nothing_else)
     fm_scope_close(scope, fm_ok(NULL));
     cr_assert_str_eq(trace, "");
 }
+
+/* ---- what is left when something else takes the place of an exit ---- */
+
+static int values_dropped;
+
+static void drop_value(void *value)
+{
+    (void)value;
+    values_dropped++;
+}
+
+static struct fm_exit fail_with_value(void *arg)
+{
+    return fm_fail_with(-EPROTO, arg);
+}
+
+static struct fm_exit fail_fast_over_a_value(void *arg)
+{
+    struct fm_spawn_options options = FM_SPAWN_OPTIONS_INIT;
+    struct fm_scope *scope;
+    options.value_drop = drop_value;
+    cr_assert_eq(fm_scope_open_with(FM_SCOPE_FAIL_FAST, &scope), 0);
+    cr_assert_eq(fm_fiber_spawn(fail_with_value, arg, &options, NULL), 0);
+    cr_assert_eq(fm_scope_wait(FM_NEVER), 0);
+    return fm_scope_close(scope, fm_ok(NULL));
+}
+
+static struct fm_exit value_under_a_failing_finalizer(void *arg)
+{
+    cr_assert_eq(fm_defer(note_and_fail, TEXT("")), 0);
+    return fm_ok(arg);
+}
+
+static struct fm_exit exit_of_dropping(fm_entry_fn *entry)
+{
+    struct fm_spawn_options options = FM_SPAWN_OPTIONS_INIT;
+    struct fm_fiber *fiber;
+    options.value_drop = drop_value;
+    values_dropped = 0;
+    cr_assert_eq(fm_fiber_spawn(entry, trace, &options, &fiber), 0);
+    return finish(fiber);
+}
+
+WORKER_TEST(scope, a_childs_value_is_dropped_with_the_child_alone)
+{
+    struct fm_exit exit = exit_of_dropping(fail_fast_over_a_value);
+    cr_assert_eq(exit.kind, FM_FAILURE);
+    cr_assert_eq(exit.code, -EPROTO);
+    cr_assert_null(exit.value);
+    cr_assert_eq(values_dropped, 1);
+}
+
+WORKER_TEST(scope, a_value_whose_place_a_failure_took_is_dropped)
+{
+    struct fm_exit exit = exit_of_dropping(value_under_a_failing_finalizer);
+    cr_assert_eq(exit.kind, FM_FAILURE);
+    cr_assert_eq(exit.code, -EIO);
+    cr_assert_eq(values_dropped, 1);
+}
+
+static int forget_a_scope_and_a_mask(void *arg, struct fm_exit exit)
+{
+    struct fm_scope *scope;
+    (void)exit;
+    cr_assert_eq(fm_unmask(), 0);
+    cr_assert_eq(fm_scope_open(&scope), 0);
+    return fm_defer(note, arg);
+}
+
+static int note_masked(void *arg, struct fm_exit exit)
+{
+    cr_assert(fm_masked());
+    return note(arg, exit);
+}
+
+static struct fm_exit forgetful_finalizers(void *arg)
+{
+    cr_assert_eq(fm_defer(note_masked, TEXT("2")), 0);
+    cr_assert_eq(fm_defer(forget_a_scope_and_a_mask, TEXT("1")), 0);
+    return fm_ok(arg);
+}
+
+WORKER_TEST(scope, what_a_finalizer_forgets_is_closed_before_the_next)
+{
+    trace[0] = 0;
+    struct fm_exit exit = fm_scoped(forgetful_finalizers, NULL);
+    cr_assert_eq(exit.kind, FM_SUCCESS);
+    cr_assert_str_eq(trace, "12");
+    cr_assert_not(fm_masked());
+}
+
+static struct fm_exit return_at_once(void *arg)
+{
+    return fm_ok(arg);
+}
+
+static void use_the_scope_after_the_end(struct fm_fiber *fiber, struct fm_exit exit, void *arg)
+{
+    struct fm_spawn_options options = FM_SPAWN_OPTIONS_INIT;
+    (void)fiber;
+    (void)exit;
+    cr_assert_eq(fm_fiber_spawn(return_at_once, NULL, NULL, NULL), -ESHUTDOWN);
+    cr_assert_eq(fm_defer(note, NULL), -EPERM);
+    cr_assert_eq(fm_scope_wait(FM_NEVER), -EPERM);
+    options.flags = FM_SPAWN_DETACHED;
+    *(int *)arg = fm_fiber_spawn(return_at_once, NULL, &options, NULL);
+}
+
+WORKER_TEST(scope, an_observer_has_no_scope_to_spawn_in)
+{
+    int result = 1;
+    struct fm_fiber *fiber = start(return_at_once, NULL);
+    struct fm_observer observer = {.fn = use_the_scope_after_the_end, .arg = &result};
+    cr_assert_eq(fm_fiber_observe(fiber, &observer), 0);
+    finish(fiber);
+    cr_assert_eq(fm_yield(), 0);
+    cr_assert_eq(result, 0);
+}
