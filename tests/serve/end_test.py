@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """end_test.py - how the program starts and ends (fault F110)"""
+import contextlib
 import signal
 import socket
 import subprocess
@@ -7,7 +8,7 @@ import threading
 
 import harness
 from harness import Server, WAIT_S, equal, test, until
-from websocket_test import asynchronous, code_of, connect
+from websocket_test import asynchronous, code_of, connect, frame, handshake
 
 
 @test
@@ -69,6 +70,17 @@ def a_second_signal_ends_at_once(_):
         server.process.send_signal(signal.SIGTERM)
         until(lambda: 'draining' in ''.join(server.errors), 'it drains')
         equal(server.end(signal.SIGINT), 128 + signal.SIGINT)
+
+
+@test
+def peers_that_never_read_do_not_hold_up_the_end(_):
+    with Server() as server, server.peer(receive_bytes=4096) as page, server.peer(receive_bytes=4096) as flood:
+        for peer, data in ((page, b'GET / HTTP/1.1\r\nHost: x\r\n\r\n' * 100000),
+                           (flood, handshake() + frame(9, b'x' * 125) * 100000)):
+            peer.socket.settimeout(0.2)
+            with contextlib.suppress(TimeoutError):
+                peer.send(data)
+        equal(server.end(), 0, server.stderr())
 
 
 @test

@@ -7,6 +7,7 @@ its tests share, and a test may start more. Nothing sleeps but to poll, with a d
 import contextlib
 import http.client
 import json
+import os
 import re
 import signal
 import socket
@@ -115,8 +116,10 @@ class Server:
     """A running server. Ends it and looks at how it ended."""
 
     def __init__(self, *options):
+        # ThreadSanitizer would have each of many servers wait for a second before it exits
+        environment = {**os.environ, 'TSAN_OPTIONS': os.environ.get('TSAN_OPTIONS', '') + ':atexit_sleep_ms=0'}
         self.process = subprocess.Popen([BINARY, '--port=0', *options], stdout=subprocess.PIPE,
-                                        stderr=subprocess.PIPE, text=True)
+                                        stderr=subprocess.PIPE, text=True, env=environment)
         self.errors = []
         self.reader = threading.Thread(target=lambda: self.errors.extend(self.process.stderr), daemon=True)
         self.reader.start()

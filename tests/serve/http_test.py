@@ -260,6 +260,21 @@ def what_does_not_come_in_time_is_refused(_):
 
 
 @test
+def slow_clients_do_not_slow_the_others(_):
+    with Server('--header-ms=1000') as server:
+        slow = [server.peer() for _ in range(400)]
+        for peer in slow:
+            peer.send(b'GET /hel')
+        with server.peer() as healthy:
+            for _ in range(200):
+                healthy.send(HELLO)
+                equal(healthy.answer().status, 200)
+        equal({peer.answer().status for peer in slow}, {408})
+        for peer in slow:
+            peer.socket.close()
+
+
+@test
 def a_client_that_never_reads_is_given_up(_):
     with Server('--send-ms=200') as server, server.peer(receive_bytes=4096) as peer:
         sender = threading.Thread(target=peer.send, args=(get(HOST, path=b'/') * 100000,))

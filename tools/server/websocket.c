@@ -323,7 +323,8 @@ static bool feed_locked(struct websocket *ws, const char *bytes, size_t len)
     if (ws->refused && !ws->closing)
         refuse_locked(ws);
     frame_locked(ws);
-    return !ws->broken && wslay_event_get_read_enabled(ws->wslay);
+    return !ws->broken && wslay_event_get_read_enabled(ws->wslay) &&
+           !wslay_event_get_close_received(ws->wslay);
 }
 
 /* Wait until the peer has read most of what is for it: false if it does not, or on an interruption. */
@@ -353,9 +354,9 @@ static void close_interrupted_locked(struct websocket *ws)
 }
 
 /*
- * Read until the peer has sent its last, or is gone. Masked but for the wait for bytes, which an interruption ends
- * once; from the close frame on a deadline does that. When wslay wants no more, what comes is thrown away, for
- * closing a socket with unread bytes in it would take our close frame back from the peer.
+ * Read until the peer has taken leave, has broken the rules, or is gone. Masked but for the wait for bytes, which an
+ * interruption ends once; from our close frame on a deadline does that. What comes after the last that
+ * wslay wants is left to whoever closes the socket.
  */
 static void read_locked(struct websocket *ws, const char *bytes, size_t len)
 {
@@ -363,7 +364,7 @@ static void read_locked(struct websocket *ws, const char *bytes, size_t len)
     char in[IN_BYTES];
     bool wanted = feed_locked(ws, bytes, len);
     int64_t close_ns = FM_NEVER;
-    while (!wslay_event_get_close_received(ws->wslay) && wait_for_room_locked(ws)) {
+    while (wanted && wait_for_room_locked(ws)) {
         if (ws->closing && close_ns == FM_NEVER)
             close_ns = fm_after_ms(CLOSE_WAIT_MS);
         bool closing = ws->closing;
@@ -381,7 +382,7 @@ static void read_locked(struct websocket *ws, const char *bytes, size_t len)
             ws->broken = true; /* not even a pong: there is nobody to take leave of */
         else if (n <= 0)
             return;
-        else if (wanted)
+        else
             wanted = feed_locked(ws, in, (size_t)n);
     }
 }
