@@ -332,8 +332,13 @@ struct fm_runtime *fm_runtime_destroy(struct fm_runtime *runtime)
         return NULL;
     struct fm_fiber *self = fm__fiber_self();
     FM_BUG_IF(self && self->runtime == runtime, "a fiber destroys the runtime that it runs on");
-    while (fm_runtime_shutdown(runtime, FM_NEVER) != 0)
-        ; /* an interruption of the caller does not leave workers behind */
+    /* A fiber of another runtime waits here masked: its interruption does not leave workers behind. */
+    if (self)
+        fm_mask();
+    int r = fm_runtime_shutdown(runtime, FM_NEVER);
+    FM_BUG_IF(r != 0, "a runtime that is destroyed did not shut down: %s", fm_strerror(r));
+    if (self)
+        fm_unmask();
     fm__sched_fini(&runtime->sched);
     fm__blocking_fini(runtime);
     fm__poller_fini(runtime);

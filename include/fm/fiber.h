@@ -28,7 +28,7 @@ struct fm_spawn_options {
     const char *name;       /* copied, at most 63 bytes kept; NULL: none */
     uint32_t stack_bytes;   /* rounded up to a class; 0: the runtime's; above 1 MiB: -EINVAL */
     uint32_t reserved;      /* 0 */
-    fm_drop_fn *arg_drop;   /* called on arg if and only if the body never ran */
+    fm_drop_fn *arg_drop;   /* called on arg if and only if the body never ran; must not wait */
     fm_drop_fn *value_drop; /* called on a success's or failure's value at the last unref, or when another exit takes its place */
 };
 #define FM_SPAWN_OPTIONS_INIT {.size = sizeof(struct fm_spawn_options)}
@@ -109,7 +109,8 @@ struct fm_observer {
 FM_API int fm_fiber_observe(struct fm_fiber *fiber, struct fm_observer *observer);
 /*
  * 0 removed, fn will not be called · FM_ALREADY_DONE it has been called (where another thread was in the midst
- * of it, this waits until it has returned; an observer may unobserve itself) · -EINVAL. Either way the storage is free.
+ * of it, this waits until it has returned; an observer may unobserve itself, but two observers of two fibers must not wait for each
+ * other) · -EINVAL. Either way the storage is free.
  */
 FM_API int fm_fiber_unobserve(struct fm_fiber *fiber, struct fm_observer *observer);
 
