@@ -241,7 +241,8 @@ static void do_run(struct client *c, int32_t key, bool missing)
     bool started = r == 0 || r == FM_MAP_REPLACED;
     uint64_t id = started ? fm_fiber_id(fiber) : id_not_started(c);
     struct record *record = note(c, missing ? RUN_MISSING : RUN, key, id, call_ns, return_ns);
-    STRESS_CHECK(started || r == -ESHUTDOWN || r == -ENOMEM || (missing && r == FM_MAP_KEPT),
+    STRESS_CHECK(r == 0 || r == (missing ? FM_MAP_KEPT : FM_MAP_REPLACED) || r == -ESHUTDOWN ||
+                     r == -ENOMEM,
                  "run: %d", r);
     if (r == -ESHUTDOWN)
         record->result = CLOSED;
