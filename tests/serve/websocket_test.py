@@ -171,7 +171,7 @@ async def a_message_too_large_closes(server):
 @test
 @asynchronous
 async def who_answers_pings_stays_and_who_does_not_leaves(_):
-    with Server('--ping-ms=50', '--pong-ms=150') as server:
+    with Server('--ping-ms=100', '--pong-ms=900') as server:
         async with connect(server, 'ann') as ann, connect(server, 'bob') as bob:
             bob.transport.pause_reading()  # and so never sees a ping
             while len(await call(users, server)) == 2:
