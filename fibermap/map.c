@@ -187,8 +187,10 @@ size_t fm_map_count(struct fm_map *map, uint32_t state)
     fm__map_each_stripe(map, s)
     {
         if (state == FM_MEMBER_ZOMBIE) {
-            uint64_t both = fm__stripe_count(s);
-            count += fm__count_members(both) - fm__count_live(both);
+            /* A set that displaces counts its key twice for an instant, and both fibers may have ended within it. */
+            uint64_t both = fm__stripe_count(s), members = fm__count_members(both);
+            uint64_t live = fm__count_live(both);
+            count += members > live ? members - live : 0;
             continue;
         }
         uint32_t made = fm__stripe_made(s);
