@@ -8,27 +8,27 @@
 
 struct fm_exit fm_ok(void *value)
 {
-    return (struct fm_exit){.kind = FM_SUCCESS, .value = value};
+    return (struct fm_exit) { .kind = FM_SUCCESS, .value = value };
 }
 
 struct fm_exit fm_fail(int code)
 {
-    return (struct fm_exit){.kind = FM_FAILURE, .code = code};
+    return (struct fm_exit) { .kind = FM_FAILURE, .code = code };
 }
 
 struct fm_exit fm_fail_with(int code, void *value)
 {
-    return (struct fm_exit){.kind = FM_FAILURE, .code = code, .value = value};
+    return (struct fm_exit) { .kind = FM_FAILURE, .code = code, .value = value };
 }
 
 struct fm_exit fm_interrupted(void)
 {
-    return (struct fm_exit){.kind = FM_INTERRUPTED};
+    return (struct fm_exit) { .kind = FM_INTERRUPTED };
 }
 
 struct fm_exit fm_defect(int code)
 {
-    return (struct fm_exit){.kind = FM_DEFECT, .code = code};
+    return (struct fm_exit) { .kind = FM_DEFECT, .code = code };
 }
 
 const char *fm_strerror(int result)
@@ -37,7 +37,10 @@ const char *fm_strerror(int result)
         return "Success";
     if (result == INT32_MIN)
         return "Unknown error";
-    /* strerrordesc_np has static texts; strerror's buffer belongs to the thread, which a fiber may leave */
+    /*
+     * strerrordesc_np has static texts; strerror's buffer belongs to the thread, which a fiber
+     * may leave
+     */
     const char *text = strerrordesc_np(result < 0 ? -result : result);
     return text ? text : "Unknown error";
 }
@@ -45,14 +48,10 @@ const char *fm_strerror(int result)
 const char *fm_exit_kind_name(int kind)
 {
     switch (kind) {
-    case FM_SUCCESS:
-        return "success";
-    case FM_FAILURE:
-        return "failure";
-    case FM_INTERRUPTED:
-        return "interrupted";
-    case FM_DEFECT:
-        return "defect";
+    case FM_SUCCESS: return "success";
+    case FM_FAILURE: return "failure";
+    case FM_INTERRUPTED: return "interrupted";
+    case FM_DEFECT: return "defect";
     }
     return "unknown";
 }
@@ -60,14 +59,21 @@ const char *fm_exit_kind_name(int kind)
 const char *fm_reason_name(int reason)
 {
     static const char *const names[] = {
-        [FM_BY_NOBODY] = "nobody",           [FM_BY_USER] = "user",
-        [FM_BY_PARENT] = "parent",           [FM_BY_REPLACE] = "replace",
-        [FM_BY_REMOVE] = "remove",           [FM_BY_CLEAR] = "clear",
-        [FM_BY_CLOSE] = "close",             [FM_BY_REJECT] = "reject",
-        [FM_BY_LAST_WAITER] = "last waiter", [FM_BY_RESTART_LIMIT] = "restart limit",
-        [FM_BY_DEADLINE] = "deadline",       [FM_BY_SHUTDOWN] = "shutdown",
+        [FM_BY_NOBODY] = "nobody",
+        [FM_BY_USER] = "user",
+        [FM_BY_PARENT] = "parent",
+        [FM_BY_REPLACE] = "replace",
+        [FM_BY_REMOVE] = "remove",
+        [FM_BY_CLEAR] = "clear",
+        [FM_BY_CLOSE] = "close",
+        [FM_BY_REJECT] = "reject",
+        [FM_BY_LAST_WAITER] = "last waiter",
+        [FM_BY_RESTART_LIMIT] = "restart limit",
+        [FM_BY_DEADLINE] = "deadline",
+        [FM_BY_SHUTDOWN] = "shutdown",
     };
-    return reason >= 0 && (size_t)reason < sizeof names / sizeof *names ? names[reason] : "unknown";
+    return reason >= 0 && (size_t)reason < sizeof names / sizeof *names ? names[reason]
+                                                                        : "unknown";
 }
 
 const char *fm_version(void)

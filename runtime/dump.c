@@ -1,10 +1,11 @@
 /*
  * dump.c - fibers told in words
  *
- * Invariant   describing allocates nothing and takes no lock: it may run in a signal handler, over a fiber that is being
- *             recycled; what it says is then wrong, but it stays within its memory.
- * Sanitizers  what is told of a fiber that runs meanwhile is racy by design: the two functions that read its plain fields are
- *             not instrumented.
+ * Invariant   describing allocates nothing and takes no lock: it may run in a signal handler,
+ *             over a fiber that is being recycled; what it says is then wrong, but it stays
+ *             within its memory.
+ * Sanitizers  what is told of a fiber that runs meanwhile is racy by design: the two functions
+ *             that read its plain fields are not instrumented.
  */
 #include "runtime/dump.h"
 
@@ -81,7 +82,7 @@ static FM_NO_TSAN void put_fiber(struct text *text, struct fm_fiber *fiber)
 
 void fm__describe_owner(void *owner, char *buffer, size_t size)
 {
-    struct text text = {buffer, size - 1};
+    struct text text = { buffer, size - 1 };
     buffer[0] = 0;
     put_fiber(&text, owner);
 }
@@ -89,7 +90,7 @@ void fm__describe_owner(void *owner, char *buffer, size_t size)
 void fm__describe_running(char *buffer, unsigned size)
 {
     struct fm_fiber *self = fm__fiber_self();
-    struct text text = {buffer, size - 1};
+    struct text text = { buffer, size - 1 };
     buffer[0] = 0;
     if (!self)
         return;
@@ -112,9 +113,11 @@ void fm__report_stall(struct fm_fiber *fiber, uint32_t ms, char thread_state)
                                               : "in an unknown state";
     fm__describe_owner(fiber, who, sizeof who);
     fm_fiber_unref(fiber);
-    int n = snprintf(line, sizeof line, "fibermap: fiber %s has not let others run for %u ms; its thread is %s\n", who, ms,
-                     where);
-    ssize_t written = write(STDERR_FILENO, line, (size_t)n < sizeof line ? (size_t)n : sizeof line - 1);
+    int n = snprintf(line, sizeof line,
+                     "fibermap: fiber %s has not let others run for %u ms; its thread is %s\n",
+                     who, ms, where);
+    ssize_t written = write(STDERR_FILENO, line,
+                            (size_t)n < sizeof line ? (size_t)n : sizeof line - 1);
     (void)written;
 }
 
@@ -123,17 +126,12 @@ void fm__report_stall(struct fm_fiber *fiber, uint32_t ms, char thread_state)
 static const char *state_name(uint64_t word, bool running)
 {
     switch (fm__state_life(word)) {
-    case LIFE_NEW:
-        return "new";
-    case LIFE_ACTIVE:
-        return running ? "running" : "runnable";
+    case LIFE_NEW: return "new";
+    case LIFE_ACTIVE: return running ? "running" : "runnable";
     case LIFE_PARKING:
-    case LIFE_WOKEN:
-        return "parking";
-    case LIFE_PARKED:
-        return "parked";
-    case LIFE_DONE:
-        return "done";
+    case LIFE_WOKEN: return "parking";
+    case LIFE_PARKED: return "parked";
+    case LIFE_DONE: return "done";
     }
     return "?";
 }
@@ -163,7 +161,7 @@ static int write_all(int fd, const char *text, size_t size)
 static FM_NO_TSAN int dump_one(struct fm_runtime *runtime, struct fm_fiber *fiber, int fd)
 {
     char line[1024];
-    struct text text = {line, sizeof line - 2};
+    struct text text = { line, sizeof line - 2 };
     uint64_t word = fm__state_read(&fiber->state);
     const char *waits_for = atomic_load_explicit(&fiber->waits_for, memory_order_relaxed);
 
@@ -207,7 +205,8 @@ int fm_runtime_dump(struct fm_runtime *runtime, int fd)
     for (uint32_t slot = 0; slot < slots; slot++) {
         struct fm_fiber *fiber = fm__slab_find(slot);
         uint64_t refs = atomic_load_explicit(&fiber->refs, memory_order_acquire);
-        if (!(refs & ((1u << FIBER_ID_SLOT_BITS) - 1)) || !(fiber = fm__fiber_ref_id(fm__fiber_id(fiber))))
+        if (!(refs & ((1u << FIBER_ID_SLOT_BITS) - 1)) ||
+            !(fiber = fm__fiber_ref_id(fm__fiber_id(fiber))))
             continue;
         int r = 0;
         if (fiber->runtime == runtime && fiber->kind == FIBER_TASK && !fm__fiber_ended(fiber))

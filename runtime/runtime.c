@@ -1,7 +1,8 @@
 /*
  * runtime.c - puts a runtime together, runs it, shuts it down
  *
- * The one room of the runtime that may see all others: it hands time and io down to the scheduler and the fibers.
+ * The one room of the runtime that may see all others: it hands time and io down to the
+ * scheduler and the fibers.
  */
 #include "fm/runtime.h"
 
@@ -151,9 +152,10 @@ static int read_config(struct fm_runtime *runtime, const struct fm_runtime_confi
     int r = fm__config_read(config, sizeof *config, given);
     if (r < 0)
         return r;
-    if (config->worker_count > WORKERS_MAX || config->clock > FM_CLOCK_VIRTUAL || config->guard > FM_GUARD_CANARY ||
-        config->flags & ~FM_RUNTIME_NO_STALL_REPORT || config->max_fibers > (1u << FIBER_ID_SLOT_BITS) ||
-        config->queue_size > 65536 || (config->queue_size & (config->queue_size - 1)) || config->queue_size == 1)
+    if (config->worker_count > WORKERS_MAX || config->clock > FM_CLOCK_VIRTUAL ||
+        config->guard > FM_GUARD_CANARY || config->flags & ~FM_RUNTIME_NO_STALL_REPORT ||
+        config->max_fibers > (1u << FIBER_ID_SLOT_BITS) || config->queue_size > 65536 ||
+        (config->queue_size & (config->queue_size - 1)) || config->queue_size == 1)
         return -EINVAL;
     if (!config->worker_count) {
         unsigned cpus = fm__cpu_count();
@@ -170,7 +172,8 @@ static int read_config(struct fm_runtime *runtime, const struct fm_runtime_confi
         config->stall_ms = STALL_MS;
     if (!config->queue_size)
         config->queue_size = QUEUE_SIZE;
-    if (!config->seed && getrandom(&config->seed, sizeof config->seed, GRND_NONBLOCK) != sizeof config->seed)
+    if (!config->seed &&
+        getrandom(&config->seed, sizeof config->seed, GRND_NONBLOCK) != sizeof config->seed)
         config->seed = (uint64_t)fm__clock_ns() ^ (uintptr_t)runtime;
     return 0;
 }
@@ -179,7 +182,8 @@ int fm_runtime_create(const struct fm_runtime_config *config, struct fm_runtime 
 {
     if (!ret_runtime)
         return -EINVAL;
-    struct fm_runtime *runtime = fm__zalloc_aligned(_Alignof(struct fm_runtime), sizeof *runtime);
+    struct fm_runtime *runtime = fm__zalloc_aligned(_Alignof(struct fm_runtime),
+                                                    sizeof *runtime);
     if (!runtime)
         return -ENOMEM;
     int r = read_config(runtime, config);
@@ -235,14 +239,18 @@ free_runtime:
 
 static struct fiber_worker *fibers_of(struct fm_runtime *runtime, uint32_t index)
 {
-    struct worker *w = atomic_load_explicit(&runtime->sched.workers[index], memory_order_acquire);
+    struct worker *w = atomic_load_explicit(&runtime->sched.workers[index],
+                                            memory_order_acquire);
     return w ? w->user : NULL;
 }
 
 uint64_t fm__runtime_live(struct fm_runtime *runtime)
 {
     uint64_t ended = 0, spawned;
-    /* Ends first: a fiber that is spawned and ends in between counts as live, never as less than none. */
+    /*
+     * Ends first: a fiber that is spawned and ends in between counts as live, never as less
+     * than none.
+     */
     for (uint32_t i = 0; i < WORKERS_MAX; i++) {
         struct fiber_worker *mine = fibers_of(runtime, i);
         if (!mine)
@@ -292,12 +300,16 @@ static void interrupt_all(struct fm_runtime *runtime)
 
 static int await_end(struct fm_runtime *runtime, int64_t deadline_ns)
 {
-    for (int64_t pause_ms = RESCAN_MS;; pause_ms = pause_ms < RESCAN_MAX_MS ? 2 * pause_ms : pause_ms) {
+    for (int64_t pause_ms = RESCAN_MS;;
+         pause_ms = pause_ms < RESCAN_MAX_MS ? 2 * pause_ms : pause_ms) {
         if (fm__runtime_live(runtime) == 0)
             return 0;
-        /* Finalizers may have spawned more; and an end may have passed between our look and our sleep. */
+        /*
+         * Finalizers may have spawned more; and an end may have passed between our look and our
+         * sleep.
+         */
         interrupt_all(runtime);
-        struct wait_node node = {0};
+        struct wait_node node = { 0 };
         int64_t again = fm__time_add(fm__clock_ns(), pause_ms * 1000000);
         fm__lock(&runtime->end_lock);
         if (fm__runtime_live(runtime) == 0) {
@@ -332,7 +344,10 @@ struct fm_runtime *fm_runtime_destroy(struct fm_runtime *runtime)
         return NULL;
     struct fm_fiber *self = fm__fiber_self();
     FM_BUG_IF(self && self->runtime == runtime, "a fiber destroys the runtime that it runs on");
-    /* A fiber of another runtime waits here masked: its interruption does not leave workers behind. */
+    /*
+     * A fiber of another runtime waits here masked: its interruption does not leave workers
+     * behind.
+     */
     if (self)
         fm_mask();
     int r = fm_runtime_shutdown(runtime, FM_NEVER);
@@ -348,7 +363,8 @@ struct fm_runtime *fm_runtime_destroy(struct fm_runtime *runtime)
     return NULL;
 }
 
-int fm_runtime_run(struct fm_runtime *runtime, fm_entry_fn *entry, void *arg, struct fm_exit *ret_exit)
+int fm_runtime_run(struct fm_runtime *runtime, fm_entry_fn *entry, void *arg,
+                   struct fm_exit *ret_exit)
 {
     struct fm_fiber *fiber;
 
@@ -397,10 +413,11 @@ int fm_runtime_stats(struct fm_runtime *runtime, struct fm_runtime_stats *ret_st
 {
     if (!runtime || !ret_stats)
         return -EINVAL;
-    struct fm_runtime_stats stats = {.guard = fm__stack_guard()};
+    struct fm_runtime_stats stats = { .guard = fm__stack_guard() };
     struct stack_stats stacks;
     fm__sched_stats(&runtime->sched, &stats);
-    stats.fibers_spawned = atomic_load_explicit(&runtime->foreign_spawned, memory_order_relaxed);
+    stats.fibers_spawned = atomic_load_explicit(&runtime->foreign_spawned,
+                                                memory_order_relaxed);
     for (uint32_t i = 0; i < WORKERS_MAX; i++) {
         struct fiber_worker *mine = fibers_of(runtime, i);
         if (!mine)

@@ -2,15 +2,17 @@
 /*
  * fm/map.h - FiberMap: at most one running fiber under each key
  *
- * A fiber that ends leaves the map by itself. Running under a key that is taken replaces the fiber there in
- * one step and interrupts it; FM_KEEP starts exactly one of any number of racing callers. Closing the map interrupts
- * and awaits everything it owns. The protocol stands in fibermap/README.md.
+ * A fiber that ends leaves the map by itself. Running under a key that is taken replaces the
+ * fiber there in one step and interrupts it; FM_KEEP starts exactly one of any number of racing
+ * callers. Closing the map interrupts and awaits everything it owns. The protocol stands in
+ * fibermap/README.md.
  *
- * Words      An entry is present from the moment its run or set takes effect until its fiber has ended, been replaced,
- *            or been detached. A zombie is a replaced fiber that has not ended yet: no lookup finds it, the map still
- *            owns it, close waits for it.
- * Callers    Every call works from any fiber, any thread, an exit observer (those that wait: not from an observer) and from
- *            the callbacks of the map. No lock of the map is held while foreign code runs.
+ * Words      An entry is present from the moment its run or set takes effect until its fiber
+ *            has ended, been replaced, or been detached. A zombie is a replaced fiber that has
+ *            not ended yet: no lookup finds it, the map still owns it, close waits for it.
+ * Callers    Every call works from any fiber, any thread, an exit observer (those that wait:
+ *            not from an observer) and from the callbacks of the map. No lock of the map is
+ *            held while foreign code runs.
  */
 #ifndef FM_MAP_H
 #define FM_MAP_H
@@ -26,7 +28,9 @@ struct fm_map;
 struct fm_runner;
 struct fm_snapshot;
 
-/* ---- keys: 1 to FM_KEY_MAX bytes, compared as bytes; copied by the calls that keep them ---- */
+/*
+ * ---- keys: 1 to FM_KEY_MAX bytes, compared as bytes; copied by the calls that keep them ----
+ */
 
 #define FM_KEY_MAX 4096u
 
@@ -35,40 +39,49 @@ struct fm_key {
     size_t len;
 };
 
-FM_API struct fm_key fm_key_str(const char *text); /* without the final NUL; NULL gives a key that is refused */
+/* without the final NUL; NULL gives a key that is refused */
+FM_API struct fm_key fm_key_str(const char *text);
 static inline struct fm_key fm_key_bytes(const void *data, size_t len)
 {
     struct fm_key key = {data, len};
     return key;
 }
 #ifndef __cplusplus
-/* The eight bytes of an integer, in the machine's order; lives until the end of the enclosing block. */
+/*
+ * The eight bytes of an integer, in the machine's order; lives until the end of the enclosing
+ * block.
+ */
 #define FM_KEY_U64(n) ((struct fm_key){&(const uint64_t){(n)}, sizeof(uint64_t)})
 #endif
 
 /* ---- outcomes ---- */
 
 #define FM_MAP_REPLACED 1 /* run, set: an older fiber was there and was interrupted */
-#define FM_MAP_KEPT 2     /* run, set: nothing started, ret_fiber is the fiber that holds the key */
-#define FM_MAP_SELF 3     /* remove, close, clear: the caller is a member; signalled where due, not awaited */
+/* run, set: nothing started, ret_fiber is the fiber that holds the key */
+#define FM_MAP_KEPT 2
+/* remove, close, clear: the caller is a member; signalled where due, not awaited */
+#define FM_MAP_SELF 3
 #define FM_MAP_SAME 4     /* set: this very fiber stands there already; nothing changed */
 
 /* ---- making and ending a map ---- */
 
 enum fm_hash {
     FM_HASH_KEYED = 0, /* SipHash under a random key: for keys that come from outside */
-    FM_HASH_FAST = 1,  /* seeded, faster, not safe against a chosen-key attacker who sees timings */
+    /* seeded, faster, not safe against a chosen-key attacker who sees timings */
+    FM_HASH_FAST = 1,
 };
 
 enum fm_on_failure {
     FM_ON_FAILURE_NOTHING = 0,
-    FM_CANCEL_SIBLINGS = 1, /* the first qualifying failure interrupts all other members (FM_BY_CLEAR) */
+    /* the first qualifying failure interrupts all other members (FM_BY_CLEAR) */
+    FM_CANCEL_SIBLINGS = 1,
     FM_CLOSE_MAP = 2,       /* ... and closes the map, without awaiting */
 };
 
 struct fm_map_config {
     uint32_t size;               /* set by FM_MAP_CONFIG_INIT */
-    uint32_t stripe_count;       /* locks, rounded up to a power of two; 0: four per worker, at least 8 */
+    /* locks, rounded up to a power of two; 0: four per worker, at least 8 */
+    uint32_t stripe_count;
     struct fm_runtime *runtime;  /* where fibers run; NULL: the caller's, -EINVAL in a thread */
     uint32_t hash;               /* enum fm_hash */
     uint32_t on_failure;         /* enum fm_on_failure */
@@ -78,9 +91,15 @@ struct fm_map_config {
 };
 #define FM_MAP_CONFIG_INIT {.size = sizeof(struct fm_map_config)}
 
-/* 0 · -EINVAL · -E2BIG · -ENOMEM. The map is the caller's, to be given to fm_map_destroy. It must go before its runtime. */
+/*
+ * 0 · -EINVAL · -E2BIG · -ENOMEM. The map is the caller's, to be given to fm_map_destroy. It
+ * must go before its runtime.
+ */
 FM_API int fm_map_create(const struct fm_map_config *config, struct fm_map **ret_map);
-/* The same, owned by the caller's innermost scope, which closes and frees it: fiber only (-EPERM). */
+/*
+ * The same, owned by the caller's innermost scope, which closes and frees it: fiber only
+ * (-EPERM).
+ */
 FM_API int fm_map_create_scoped(const struct fm_map_config *config, struct fm_map **ret_map);
 
 enum fm_close_kind {
@@ -109,7 +128,8 @@ struct fm_member {
     struct fm_fiber *fiber; /* a reference owned by the report or snapshot */
     uint32_t state;         /* enum fm_member_state */
     uint32_t incarnation;   /* 0 until a restart policy counts it up */
-    int64_t age_ns;         /* since it was run or set, to the tick of the runtime's coarse clock */
+    /* since it was run or set, to the tick of the runtime's coarse clock */
+    int64_t age_ns;
 };
 
 struct fm_close_report {
@@ -128,20 +148,27 @@ struct fm_close_report {
 /*
  * fm_map_close - refuse new runs, end all members, wait for them
  *
- * Flips the state first: from then on run and set return -ESHUTDOWN, and get, has and size find nothing. Waits for
- * present fibers and zombies. A second closer waits too. A member that closes its own map is left out of the wait.
+ * Flips the state first: from then on run and set return -ESHUTDOWN, and get, has and size find
+ * nothing. Waits for present fibers and zombies. A second closer waits too. A member that
+ * closes its own map is left out of the wait.
+ *
+ * When it returns 0 every member's exit is decided and a join on it returns without waiting for
+ * anybody else; a poll may say -EAGAIN for the instant in which the exit is made public.
  *
  * policy      NULL: cancel, without a deadline.
- * ret_report  NULL, or filled in on every result but -EINVAL and -E2BIG; release with fm_close_report_fini().
+ * ret_report  NULL, or filled in on every result but -EINVAL and -E2BIG; release with
+ *             fm_close_report_fini().
  *
- * Returns    0 all have ended · FM_MAP_SELF all but the caller · -ETIMEDOUT some are stuck (in the report; close again to
- *            go on waiting) · -ECANCELED the caller was interrupted (the map stays closing) · -EINVAL · -E2BIG
+ * Returns    0 all have ended · FM_MAP_SELF all but the caller · -ETIMEDOUT some are stuck (in
+ *            the report; close again to go on waiting) · -ECANCELED the caller was interrupted
+ *            (the map stays closing) · -EINVAL · -E2BIG
  */
-FM_API int fm_map_close(struct fm_map *map, const struct fm_close_policy *policy, struct fm_close_report *ret_report);
+FM_API int fm_map_close(struct fm_map *map, const struct fm_close_policy *policy,
+                        struct fm_close_report *ret_report);
 FM_API void fm_close_report_fini(struct fm_close_report *report);
 /*
- * Close (cancel, no deadline, masked), then free. NULL-safe, returns NULL. No other call on the map may be under way. By a
- * member: a broken invariant, the program stops.
+ * Close (cancel, no deadline, masked), then free. NULL-safe, returns NULL. No other call on the
+ * map may be under way. By a member: a broken invariant, the program stops.
  */
 FM_API struct fm_map *fm_map_destroy(struct fm_map *map);
 
@@ -155,7 +182,8 @@ enum fm_conflict {
     /* FM_REPLACE_AWAIT, FM_JOIN and FM_QUEUE keep 3, 4 and 5 */
 };
 
-#define FM_MAP_PROPAGATE_INTERRUPT 1u /* an interruption that the map did not issue counts for fm_map_join */
+/* an interruption that the map did not issue counts for fm_map_join */
+#define FM_MAP_PROPAGATE_INTERRUPT 1u
 #define FM_MAP_ISOLATE_FAILURE 2u     /* this fiber's exit never counts for fm_map_join */
 
 struct fm_map_run_options {
@@ -172,20 +200,22 @@ struct fm_map_run_options {
 /*
  * fm_map_run - start a fiber under a key
  *
- * With FM_REPLACE the swap is one step: a lookup sees the old fiber or the new one, never none and never both. The
- * replaced fiber is interrupted (FM_BY_REPLACE); its end is not awaited. The entry is published before the body
- * starts, so the body finds its own key from its first line. The new fiber is no child of the caller.
+ * With FM_REPLACE the swap is one step: a lookup sees the old fiber or the new one, never none
+ * and never both. The replaced fiber is interrupted (FM_BY_REPLACE); its end is not awaited.
+ * The entry is published before the body starts, so the body finds its own key from its first
+ * line. The new fiber is no child of the caller.
  *
  * key        copied.
  * arg        passes to the new fiber if one starts; else stays the caller's.
  * options    NULL: replace.
- * ret_fiber  NULL, or a reference to the fiber that holds the key when this call took effect (0, FM_MAP_REPLACED: the new
- *            one; FM_MAP_KEPT: the incumbent).
+ * ret_fiber  NULL, or a reference to the fiber that holds the key when this call took effect
+ *            (0, FM_MAP_REPLACED: the new one; FM_MAP_KEPT: the incumbent).
  *
- * Returns    0 started, the key was free · FM_MAP_REPLACED · FM_MAP_KEPT · -EEXIST (FM_FAIL) · -ESHUTDOWN · -ENOMEM ·
- *            -EAGAIN (the runtime's max_fibers) · -EINVAL · -E2BIG
+ * Returns    0 started, the key was free · FM_MAP_REPLACED · FM_MAP_KEPT · -EEXIST (FM_FAIL) ·
+ *            -ESHUTDOWN · -ENOMEM · -EAGAIN (the runtime's max_fibers) · -EINVAL · -E2BIG
  * Order      all before this call happens before the first line of entry.
- * Cost       one stripe lock, under which no foreign code runs; FM_KEEP on a held key takes none.
+ * Cost       one stripe lock, under which no foreign code runs; FM_KEEP on a held key takes
+ *            none.
  */
 FM_API int fm_map_run(struct fm_map *map, struct fm_key key, fm_entry_fn *entry, void *arg,
                       const struct fm_map_run_options *options, struct fm_fiber **ret_fiber);
@@ -193,13 +223,15 @@ FM_API int fm_map_run(struct fm_map *map, struct fm_key key, fm_entry_fn *entry,
 /*
  * fm_map_set - put a fiber that exists under a key
  *
- * The same fiber again is no change (FM_MAP_SAME), tested before the conflict option; its first options stay. A fiber that has
- * ended is put in and taken out at once: a predecessor is still interrupted, a failure still recorded. A fiber may
- * stand under several keys and in several maps. On a closed map the fiber is interrupted (FM_BY_REJECT), and so it is when FM_KEEP
- * or FM_FAIL find the key held.
+ * The same fiber again is no change (FM_MAP_SAME), tested before the conflict option; its first
+ * options stay. A fiber that has ended is put in and taken out at once: a predecessor is still
+ * interrupted, a failure still recorded. A fiber may stand under several keys and in several
+ * maps. On a closed map the fiber is interrupted (FM_BY_REJECT), and so it is when FM_KEEP or
+ * FM_FAIL find the key held.
  *
  * options    conflict and flags only.
- * Returns    0 · FM_MAP_REPLACED · FM_MAP_KEPT · FM_MAP_SAME · -EEXIST · -ESHUTDOWN · -ENOMEM · -EINVAL · -E2BIG
+ * Returns    0 · FM_MAP_REPLACED · FM_MAP_KEPT · FM_MAP_SAME · -EEXIST · -ESHUTDOWN · -ENOMEM ·
+ *            -EINVAL · -E2BIG
  */
 FM_API int fm_map_set(struct fm_map *map, struct fm_key key, struct fm_fiber *fiber,
                       const struct fm_map_run_options *options);
@@ -217,68 +249,94 @@ FM_API size_t fm_map_count(struct fm_map *map, uint32_t state);
 /* ---- ending by key ---- */
 
 /*
- * Signal (FM_BY_REMOVE) and wait for the exit; the entry stays present until then. Interrupting or timing out the caller
- * stops only the waiting. 0 · -ENOENT · FM_MAP_SELF · -ECANCELED · -ETIMEDOUT · -EINVAL
+ * Signal (FM_BY_REMOVE) and wait for the exit; the entry stays present until then. Interrupting
+ * or timing out the caller stops only the waiting. 0 · -ENOENT · FM_MAP_SELF · -ECANCELED ·
+ * -ETIMEDOUT · -EINVAL
  */
 FM_API int fm_map_remove(struct fm_map *map, struct fm_key key, int64_t deadline_ns);
 /* Signal only (FM_BY_REMOVE): 0 · -ENOENT · -EINVAL */
 FM_API int fm_map_interrupt(struct fm_map *map, struct fm_key key);
-/* Forget the key; the fiber goes on, owned by the runtime. 0, with a reference if asked for · -ENOENT · -EINVAL */
+/*
+ * Forget the key; the fiber goes on, owned by the runtime. 0, with a reference if asked for ·
+ * -ENOENT · -EINVAL
+ */
 FM_API int fm_map_detach(struct fm_map *map, struct fm_key key, struct fm_fiber **ret_fiber);
 /*
- * Signal all present entries at this moment (FM_BY_CLEAR), then await these, zombies among them not. Entries added meanwhile
- * stay. 0 · FM_MAP_SELF the caller was among them · -ECANCELED · -ETIMEDOUT · -ENOMEM · -EINVAL
+ * Signal all present entries at this moment (FM_BY_CLEAR), then await these, zombies among them
+ * not. Entries added meanwhile stay. 0 · FM_MAP_SELF the caller was among them · -ECANCELED ·
+ * -ETIMEDOUT · -ENOMEM · -EINVAL
  */
 FM_API int fm_map_clear(struct fm_map *map, int64_t deadline_ns);
 typedef bool fm_match_fn(void *ctx, struct fm_key key, struct fm_fiber *fiber);
-FM_API int fm_map_clear_matching(struct fm_map *map, fm_match_fn *match, void *ctx, int64_t deadline_ns);
+FM_API int fm_map_clear_matching(struct fm_map *map, fm_match_fn *match, void *ctx,
+                                 int64_t deadline_ns);
 
 /* ---- waiting for the map ---- */
 
 /*
- * The verdict: completes once, with the first qualifying exit in time (0, ret_exit written), or at close with a success.
- * Any failure or defect qualifies unless FM_MAP_ISOLATE_FAILURE; an interruption only under FM_MAP_PROPAGATE_INTERRUPT and
- * only if the map did not issue it. Pending otherwise, even when the map is empty. All callers get the same.
- * 0 · -ECANCELED · -ETIMEDOUT · -EINVAL. The exit's value is gone if the fiber is: look at code.
+ * The verdict: completes once, with the first qualifying exit in time (0, ret_exit written), or
+ * at close with a success. Any failure or defect qualifies unless FM_MAP_ISOLATE_FAILURE; an
+ * interruption only under FM_MAP_PROPAGATE_INTERRUPT and only if the map did not issue it.
+ * Pending otherwise, even when the map is empty. All callers get the same. 0 · -ECANCELED ·
+ * -ETIMEDOUT · -EINVAL. The exit's value is gone if the fiber is: look at code.
  */
 FM_API int fm_map_join(struct fm_map *map, int64_t deadline_ns, struct fm_exit *ret_exit);
-/* Returns once an instant without present entries existed after the call began, or the map is closed.
- * 0 · -ECANCELED · -ETIMEDOUT · -EDEADLK the caller is present in the map · -EINVAL */
+/*
+ * Returns once an instant without present entries existed after the call began, or the map is
+ * closed. 0 · -ECANCELED · -ETIMEDOUT · -EDEADLK the caller is present in the map · -EINVAL
+ */
 FM_API int fm_map_await_empty(struct fm_map *map, int64_t deadline_ns);
 /* The same, zombies counted too. */
 FM_API int fm_map_await_quiescent(struct fm_map *map, int64_t deadline_ns);
-/* The exit of the fiber that is under the key now: 0 · -ENOENT · FM_MAP_SELF · -ECANCELED · -ETIMEDOUT · -EINVAL */
-FM_API int fm_map_await_key(struct fm_map *map, struct fm_key key, int64_t deadline_ns, struct fm_exit *ret_exit);
+/*
+ * The exit of the fiber that is under the key now: 0 · -ENOENT · FM_MAP_SELF · -ECANCELED ·
+ * -ETIMEDOUT · -EINVAL
+ */
+FM_API int fm_map_await_key(struct fm_map *map, struct fm_key key, int64_t deadline_ns,
+                            struct fm_exit *ret_exit);
 
 /* ---- looking at all ---- */
 
-#define FM_SNAPSHOT_CONSISTENT 1u /* a point-in-time cut of all stripes; else consistent per stripe */
+/* a point-in-time cut of all stripes; else consistent per stripe */
+#define FM_SNAPSHOT_CONSISTENT 1u
 #define FM_SNAPSHOT_ZOMBIES 2u    /* also who is replaced and has not ended */
 
-/* 0 · -ENOMEM · -EINVAL. Works on a closing map: shows what is ending. No key twice (zombies aside). */
-FM_API int fm_map_snapshot(struct fm_map *map, uint32_t flags, struct fm_snapshot **ret_snapshot);
+/*
+ * 0 · -ENOMEM · -EINVAL. Works on a closing map: shows what is ending. No key twice (zombies
+ * aside).
+ */
+FM_API int fm_map_snapshot(struct fm_map *map, uint32_t flags,
+                           struct fm_snapshot **ret_snapshot);
 FM_API size_t fm_snapshot_count(const struct fm_snapshot *snapshot);
-FM_API const struct fm_member *fm_snapshot_at(const struct fm_snapshot *snapshot, size_t index); /* NULL past the end */
+/* NULL past the end */
+FM_API const struct fm_member *fm_snapshot_at(const struct fm_snapshot *snapshot, size_t index);
 FM_API struct fm_snapshot *fm_snapshot_free(struct fm_snapshot *snapshot);
-/* On a snapshot; fn may call anything; a result other than 0 ends the walk and is returned. 0 · -ENOMEM · -EINVAL */
+/*
+ * On a snapshot; fn may call anything; a result other than 0 ends the walk and is returned. 0 ·
+ * -ENOMEM · -EINVAL
+ */
 typedef int fm_each_fn(void *ctx, struct fm_key key, struct fm_fiber *fiber);
 FM_API int fm_map_each(struct fm_map *map, fm_each_fn *fn, void *ctx);
 
 /* ---- a map of its own for callers that live outside fibers ---- */
 
-FM_API int fm_runner_create(struct fm_runtime *runtime, const struct fm_map_config *config, struct fm_runner **ret_runner);
+FM_API int fm_runner_create(struct fm_runtime *runtime, const struct fm_map_config *config,
+                            struct fm_runner **ret_runner);
 /* The runner's map, borrowed. */
 FM_API struct fm_map *fm_runner_map(struct fm_runner *runner);
 /* As fm_map_run. */
-FM_API int fm_runner_run(struct fm_runner *runner, struct fm_key key, fm_entry_fn *entry, void *arg,
-                         const struct fm_map_run_options *options, struct fm_fiber **ret_fiber);
+FM_API int fm_runner_run(struct fm_runner *runner, struct fm_key key, fm_entry_fn *entry,
+                         void *arg, const struct fm_map_run_options *options,
+                         struct fm_fiber **ret_fiber);
 /*
- * As fm_map_run, and a promise of the fiber's exit: complete before any join on that fiber returns. Where nothing starts (FM_MAP_KEPT, -EEXIST,
- * -ESHUTDOWN) the promise, if the result is >= 0, follows the incumbent; on failure there is none. A success's value is valid while the
- * promise lives. Returns as fm_map_run.
+ * As fm_map_run, and a promise of the fiber's exit: complete before any join on that fiber
+ * returns. Where nothing starts (FM_MAP_KEPT, -EEXIST, -ESHUTDOWN) the promise, if the result
+ * is >= 0, follows the incumbent; on failure there is none. A success's value is valid while
+ * the promise lives. Returns as fm_map_run.
  */
-FM_API int fm_runner_promise(struct fm_runner *runner, struct fm_key key, fm_entry_fn *entry, void *arg,
-                             const struct fm_map_run_options *options, struct fm_promise **ret_promise);
+FM_API int fm_runner_promise(struct fm_runner *runner, struct fm_key key, fm_entry_fn *entry,
+                             void *arg, const struct fm_map_run_options *options,
+                             struct fm_promise **ret_promise);
 /* Closes the map, frees both. NULL-safe, returns NULL. */
 FM_API struct fm_runner *fm_runner_destroy(struct fm_runner *runner);
 

@@ -2,8 +2,8 @@
 /*
  * fm/runtime.h - worker threads that run fibers
  *
- * Several runtimes may live in one process; they share nothing but the pool of descriptors, so that
- * fiber ids stay unique in the process.
+ * Several runtimes may live in one process; they share nothing but the pool of descriptors, so
+ * that fiber ids stay unique in the process.
  */
 #ifndef FM_RUNTIME_H
 #define FM_RUNTIME_H
@@ -19,7 +19,8 @@ struct fm_runtime;
 
 enum fm_clock {
     FM_CLOCK_REAL = 0,    /* CLOCK_MONOTONIC */
-    FM_CLOCK_VIRTUAL = 1, /* starts at 0, moves only by fm_clock_advance_ns() and fm_clock_set_ns() */
+    /* starts at 0, moves only by fm_clock_advance_ns() and fm_clock_set_ns() */
+    FM_CLOCK_VIRTUAL = 1,
 };
 
 /* What guards the stacks; FM_GUARD_AUTO takes the first that the machine offers. */
@@ -54,11 +55,12 @@ struct fm_runtime_config {
  * config       NULL for the defaults.
  * ret_runtime  required; owned by the caller, to be given back with fm_runtime_destroy().
  *
- * Returns    0 · -EINVAL · -E2BIG · -ENOMEM · -EAGAIN (a thread could not be made) · -EMFILE, -ENFILE
- *            (the poller needs descriptors). On failure nothing is left behind.
+ * Returns    0 · -EINVAL · -E2BIG · -ENOMEM · -EAGAIN (a thread could not be made) · -EMFILE,
+ *            -ENFILE (the poller needs descriptors). On failure nothing is left behind.
  * Callers    any thread, any fiber.
  */
-FM_API int fm_runtime_create(const struct fm_runtime_config *config, struct fm_runtime **ret_runtime);
+FM_API int fm_runtime_create(const struct fm_runtime_config *config,
+                             struct fm_runtime **ret_runtime);
 
 /*
  * fm_runtime_run - run a main fiber and wait for its end
@@ -73,16 +75,16 @@ FM_API int fm_runtime_run(struct fm_runtime *runtime, fm_entry_fn *entry, void *
  *
  * New spawns from threads are refused with -ESHUTDOWN from here on; finalizers may still spawn.
  *
- * Returns    0 none is left · -ETIMEDOUT some remain at the deadline (a later call goes on waiting)
- *            -EPERM from a fiber of this runtime · -EINVAL
+ * Returns    0 none is left · -ETIMEDOUT some remain at the deadline (a later call goes on
+ *            waiting) -EPERM from a fiber of this runtime · -EINVAL
  */
 FM_API int fm_runtime_shutdown(struct fm_runtime *runtime, int64_t deadline_ns);
 
 /*
  * fm_runtime_destroy - shut down without a deadline, end the workers, give everything back
  *
- * Handles of ended fibers stay valid (poll, join, unref). NULL-safe, returns NULL. From a fiber of
- * this runtime: a broken invariant, the program stops.
+ * Handles of ended fibers stay valid (poll, join, unref). NULL-safe, returns NULL. From a fiber
+ * of this runtime: a broken invariant, the program stops.
  */
 FM_API struct fm_runtime *fm_runtime_destroy(struct fm_runtime *runtime);
 
@@ -95,14 +97,18 @@ FM_API struct fm_runtime *fm_runtime_current(void);
 /*
  * fm_runtime_resize - change the number of workers while they run
  *
- * Fibers, timers and descriptors of a worker that goes are taken over by the others. A worker goes at the next wait or
- * yield of the fiber that it is running; one with pinned fibers works on until they unpin or end.
+ * Fibers, timers and descriptors of a worker that goes are taken over by the others. A worker
+ * goes at the next wait or yield of the fiber that it is running; one with pinned fibers works
+ * on until they unpin or end.
  *
- * Returns    0 · -EINVAL (0 or above 256) · -EAGAIN (a thread could not be made; fewer were added)
+ * Returns    0 · -EINVAL (0 or above 256) · -EAGAIN (a thread could not be made; fewer were
+ *            added)
  */
 FM_API int fm_runtime_resize(struct fm_runtime *runtime, uint32_t worker_count);
 
-/* Powers of two: bucket i counts values in [2^i, 2^(i+1)) nanoseconds; bucket 0 also takes 0. */
+/*
+ * Powers of two: bucket i counts values in [2^i, 2^(i+1)) nanoseconds; bucket 0 also takes 0.
+ */
 struct fm_histogram {
     uint64_t count;
     uint64_t sum;
@@ -144,22 +150,26 @@ struct fm_runtime_stats {
 FM_API int fm_runtime_stats(struct fm_runtime *runtime, struct fm_runtime_stats *ret_stats);
 
 /*
- * fm_runtime_dump - write one line per live fiber, and one per job that a thread of the blocking pool runs
+ * fm_runtime_dump - write one line per live fiber, and one per job that a thread of the
+ * blocking pool runs
  *
- * id, name, key, state, what it waits for and since when, where it was spawned, mask and interrupt, the high-water
- * mark of its stack. Racy by nature: a fiber may move on while its line is made.
+ * id, name, key, state, what it waits for and since when, where it was spawned, mask and
+ * interrupt, the high-water mark of its stack. Racy by nature: a fiber may move on while its
+ * line is made.
  *
  * Returns    0 · -EINVAL · -errno of write(2)
  */
 FM_API int fm_runtime_dump(struct fm_runtime *runtime, int fd);
 
 /*
- * The virtual clock. fm_clock_advance_ns waits until nothing is runnable on any worker, steps to the
- * earliest deadline that is not past the target, wakes its sleepers first come first served, and
- * so on until the target is reached and all is quiet again. fm_clock_set_ns does the same up to an absolute
- * time. fm_clock_next_ns: the earliest armed deadline once all is quiet, FM_NEVER if there is none.
+ * The virtual clock. fm_clock_advance_ns waits until nothing is runnable on any worker, steps
+ * to the earliest deadline that is not past the target, wakes its sleepers first come first
+ * served, and so on until the target is reached and all is quiet again. fm_clock_set_ns does
+ * the same up to an absolute time. fm_clock_next_ns: the earliest armed deadline once all is
+ * quiet, FM_NEVER if there is none.
  *
- * Returns    0 · -EINVAL (negative, or a time before now) · -ENOTSUP (the real clock) · -ECANCELED
+ * Returns    0 · -EINVAL (negative, or a time before now) · -ENOTSUP (the real clock) ·
+ *            -ECANCELED
  * Callers    a thread, or a fiber of this runtime (which then does not count as runnable).
  */
 FM_API int fm_clock_advance_ns(struct fm_runtime *runtime, int64_t n);

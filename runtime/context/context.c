@@ -12,7 +12,7 @@ void fm__context_init_thread(struct context *context)
     void *bottom = NULL;
     size_t size = 0;
 
-    *context = (struct context){.tsan = fm__tsan_current()};
+    *context = (struct context) { .tsan = fm__tsan_current() };
     if (pthread_getattr_np(pthread_self(), &attr) == 0) {
         pthread_attr_getstack(&attr, &bottom, &size);
         pthread_attr_destroy(&attr);
@@ -21,8 +21,12 @@ void fm__context_init_thread(struct context *context)
     context->size = size;
 }
 
-/* Not inlined and not instrumented: its own frame must not be entered as one fiber and left as another. */
-__attribute__((noinline)) FM_NO_TSAN void fm__context_switch(struct context *from, struct context *to, bool ends)
+/*
+ * Not inlined and not instrumented: its own frame must not be entered as one fiber and left as
+ * another.
+ */
+__attribute__((noinline)) FM_NO_TSAN void fm__context_switch(struct context *from,
+                                                             struct context *to, bool ends)
 {
     void *fctx = to->fctx;
 
@@ -33,6 +37,6 @@ __attribute__((noinline)) FM_NO_TSAN void fm__context_switch(struct context *fro
 #else
 void fm__context_init_thread(struct context *context)
 {
-    *context = (struct context){0};
+    *context = (struct context) { 0 };
 }
 #endif

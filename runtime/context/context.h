@@ -1,16 +1,16 @@
 /*
  * context.h - the switch between stacks, over Boost.Context's C symbols
  *
- * A context is the saved frame of a stack that nobody runs on. fcontext hands the frame of the stack that was left to
- * the code that goes on, and that code stores it (arrive), before anything else: so a context is whole before anybody
- * can be told of it.
+ * A context is the saved frame of a stack that nobody runs on. fcontext hands the frame of the
+ * stack that was left to the code that goes on, and that code stores it (arrive), before
+ * anything else: so a context is whole before anybody can be told of it.
  *
  * Knows not   fibers, tasks, where stacks come from.
- * Sanitizers  every argument is loaded before the identity changes; nothing instrumented stands between the
- *             annotation and the jump.
- * Source      Boost.Context 1.74, libs/context/src/asm; the prototypes below are its C ABI. A frame holds mxcsr and the x87
- *             control word on x86-64, so each context has a floating-point environment of its own there; FPCR on aarch64
- *             is not switched.
+ * Sanitizers  every argument is loaded before the identity changes; nothing instrumented stands
+ *             between the annotation and the jump.
+ * Source      Boost.Context 1.74, libs/context/src/asm; the prototypes below are its C ABI. A
+ *             frame holds mxcsr and the x87 control word on x86-64, so each context has a
+ *             floating-point environment of its own there; FPCR on aarch64 is not switched.
  */
 #ifndef FM_RUNTIME_CONTEXT_CONTEXT_H
 #define FM_RUNTIME_CONTEXT_CONTEXT_H
@@ -44,11 +44,12 @@ struct context {
 void fm__context_init_thread(struct context *context);
 
 /*
- * A fresh frame on the stack [top - size, top): the first switch to it calls entry there, which must begin with
- * FM_CONTEXT_FIRST_FRAME and never return. `tsan` is the stack's ThreadSanitizer fiber or NULL.
+ * A fresh frame on the stack [top - size, top): the first switch to it calls entry there, which
+ * must begin with FM_CONTEXT_FIRST_FRAME and never return. `tsan` is the stack's
+ * ThreadSanitizer fiber or NULL.
  */
-static inline void fm__context_init_stack(struct context *context, void *top, size_t size, void *tsan,
-                                          context_entry_fn *entry)
+static inline void fm__context_init_stack(struct context *context, void *top, size_t size,
+                                          void *tsan, context_entry_fn *entry)
 {
     context->fctx = make_fcontext(top, size, entry);
 #if FM_ASAN || FM_TSAN
@@ -62,9 +63,9 @@ static inline void fm__context_init_stack(struct context *context, void *top, si
 }
 
 /*
- * First in an entry function. Ends the unwinder's walk (the CFI says that there is no caller) and the walk along the
- * frame pointers (a NULL link), so that gdb and perf stop there and not in what the stack held before; then takes
- * over from the context that was left.
+ * First in an entry function. Ends the unwinder's walk (the CFI says that there is no caller)
+ * and the walk along the frame pointers (a NULL link), so that gdb and perf stop there and not
+ * in what the stack held before; then takes over from the context that was left.
  */
 #if defined __x86_64__
 #define FM_CONTEXT_END_UNWIND() __asm__ volatile(".cfi_undefined rip")
@@ -80,8 +81,12 @@ static inline void fm__context_init_stack(struct context *context, void *top, si
         fm__context_arrive(NULL, (transfer)); \
     } while (0)
 
-/* Store the frame of the context that was left. `self` is the one that goes on, NULL at its very beginning. */
-static inline FM_NO_TSAN void fm__context_arrive(struct context *self, struct context_transfer transfer)
+/*
+ * Store the frame of the context that was left. `self` is the one that goes on, NULL at its
+ * very beginning.
+ */
+static inline FM_NO_TSAN void fm__context_arrive(struct context *self,
+                                                 struct context_transfer transfer)
 {
     struct context *from = transfer.data;
     from->fctx = transfer.fctx;
@@ -93,9 +98,9 @@ static inline FM_NO_TSAN void fm__context_arrive(struct context *self, struct co
 }
 
 /*
- * Leave `from`, go on in `to`. Returns when somebody switches back, maybe on another thread: no thread-local, no errno
- * and no pointer to the worker survives it. `ends`: nobody will come back to `from`; its stack may be used again by
- * the code that goes on.
+ * Leave `from`, go on in `to`. Returns when somebody switches back, maybe on another thread: no
+ * thread-local, no errno and no pointer to the worker survives it. `ends`: nobody will come
+ * back to `from`; its stack may be used again by the code that goes on.
  */
 #if FM_ASAN || FM_TSAN
 void fm__context_switch(struct context *from, struct context *to, bool ends);

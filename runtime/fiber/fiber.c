@@ -2,11 +2,12 @@
  * fiber.c - the life of a fiber, from the descriptor to the last reference
  *
  * Owns        descriptors from create until the last unref.
- * Invariant   whoever takes the reference count to 0 recycles the descriptor, under the next generation, before anybody can see a
- *             count above 0 again.
- * The end of a fiber, in this order: children and finalizers (scope.c); the exit is stored; the owner embedded in the descriptor is
- * told; DONE; the exit list is sealed; other owners are told; joiners wake; observers run; the parent's scope is left;
- * the run's reference is dropped.
+ * Invariant   whoever takes the reference count to 0 recycles the descriptor, under the next
+ *             generation, before anybody can see a count above 0 again.
+ * The end of a fiber, in this order: children and finalizers (scope.c); the exit is stored; the
+ * owner embedded in the descriptor is told; DONE; the exit list is sealed; other owners are
+ * told; joiners wake; observers run; the parent's scope is left; the run's reference is
+ * dropped.
  */
 #include "runtime/fiber/fiber.h"
 
@@ -53,7 +54,8 @@ static struct slab_cache *own_cache(void)
     return mine ? &mine->slab : NULL;
 }
 
-void fm__descriptor_reset(struct fm_fiber *fiber, struct fm_runtime *runtime, enum fiber_kind kind)
+void fm__descriptor_reset(struct fm_fiber *fiber, struct fm_runtime *runtime,
+                          enum fiber_kind kind)
 {
     fiber->task.next = NULL;
     fiber->task.ctx.fctx = NULL;
@@ -101,7 +103,10 @@ static void recycle(struct fm_fiber *fiber, uint64_t generation)
         free(extra);
     }
     fiber->kind = FIBER_NONE;
-    /* A slot whose generations are used up is never given out again: an id names one fiber for ever. */
+    /*
+     * A slot whose generations are used up is never given out again: an id names one fiber for
+     * ever.
+     */
     if (generation + GENERATION_ONE >= GENERATION_LAST)
         return;
     atomic_store_explicit(&fiber->refs, generation + GENERATION_ONE, memory_order_release);
@@ -114,7 +119,8 @@ struct fm_fiber *fm_fiber_ref(struct fm_fiber *fiber)
         /* relaxed: the caller has a reference, which keeps everything in place */
         uint64_t old = atomic_fetch_add_explicit(&fiber->refs, REF_ONE, memory_order_relaxed);
         FM_BUG_IF((old & REF_MASK) == 0 || (old & REF_MASK) > REF_MASK / 2,
-                  "fiber %llu referenced with %llu references", (unsigned long long)(old >> FIBER_ID_SLOT_BITS),
+                  "fiber %llu referenced with %llu references",
+                  (unsigned long long)(old >> FIBER_ID_SLOT_BITS),
                   (unsigned long long)(old & REF_MASK));
     }
     return fiber;
@@ -128,7 +134,9 @@ struct fm_fiber *fm_fiber_unref(struct fm_fiber *fiber)
     uint64_t old = atomic_fetch_sub_explicit(&fiber->refs, REF_ONE, memory_order_acq_rel);
     FM_BUG_IF((old & REF_MASK) == 0, "a fiber's reference was dropped twice");
     if ((old & REF_MASK) == 1) {
-        if (fiber->value_drop && fm__state_life(atomic_load_explicit(&fiber->state, memory_order_relaxed)) == LIFE_DONE &&
+        if (fiber->value_drop &&
+            fm__state_life(atomic_load_explicit(&fiber->state, memory_order_relaxed)) ==
+                LIFE_DONE &&
             fiber->exit.kind != FM_INTERRUPTED && fiber->exit.value)
             fiber->value_drop(fiber->exit.value);
         recycle(fiber, old & ~REF_MASK);
@@ -144,9 +152,12 @@ struct fm_fiber *fm__fiber_ref_id(uint64_t id)
     uint64_t generation = id & ~REF_MASK;
     uint64_t old = atomic_load_explicit(&fiber->refs, memory_order_relaxed);
     while ((old & ~REF_MASK) == generation && (old & REF_MASK)) {
-        /* acquire: with the release in reset; the descriptor is this fiber's for as long as we hold it */
-        if (atomic_compare_exchange_weak_explicit(&fiber->refs, &old, old + REF_ONE, memory_order_acq_rel,
-                                                  memory_order_relaxed))
+        /*
+         * acquire: with the release in reset; the descriptor is this fiber's for as long as we
+         * hold it
+         */
+        if (atomic_compare_exchange_weak_explicit(&fiber->refs, &old, old + REF_ONE,
+                                                  memory_order_acq_rel, memory_order_relaxed))
             return fiber;
     }
     return NULL;
@@ -163,7 +174,8 @@ struct fiber_extra *fm__fiber_extra(struct fm_fiber *fiber)
         return NULL;
     fm__lock_init(&mine->lock, LOCK_SYNC);
     /* seq_cst: one side of the race told in fm_ready */
-    if (atomic_compare_exchange_strong_explicit(&fiber->extra, &extra, mine, memory_order_seq_cst, memory_order_acquire))
+    if (atomic_compare_exchange_strong_explicit(&fiber->extra, &extra, mine,
+                                                memory_order_seq_cst, memory_order_acquire))
         return mine;
     free(mine);
     return extra;
@@ -182,8 +194,8 @@ static void count_spawn(struct fm_runtime *runtime, int64_t n)
 }
 
 int fm__fiber_create(struct fm_runtime *runtime, fm_entry_fn *entry, void *arg,
-                     const struct fm_spawn_options *options, const void *spawn_site, bool extra_reference,
-                     struct fm_fiber **ret_fiber)
+                     const struct fm_spawn_options *options, const void *spawn_site,
+                     bool extra_reference, struct fm_fiber **ret_fiber)
 {
     struct fm_fiber *fiber = fm__slab_take(own_cache());
     if (!fiber)
@@ -241,15 +253,21 @@ static bool interruption(struct fm_fiber *fiber, struct fm_exit *ret_exit)
     uint64_t who = atomic_load_explicit(&fiber->interrupter, memory_order_acquire);
     if (!who)
         return false;
-    *ret_exit = (struct fm_exit){.kind = FM_INTERRUPTED, .reason = (uint8_t)(who & 15), .by = who >> 4};
+    *ret_exit = (struct fm_exit) { .kind = FM_INTERRUPTED,
+                                   .reason = (uint8_t)(who & 15),
+                                   .by = who >> 4 };
     return true;
 }
 
-/* An exit as the body gave it: one that speaks of interruption becomes the interruption on record. */
+/*
+ * An exit as the body gave it: one that speaks of interruption becomes the interruption on
+ * record.
+ */
 static struct fm_exit settle_exit(struct fm_fiber *fiber, struct fm_exit exit)
 {
     struct fm_exit recorded;
-    bool claims = exit.kind == FM_INTERRUPTED || (exit.kind == FM_FAILURE && exit.code == -ECANCELED);
+    bool claims = exit.kind == FM_INTERRUPTED ||
+                  (exit.kind == FM_FAILURE && exit.code == -ECANCELED);
     if (claims && interruption(fiber, &recorded)) {
         recorded.flags = exit.flags;
         return recorded;
@@ -281,7 +299,7 @@ static void finish(struct fm_fiber *fiber, struct fm_exit exit)
             fm__exit_list_owners_told(&fiber->exits);
         }
         if (node.kind == EXIT_JOINER) {
-            fm__wake((struct wait){node.who, node.epoch}, WAKE_VALUE);
+            fm__wake((struct wait) { node.who, node.epoch }, WAKE_VALUE);
         } else {
             node.fn(fiber, exit, node.arg);
             fm__exit_list_fired(&fiber->exits);
@@ -324,7 +342,10 @@ void fm__fiber_run(struct task *task)
     const struct fm_exit given = fiber->entry(fiber->arg);
     exit = fm__scope_close_body(&body, settle_exit(fiber, given));
     fiber->scope = NULL;
-    /* Where a finalizer's failure, a child's or an interruption took its place, nobody will see the body's value any more. */
+    /*
+     * Where a finalizer's failure, a child's or an interruption took its place, nobody will see
+     * the body's value any more.
+     */
     if (given.kind != FM_INTERRUPTED && given.value && fiber->value_drop &&
         (exit.kind == FM_INTERRUPTED || exit.value != given.value))
         fiber->value_drop(given.value);

@@ -1,11 +1,13 @@
 /*
  * fiber.h - the descriptor, and what the rooms above may do with a fiber
  *
- * A descriptor lives in type-stable memory: a stale waker may read its state word and its reference word for ever. It is
- * recycled under a new generation when its last reference has gone.
+ * A descriptor lives in type-stable memory: a stale waker may read its state word and its
+ * reference word for ever. It is recycled under a new generation when its last reference has
+ * gone.
  *
  *   id          generation (36 bits) << 24 | slot; below 2^60; unique in the process
- *   references  generation << 24 | count: a reference can be taken by id, with one compare-and-swap
+ *   references  generation << 24 | count: a reference can be taken by id, with one
+ *               compare-and-swap
  */
 #ifndef FM_RUNTIME_FIBER_FIBER_H
 #define FM_RUNTIME_FIBER_FIBER_H
@@ -22,9 +24,10 @@ struct fiber_extra;
 struct fm_runtime;
 
 /*
- * What a room above keeps with a fiber (the map: its entry). ended() is called once, in the ending fiber, after the exit is
- * stored and before any joiner wakes; it must not wait. Set before fm__fiber_start, by who created the fiber, with FIBER_OWNED in
- * fiber->flags. A second owner of the same fiber adds a node of kind EXIT_OWNER to fiber->exits.
+ * What a room above keeps with a fiber (the map: its entry). ended() is called once, in the
+ * ending fiber, after the exit is stored and before any joiner wakes; it must not wait. Set
+ * before fm__fiber_start, by who created the fiber, with FIBER_OWNED in fiber->flags. A second
+ * owner of the same fiber adds a node of kind EXIT_OWNER to fiber->exits.
  */
 struct fiber_owner {
     void (*ended)(struct fm_fiber *fiber, struct fm_exit exit);
@@ -55,13 +58,14 @@ struct fm_fiber {
     _Atomic(const char *) waits_for; /* static text; NULL: does not wait */
     /* fourth line */
     union {
-        struct fiber_owner owner; /* FIBER_OWNED */
-        struct {                  /* a child */
+        struct fiber_owner owner;          /* FIBER_OWNED */
+        struct {                           /* a child */
             struct fm_scope *parent_scope; /* NULL: detached */
             struct fm_fiber *sibling_next, *sibling_prev;
         };
     };
-    _Atomic(struct fiber_extra *) extra; /* cold: name, locals, who waits for readiness; NULL until needed */
+    /* cold: name, locals, who waits for readiness; NULL until needed */
+    _Atomic(struct fiber_extra *) extra;
     const void *spawn_site;
     fm_drop_fn *arg_drop;
     fm_drop_fn *value_drop;
@@ -72,25 +76,29 @@ struct fm_fiber {
     uint8_t flags; /* FIBER_... */
     uint16_t pin_depth;
     uint16_t budget;
-    _Atomic uint32_t futex; /* FIBER_THREAD: what it sleeps on; else when it began to wait, in coarse ms */
+    /* FIBER_THREAD: what it sleeps on; else when it began to wait, in coarse ms */
+    _Atomic uint32_t futex;
 };
 
-#define FIBER_OWNED 1u  /* a room above keeps it: owner is valid, it is nobody's child */
-#define FIBER_KEYED 2u  /* owner.words describe a key */
+#define FIBER_OWNED 1u /* a room above keeps it: owner is valid, it is nobody's child */
+#define FIBER_KEYED 2u /* owner.words describe a key */
 
 #define FIBER_ID_SLOT_BITS 24
 
 /* ---- life ---- */
 
 /*
- * A fiber that has not started: complete, referenced once for its run and, if ret_ref, once more for the caller; not yet
- * runnable, not yet in any scope (callers in the map: it is the runtime's own). Options as public, checked by the caller.
- * 0 · -ENOMEM · -EAGAIN · -ESHUTDOWN
+ * A fiber that has not started: complete, referenced once for its run and, if ret_ref, once
+ * more for the caller; not yet runnable, not yet in any scope (callers in the map: it is the
+ * runtime's own). Options as public, checked by the caller. 0 · -ENOMEM · -EAGAIN · -ESHUTDOWN
  */
 int fm__fiber_create(struct fm_runtime *runtime, fm_entry_fn *entry, void *arg,
-                     const struct fm_spawn_options *options, const void *spawn_site, bool extra_reference,
-                     struct fm_fiber **ret_fiber);
-/* Make it runnable. From here on the fiber may end and be recycled at any moment: use a reference of your own. */
+                     const struct fm_spawn_options *options, const void *spawn_site,
+                     bool extra_reference, struct fm_fiber **ret_fiber);
+/*
+ * Make it runnable. From here on the fiber may end and be recycled at any moment: use a
+ * reference of your own.
+ */
 void fm__fiber_start(struct fm_fiber *fiber);
 /* It was never started: give it back, without arg_drop. Drops the run's reference only. */
 void fm__fiber_discard(struct fm_fiber *fiber);
@@ -101,11 +109,14 @@ static inline uint64_t fm__fiber_id(const struct fm_fiber *fiber)
     uint64_t refs = atomic_load_explicit(&fiber->refs, memory_order_relaxed);
     return (refs >> FIBER_ID_SLOT_BITS) << FIBER_ID_SLOT_BITS | fiber->slot;
 }
-/* A reference to the fiber of this id, or NULL if its last one has gone. Any thread, any time. One CAS. */
+/*
+ * A reference to the fiber of this id, or NULL if its last one has gone. Any thread, any time.
+ * One CAS.
+ */
 struct fm_fiber *fm__fiber_ref_id(uint64_t id);
 /*
- * Whether the end is public: stored, and every owner told. Not to be asked by an owner of the fiber while it is being told.
- * True: fiber->exit may be read.
+ * Whether the end is public: stored, and every owner told. Not to be asked by an owner of the
+ * fiber while it is being told. True: fiber->exit may be read.
  */
 static inline bool fm__fiber_ended(struct fm_fiber *fiber)
 {
@@ -115,19 +126,25 @@ static inline bool fm__fiber_interrupted(struct fm_fiber *fiber)
 {
     return (fm__state_read(&fiber->state) & STATE_INTERRUPT) != 0;
 }
-/* Interrupt with a reason; `by` is the id of the calling fiber or 0. The caller holds a reference. 0 · FM_ALREADY_DONE */
+/*
+ * Interrupt with a reason; `by` is the id of the calling fiber or 0. The caller holds a
+ * reference. 0 · FM_ALREADY_DONE
+ */
 int fm__fiber_interrupt(struct fm_fiber *fiber, enum fm_reason reason);
 
 /* ---- the calling fiber or thread, and its waits ---- */
 
-/* The calling fiber, NULL in a thread. Never kept across a wait... the fiber is; its worker is not. */
+/*
+ * The calling fiber, NULL in a thread. Never kept across a wait... the fiber is; its worker is
+ * not.
+ */
 struct fm_fiber *fm__fiber_self(void);
 /* The id of the calling fiber, 0 in a thread. */
 uint64_t fm__self_id(void);
 
 /*
- * One wait of one fiber or thread, by value: what a waker is given. A thread waits through a descriptor of its own, so
- * both look alike to wakers.
+ * One wait of one fiber or thread, by value: what a waker is given. A thread waits through a
+ * descriptor of its own, so both look alike to wakers.
  */
 struct wait {
     struct fm_fiber *who;
@@ -138,20 +155,28 @@ struct wait {
 
 /*
  * A wait in three steps:
- *     fm__wait_begin      0 · -ECANCELED interrupt pending (nothing begun) · -ENOMEM (a thread's first wait)
+ *     fm__wait_begin      0 · -ECANCELED interrupt pending (nothing begun) · -ENOMEM (a
+ *                         thread's first wait)
  *     hand the wait to whoever may end it, under that one's lock
  *     fm__wait_end        suspends until the one wake that wins; never spurious
  * Between begin and end the caller must not wait otherwise. `what` is static text for the dump.
  */
 int fm__wait_begin(struct wait *ret_wait, unsigned flags, const char *what);
 enum wake_reason fm__wait_end(struct wait wait, int64_t deadline_ns);
-/* The wait was handed to nobody, or the caller has taken it back from everybody: true if a wake had won. */
+/*
+ * The wait was handed to nobody, or the caller has taken it back from everybody: true if a wake
+ * had won.
+ */
 bool fm__wait_abort(struct wait wait);
-/* End that wait; true if this wake won. The waiter may go on, and its stack be gone, before this returns. */
+/*
+ * End that wait; true if this wake won. The waiter may go on, and its stack be gone, before
+ * this returns.
+ */
 bool fm__wake(struct wait wait, enum wake_reason reason);
 /*
- * The same in two steps, for a waker that keeps the waiter standing a little longer. fm__wake_win: WAKE_LOST · WAKE_NOTED won, the waiter
- * goes on by itself · WAKE_QUEUE won, nothing else can end the wait, and the waiter stands still until fm__wake_release.
+ * The same in two steps, for a waker that keeps the waiter standing a little longer.
+ * fm__wake_win: WAKE_LOST · WAKE_NOTED won, the waiter goes on by itself · WAKE_QUEUE won,
+ * nothing else can end the wait, and the waiter stands still until fm__wake_release.
  */
 static inline enum wake fm__wake_win(struct wait wait, enum wake_reason reason)
 {
@@ -160,7 +185,10 @@ static inline enum wake fm__wake_win(struct wait wait, enum wake_reason reason)
 void fm__wake_release(struct fm_fiber *who);
 /* WAKE_VALUE 0, WAKE_TIMEOUT -ETIMEDOUT, WAKE_INTERRUPT -ECANCELED, WAKE_CLOSED -EBADF */
 int fm__wake_result(enum wake_reason reason);
-/* A call that did its work without waiting counts against the fiber's budget; at its end the fiber yields. */
+/*
+ * A call that did its work without waiting counts against the fiber's budget; at its end the
+ * fiber yields.
+ */
 void fm__budget_spend(void);
 
 /* ---- clock and timers, of the runtime the caller is in ---- */
@@ -169,7 +197,7 @@ int64_t fm__runtime_now_ns(struct fm_runtime *runtime); /* real or virtual */
 
 /* Read once it has ended: who set what a scope or a finalizer left behind. */
 struct fiber_extra {
-    struct lock lock; /* LOCK_SYNC: the waiters */
+    struct lock lock;                           /* LOCK_SYNC: the waiters */
     struct wait_node *ready_first, *ready_last; /* a struct waitlist: see waitlist.h */
     char name[64];
     bool finalizer_failed;
@@ -180,7 +208,10 @@ struct fiber_extra {
 /* The extra of a fiber, made if need be; NULL: no memory. Any thread with a reference. */
 struct fiber_extra *fm__fiber_extra(struct fm_fiber *fiber);
 
-/* The key of a keyed fiber for dumps and reports: the map hands this down. Writes printable text, async-signal-safe. */
+/*
+ * The key of a keyed fiber for dumps and reports: the map hands this down. Writes printable
+ * text, async-signal-safe.
+ */
 typedef void fiber_describe_fn(struct fm_fiber *fiber, char *buffer, size_t size);
 void fm__fiber_set_key_describe(fiber_describe_fn *describe);
 

@@ -11,9 +11,11 @@
 enum { RING_MAX = 64 };
 
 /*
- * Whether `self` joining `target` would close a ring of fibers that join one another without a deadline. Each publishes whom it joins
- * before it looks, both seq_cst, so of the joins that close a ring at least the last one sees it. A ring stays; what only looked
- * like one, because a descriptor on the way was used again meanwhile, is gone at the second look along the same way.
+ * Whether `self` joining `target` would close a ring of fibers that join one another without a
+ * deadline. Each publishes whom it joins before it looks, both seq_cst, so of the joins that
+ * close a ring at least the last one sees it. A ring stays; what only looked like one, because
+ * a descriptor on the way was used again meanwhile, is gone at the second look along the same
+ * way.
  */
 static bool closes_ring(struct fm_fiber *self, struct fm_fiber *target)
 {
@@ -28,7 +30,10 @@ static bool closes_ring(struct fm_fiber *self, struct fm_fiber *target)
             return true;
         }
         way[i] = at;
-        /* a descriptor that is recycled in between is still a descriptor; one that has ended joins nobody */
+        /*
+         * a descriptor that is recycled in between is still a descriptor; one that has ended
+         * joins nobody
+         */
         if (fm__state_life(fm__state_read(&at->state)) == LIFE_DONE)
             return false;
         at = atomic_load_explicit(&at->joins, memory_order_seq_cst);
@@ -39,7 +44,7 @@ static bool closes_ring(struct fm_fiber *self, struct fm_fiber *target)
 static int join_until(struct fm_fiber *fiber, int64_t deadline_ns, unsigned flags)
 {
     struct fm_fiber *self = fm__fiber_self();
-    struct exit_node node = {.kind = EXIT_JOINER};
+    struct exit_node node = { .kind = EXIT_JOINER };
     struct wait wait;
     int r;
 
@@ -171,10 +176,14 @@ int fm_fiber_unobserve(struct fm_fiber *fiber, struct fm_observer *observer)
     struct exit_node *node = (struct exit_node *)observer;
     if (fm__exit_list_remove(&fiber->exits, node))
         return 0;
-    /* It has been called or is being called: wait for its return, unless it is we who are in it. */
+    /*
+     * It has been called or is being called: wait for its return, unless it is we who are in
+     * it.
+     */
     if (fm__fiber_self() != fiber) {
         /* acquire, with fired: what the observer did */
-        for (unsigned spins = 0; atomic_load_explicit(&fiber->exits.firing, memory_order_acquire) == node; spins++)
+        for (unsigned spins = 0;
+             atomic_load_explicit(&fiber->exits.firing, memory_order_acquire) == node; spins++)
             fm__spin(spins);
     }
     return FM_ALREADY_DONE;
@@ -187,7 +196,8 @@ int fm_fiber_unobserve(struct fm_fiber *fiber, struct fm_observer *observer)
  *     set READY in the word   (A)            make the extra                 (C)
  *     read the extra          (B)            on its list, then read the word (D)
  *     wake who is on its list                ready or done: leave, else wait
- * All four are seq_cst: either B sees the extra, and the lock orders the rest, or D sees READY. The end of a fiber takes the place of A with DONE.
+ * All four are seq_cst: either B sees the extra, and the lock orders the rest, or D sees READY.
+ * The end of a fiber takes the place of A with DONE.
  */
 int fm_ready(void)
 {
@@ -221,13 +231,14 @@ int fm_fiber_await_ready(struct fm_fiber *fiber, int64_t deadline_ns)
     struct fiber_extra *extra = fm__fiber_extra(fiber);
     if (!extra)
         return -ENOMEM;
-    struct wait_node node = {0};
+    struct wait_node node = { 0 };
     fm__lock(&extra->lock);
     r = readiness(fiber);
     if (r != -EAGAIN) {
         fm__unlock(&extra->lock);
         return r;
     }
-    r = fm__waitlist_wait(fm__ready_waiters(extra), &extra->lock, &node, deadline_ns, 0, "await_ready");
+    r = fm__waitlist_wait(fm__ready_waiters(extra), &extra->lock, &node, deadline_ns, 0,
+                          "await_ready");
     return r == 0 || r == -EBADF ? readiness(fiber) : r;
 }

@@ -1,7 +1,8 @@
 /*
  * local.c - fiber-locals
  *
- * Keys are process-wide and never taken back. Values hang on the fiber's extra, in an array as long as the highest key it has set.
+ * Keys are process-wide and never taken back. Values hang on the fiber's extra, in an array as
+ * long as the highest key it has set.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -26,8 +27,12 @@ int fm_local_key_create(fm_local_key *ret_key, fm_drop_fn *drop)
     do {
         if (key == KEYS_MAX)
             return -ENOSPC;
-        /* relaxed: the key reaches others through whatever its maker gives it to them by, after its drop is set */
-    } while (!atomic_compare_exchange_weak_explicit(&keys.count, &key, key + 1, memory_order_relaxed,
+        /*
+         * relaxed: the key reaches others through whatever its maker gives it to them by, after
+         * its drop is set
+         */
+    } while (!atomic_compare_exchange_weak_explicit(&keys.count, &key, key + 1,
+                                                    memory_order_relaxed,
                                                     memory_order_relaxed));
     keys.drop[key] = drop;
     *ret_key = key;
@@ -73,15 +78,18 @@ int fm_local_set(fm_local_key key, void *value)
 void *fm_local_get(fm_local_key key)
 {
     struct fm_fiber *self = fm__fiber_self();
-    struct fiber_extra *extra = self ? atomic_load_explicit(&self->extra, memory_order_relaxed) : NULL;
+    struct fiber_extra *extra = self ? atomic_load_explicit(&self->extra, memory_order_relaxed)
+                                     : NULL;
     return extra && key < extra->local_count ? extra->locals[key] : NULL;
 }
 
 int fm__locals_inherit(struct fm_fiber *child, struct fm_fiber *parent)
 {
-    struct fiber_extra *from = atomic_load_explicit(&parent->extra, memory_order_relaxed), *to = NULL;
+    struct fiber_extra *from = atomic_load_explicit(&parent->extra, memory_order_relaxed),
+                       *to = NULL;
     for (uint32_t key = 0; from && key < from->local_count; key++) {
-        if (!from->locals[key] || !atomic_load_explicit(&keys.inherited[key], memory_order_relaxed))
+        if (!from->locals[key] ||
+            !atomic_load_explicit(&keys.inherited[key], memory_order_relaxed))
             continue;
         if (!to && !(to = fm__fiber_extra(child)))
             return -ENOMEM;
@@ -99,7 +107,8 @@ void fm__locals_drop(struct fm_fiber *fiber)
         void *value = extra->locals[key];
         extra->locals[key] = NULL;
         /* an inherited value is shared: it belongs to nobody's end */
-        if (value && keys.drop[key] && !atomic_load_explicit(&keys.inherited[key], memory_order_relaxed))
+        if (value && keys.drop[key] &&
+            !atomic_load_explicit(&keys.inherited[key], memory_order_relaxed))
             keys.drop[key](value);
     }
 }

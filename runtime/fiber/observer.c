@@ -3,8 +3,9 @@
  *
  * Owns        no memory: nodes are their makers'.
  * Knows not   fibers, waking, scheduling.
- * Invariant   links are read and written under the claim, or while the node is private to its maker; prev of a node is
- *             right if the node behind which it points has been walked under the claim, else NULL.
+ * Invariant   links are read and written under the claim, or while the node is private to its
+ *             maker; prev of a node is right if the node behind which it points has been walked
+ *             under the claim, else NULL.
  * Together    (X: the caller keeps the two apart; -: they may run at once)
  *                           add   remove  seal/take
  *                 add        -      -        -
@@ -23,7 +24,8 @@
 #define FLAGS (CLAIM | SEALED | PENDING)
 
 _Static_assert(sizeof(struct exit_node) == sizeof(struct fm_observer), "an observer is a node");
-_Static_assert(offsetof(struct exit_node, arg) == offsetof(struct fm_observer, arg), "an observer is a node");
+_Static_assert(offsetof(struct exit_node, arg) == offsetof(struct fm_observer, arg),
+               "an observer is a node");
 
 static struct exit_node *node_of(uintptr_t head)
 {
@@ -36,10 +38,13 @@ static uintptr_t claim(struct exit_list *list, uintptr_t more)
     /* relaxed: the CAS orders */
     uintptr_t head = atomic_load_explicit(&list->head, memory_order_relaxed);
     for (unsigned spins = 0;; spins++) {
-        /* acquire (B); release for the seal, whose SEALED an add may find before the unclaim: (C) of the exit */
+        /*
+         * acquire (B); release for the seal, whose SEALED an add may find before the unclaim:
+         * (C) of the exit
+         */
         if (!(head & CLAIM) &&
-            atomic_compare_exchange_weak_explicit(&list->head, &head, head | CLAIM | more, memory_order_acq_rel,
-                                                  memory_order_relaxed))
+            atomic_compare_exchange_weak_explicit(&list->head, &head, head | CLAIM | more,
+                                                  memory_order_acq_rel, memory_order_relaxed))
             return head | more;
         if (head & CLAIM) {
             fm__spin(spins);
@@ -70,8 +75,8 @@ bool fm__exit_list_add(struct exit_list *list, struct exit_node *node)
         node->prev = NULL;
         node->listed = 1;
         /* release (A); acquire (D) of the seal on failure */
-        if (atomic_compare_exchange_weak_explicit(&list->head, &head, (uintptr_t)node, memory_order_acq_rel,
-                                                  memory_order_acquire))
+        if (atomic_compare_exchange_weak_explicit(&list->head, &head, (uintptr_t)node,
+                                                  memory_order_acq_rel, memory_order_acquire))
             return true;
     }
 }
@@ -79,7 +84,8 @@ bool fm__exit_list_add(struct exit_list *list, struct exit_node *node)
 /* Give every node its prev; those below one that has it have it too. */
 static void link_back(struct exit_node *newest)
 {
-    for (struct exit_node *node = newest; node && node->next && !node->next->prev; node = node->next)
+    for (struct exit_node *node = newest; node && node->next && !node->next->prev;
+         node = node->next)
         node->next->prev = node;
 }
 
@@ -105,8 +111,8 @@ void fm__exit_list_seal(struct exit_list *list)
 {
     uintptr_t empty = 0;
     /* release (C): the exit, to whoever finds SEALED */
-    if (atomic_compare_exchange_strong_explicit(&list->head, &empty, SEALED, memory_order_acq_rel,
-                                                memory_order_relaxed))
+    if (atomic_compare_exchange_strong_explicit(&list->head, &empty, SEALED,
+                                                memory_order_acq_rel, memory_order_relaxed))
         return;
     uintptr_t head = claim(list, SEALED);
     struct exit_node *newest = node_of(head);
@@ -115,7 +121,7 @@ void fm__exit_list_seal(struct exit_list *list)
         return;
     }
     /* Newest first becomes: owners, joiners, observers, each oldest first. */
-    struct exit_node *first[EXIT_NODE_KINDS] = {NULL}, *last[EXIT_NODE_KINDS] = {NULL};
+    struct exit_node *first[EXIT_NODE_KINDS] = { NULL }, *last[EXIT_NODE_KINDS] = { NULL };
     for (struct exit_node *node = newest, *next; node; node = next) {
         next = node->next;
         node->next = first[node->kind];

@@ -1,24 +1,29 @@
 /*
  * observer.h - the exit list: who is told of a fiber's end
  *
- * Nodes in the storage of those who want to know: owners (rooms above, told before anybody else), joiners (a wait to end), observers
- * (a function to call). Pushed without a lock while the fiber lives; sealed once, by the exit; then taken out one by one by the exit,
- * in the order owners, joiners, observers, and in each kind in the order they came.
+ * Nodes in the storage of those who want to know: owners (rooms above, told before anybody
+ * else), joiners (a wait to end), observers (a function to call). Pushed without a lock while
+ * the fiber lives; sealed once, by the exit; then taken out one by one by the exit, in the
+ * order owners, joiners, observers, and in each kind in the order they came.
  *
  *     head    pointer to the newest node | PENDING (4) | SEALED (2) | CLAIM (1)
  *
  *        add                      seal                              take ... take
- *     open ----> open, node ----------------> sealed, claimed nodes ---------------> sealed, empty
+ *     open ----> open, node ----------------> sealed, claimed nodes ---------------> sealed,
+ *     empty
  *
- * CLAIM is held for a few instructions, by remove and by the exit, whenever the links of nodes are read or written. An exit that
- * takes a node copies it and unlinks it under the claim and never touches it again, and remove unlinks under the same claim: so
- * when remove has returned the node's storage is its owner's, and nobody can be about to read its `next`.
- * PENDING is set from the seal until the last owner has been told: until then joins and polls hold back, so that
- * nobody learns of the end before the owners have.
+ * CLAIM is held for a few instructions, by remove and by the exit, whenever the links of nodes
+ * are read or written. An exit that takes a node copies it and unlinks it under the claim and
+ * never touches it again, and remove unlinks under the same claim: so when remove has returned
+ * the node's storage is its owner's, and nobody can be about to read its `next`. PENDING is set
+ * from the seal until the last owner has been told: until then joins and polls hold back, so
+ * that nobody learns of the end before the owners have.
  *
  * Order      (A) add     release   the node's contents, to the exit that takes the list (B)
- *            (B) claim   acquire   by seal, take and remove: sees nodes (A) and links left by the last claim (C)
- *            (C) unclaim release   the links, to the next claim; from the seal on also the exit, to add and sealed (D)
+ *            (B) claim   acquire   by seal, take and remove: sees nodes (A) and links left by
+ *                        the last claim (C)
+ *            (C) unclaim release   the links, to the next claim; from the seal on also the
+ *            exit, to add and sealed (D)
  *            (D) add that finds SEALED, sealed(): acquire: the exit is stored before it is read
  */
 #ifndef FM_RUNTIME_FIBER_OBSERVER_H
@@ -35,8 +40,9 @@ enum exit_node_kind { EXIT_OWNER, EXIT_JOINER, EXIT_OBSERVER, EXIT_NODE_KINDS };
 /* The same storage as the public struct fm_observer, which is a node of kind EXIT_OBSERVER. */
 struct exit_node {
     union {
-        fm_observer_fn *fn;    /* observer, owner: called with arg; the node's storage is already its maker's again */
-        struct fm_fiber *who;  /* joiner: the wait to end ... */
+        /* observer, owner: called with arg; the node's storage is already its maker's again */
+        fm_observer_fn *fn;
+        struct fm_fiber *who; /* joiner: the wait to end ... */
     };
     union {
         void *arg;
@@ -55,17 +61,29 @@ struct exit_list {
 
 /* kind and contents are set. False if the list is sealed: the node was not added. */
 bool fm__exit_list_add(struct exit_list *list, struct exit_node *node);
-/* True if the node was on the list and is off now; false if the exit has taken it. The storage is the caller's in both cases. */
+/*
+ * True if the node was on the list and is off now; false if the exit has taken it. The storage
+ * is the caller's in both cases.
+ */
 bool fm__exit_list_remove(struct exit_list *list, struct exit_node *node);
 /* The exit: nobody can be added any more. The fiber's exit is stored before. */
 void fm__exit_list_seal(struct exit_list *list);
-/* After the seal: take the next node, by value. False when there is none. `firing` is set where it is an observer. */
+/*
+ * After the seal: take the next node, by value. False when there is none. `firing` is set where
+ * it is an observer.
+ */
 bool fm__exit_list_take(struct exit_list *list, struct exit_node *ret_copy);
-/* All owners have been told: joins and polls may pass. Called once after the seal, before the first joiner is woken. */
+/*
+ * All owners have been told: joins and polls may pass. Called once after the seal, before the
+ * first joiner is woken.
+ */
 void fm__exit_list_owners_told(struct exit_list *list);
 /* The observer that take handed out last has returned. */
 void fm__exit_list_fired(struct exit_list *list);
-/* Whether the fiber has ended, and all owners know. Waits a moment where they are being told right now. */
+/*
+ * Whether the fiber has ended, and all owners know. Waits a moment where they are being told
+ * right now.
+ */
 bool fm__exit_list_sealed(struct exit_list *list);
 
 #endif

@@ -17,8 +17,12 @@ struct fiber_worker {
     _Atomic uint64_t spawned, ended; /* fibers, counted where it happened */
 };
 
-/* A descriptor from the slab, made ready for a new life of this kind; then, when it is complete, given so many references. */
-void fm__descriptor_reset(struct fm_fiber *fiber, struct fm_runtime *runtime, enum fiber_kind kind);
+/*
+ * A descriptor from the slab, made ready for a new life of this kind; then, when it is
+ * complete, given so many references.
+ */
+void fm__descriptor_reset(struct fm_fiber *fiber, struct fm_runtime *runtime,
+                          enum fiber_kind kind);
 void fm__descriptor_publish(struct fm_fiber *fiber, unsigned references);
 
 /* The scheduler's hooks. */
@@ -26,7 +30,10 @@ void fm__fiber_run(struct task *task);
 void fm__fiber_no_stack(struct task *task);
 bool fm__fiber_parked(struct task *task);
 
-/* An exit as a body gave it; one that speaks of interruption becomes the interruption on record. */
+/*
+ * An exit as a body gave it; one that speaks of interruption becomes the interruption on
+ * record.
+ */
 struct fm_exit fm__settle_exit(struct fm_fiber *fiber, struct fm_exit exit);
 /* The fiber ends: its locals' drops. */
 void fm__locals_drop(struct fm_fiber *fiber);
@@ -40,7 +47,8 @@ void fm__runtime_fiber_ended(struct fm_runtime *runtime);
 
 static inline struct waitlist *fm__ready_waiters(struct fiber_extra *extra)
 {
-    _Static_assert(offsetof(struct fiber_extra, ready_last) - offsetof(struct fiber_extra, ready_first) ==
+    _Static_assert(offsetof(struct fiber_extra, ready_last) -
+                           offsetof(struct fiber_extra, ready_first) ==
                        offsetof(struct waitlist, last),
                    "the two words are a wait list");
     return (struct waitlist *)(void *)&extra->ready_first;

@@ -1,8 +1,8 @@
 /*
  * runtime.h - what one runtime is made of, as the fiber layer sees it
  *
- * The rooms above (time, io) hand down what the fiber layer and the scheduler need of them: the hooks. runtime/runtime.c, which
- * may see all rooms, puts a runtime together.
+ * The rooms above (time, io) hand down what the fiber layer and the scheduler need of them: the
+ * hooks. runtime/runtime.c, which may see all rooms, puts a runtime together.
  */
 #ifndef FM_RUNTIME_FIBER_RUNTIME_H
 #define FM_RUNTIME_FIBER_RUNTIME_H
@@ -14,22 +14,36 @@
 #include "runtime/sched/sched.h"
 
 /*
- * Time and io, handed down. Those that fire or poll wake fibers with fm__wake, with no lock of theirs held.
+ * Time and io, handed down. Those that fire or poll wake fibers with fm__wake, with no lock of
+ * theirs held.
  */
 struct runtime_hooks {
-    /* Arm fiber->timer for the wait `epoch`. Caller: the waiting fiber, on a worker, or a thread (virtual clock). */
-    void (*timer_arm)(struct fm_runtime *runtime, struct fm_fiber *fiber, uint64_t epoch, int64_t deadline_ns);
-    /* After the wait: take it off if it has not fired. Returns with nobody touching fiber->timer any more. */
+    /*
+     * Arm fiber->timer for the wait `epoch`. Caller: the waiting fiber, on a worker, or a
+     * thread (virtual clock).
+     */
+    void (*timer_arm)(struct fm_runtime *runtime, struct fm_fiber *fiber, uint64_t epoch,
+                      int64_t deadline_ns);
+    /*
+     * After the wait: take it off if it has not fired. Returns with nobody touching
+     * fiber->timer any more.
+     */
     void (*timer_disarm)(struct fm_runtime *runtime, struct fm_fiber *fiber);
-    /* The earliest armed deadline (rounded to when it would be fired), INT64_MAX if none. Racy, cheap: no lock. */
+    /*
+     * The earliest armed deadline (rounded to when it would be fired), INT64_MAX if none. Racy,
+     * cheap: no lock.
+     */
     int64_t (*timer_next)(struct fm_runtime *runtime);
     /*
-     * Fire what is due at now_ns, of every worker's wheel, a bounded number at a time: timer_next tells if more is due. A wheel that another
-     * thread is firing is skipped. Returns how many woke.
+     * Fire what is due at now_ns, of every worker's wheel, a bounded number at a time:
+     * timer_next tells if more is due. A wheel that another thread is firing is skipped.
+     * Returns how many woke.
      */
     unsigned (*timer_fire)(struct fm_runtime *runtime, int64_t now_ns);
-    /* Wait for io at most until deadline_ns (0: look only; INT64_MAX: for ever), wake who is ready. One caller at a time (the token).
-     * Returns how many fibers woke. */
+    /*
+     * Wait for io at most until deadline_ns (0: look only; INT64_MAX: for ever), wake who is
+     * ready. One caller at a time (the token). Returns how many fibers woke.
+     */
     unsigned (*poll)(struct fm_runtime *runtime, int64_t deadline_ns);
     /* Make a poll that is waiting return. Any thread. */
     void (*poll_wake)(struct fm_runtime *runtime);
@@ -46,11 +60,11 @@ struct fm_runtime {
     struct blocking *blocking;
     int default_stack_class;
     bool virtual_clock;
-    _Atomic bool stopping;          /* shutdown has begun: spawns from outside are refused */
+    _Atomic bool stopping; /* shutdown has begun: spawns from outside are refused */
     _Atomic int64_t virtual_now_ns;
-    struct clock_control *clock;    /* of the virtual clock */
+    struct clock_control *clock;      /* of the virtual clock */
     _Atomic uint64_t foreign_spawned; /* fibers created by threads; workers count their own */
-    struct lock end_lock;           /* shutdown's waiters */
+    struct lock end_lock;             /* shutdown's waiters */
     struct waitlist end_waiters;
 };
 

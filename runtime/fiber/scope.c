@@ -1,9 +1,12 @@
 /*
  * scope.c - children and finalizers
  *
- * Owns        finalizers; scopes that fm_scope_open made. The scope of a body lives on its stack.
- * Invariant   a child is on its parent scope's list from before it starts until its very end, so the scope outlives it.
- * Close       no more children · signal them · wait until none is left · finalizers, masked, newest first.
+ * Owns        finalizers; scopes that fm_scope_open made. The scope of a body lives on its
+ *             stack.
+ * Invariant   a child is on its parent scope's list from before it starts until its very end,
+ *             so the scope outlives it.
+ * Close       no more children · signal them · wait until none is left · finalizers, masked,
+ *             newest first.
  */
 #include "runtime/fiber/scope.h"
 
@@ -165,7 +168,10 @@ static struct fm_exit close_scope(struct fm_scope *scope, struct fm_exit exit)
         if (finalizer.on_interrupt && exit.kind != FM_INTERRUPTED)
             continue;
         exit = after_finalizer(fiber, exit, finalizer.fn(finalizer.arg, exit));
-        /* A finalizer that forgets a scope or a mask does not take it away from those that follow. */
+        /*
+         * A finalizer that forgets a scope or a mask does not take it away from those that
+         * follow.
+         */
         close_down_to(scope, exit);
         fiber->mask_depth = depth;
     }
@@ -195,8 +201,8 @@ struct fm_exit fm__scope_close_body(struct fm_scope *body, struct fm_exit exit)
     for (;;) {
         struct fm_scope *scope = fiber->scope;
         /*
-         * The common body has neither: nobody else has ever known its scope. A count that has fallen to 0 would not do:
-         * the last child may still be about to unlock.
+         * The common body has neither: nobody else has ever known its scope. A count that has
+         * fallen to 0 would not do: the last child may still be about to unlock.
          */
         if (scope == body && !scope->finalizers && !scope->had_children)
             return exit;
@@ -273,8 +279,11 @@ static int defer(fm_finalizer_fn *fn, void *arg, bool on_interrupt)
     struct finalizer *finalizer = fm__malloc(sizeof *finalizer);
     if (!finalizer)
         return -ENOMEM;
-    /* While the scope's finalizers run, the newest is the next to run: at once, after the one that registers it. */
-    *finalizer = (struct finalizer){self->scope->finalizers, fn, arg, on_interrupt};
+    /*
+     * While the scope's finalizers run, the newest is the next to run: at once, after the one
+     * that registers it.
+     */
+    *finalizer = (struct finalizer) { self->scope->finalizers, fn, arg, on_interrupt };
     self->scope->finalizers = finalizer;
     return 0;
 }
@@ -289,7 +298,10 @@ int fm_defer_on_interrupt(fm_finalizer_fn *fn, void *arg)
     return defer(fn, arg, true);
 }
 
-/* A finalizer that calls release(resource): its place is taken before the resource is, so that nothing can fail in between. */
+/*
+ * A finalizer that calls release(resource): its place is taken before the resource is, so that
+ * nothing can fail in between.
+ */
 int fm_acquire(fm_acquire_fn *acquire, void *arg, fm_finalizer_fn *release, void **ret_resource)
 {
     struct fm_fiber *self = fm__fiber_self();
@@ -309,7 +321,7 @@ int fm_acquire(fm_acquire_fn *acquire, void *arg, fm_finalizer_fn *release, void
         free(finalizer);
         return r;
     }
-    *finalizer = (struct finalizer){self->scope->finalizers, release, resource, false};
+    *finalizer = (struct finalizer) { self->scope->finalizers, release, resource, false };
     self->scope->finalizers = finalizer;
     if (ret_resource)
         *ret_resource = resource;

@@ -18,12 +18,12 @@ struct fm_scope {
     bool on_heap;
     bool finalizing;   /* its finalizers are running: it cannot be closed again */
     bool had_children; /* the fiber's own: only it adds children */
-    struct lock lock; /* LOCK_SCOPE: what follows */
+    struct lock lock;  /* LOCK_SCOPE: what follows */
     struct fm_fiber *children;
     uint64_t count;
-    bool closing;           /* no child can be added */
-    bool waited;            /* `waiter` wants to know when count is 0 */
-    bool failed;            /* FM_SCOPE_FAIL_FAST: first_failure is set */
+    bool closing; /* no child can be added */
+    bool waited;  /* `waiter` wants to know when count is 0 */
+    bool failed;  /* FM_SCOPE_FAIL_FAST: first_failure is set */
     struct wait waiter;
     struct fm_exit first_failure;
 };

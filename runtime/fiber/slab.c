@@ -18,20 +18,24 @@ static struct {
     struct fm_fiber *free; /* linked through task.next */
     _Atomic uint32_t chunk_count;
     _Atomic(struct fm_fiber *) chunks[SLAB_CHUNKS];
-} slab = {.lock = LOCK_INIT(LOCK_SLAB)};
+} slab = { .lock = LOCK_INIT(LOCK_SLAB) };
 
 #if !FM_ASAN && !FM_TSAN
 _Static_assert(sizeof(struct fm_fiber) == 256, "four lines, as docs/design.md says");
 #endif
 
-/* Room for more; the lock is held. Address space first, pages at first touch: 1024 at a time are 64 pages. */
+/*
+ * Room for more; the lock is held. Address space first, pages at first touch: 1024 at a time
+ * are 64 pages.
+ */
 static bool grow_locked(void)
 {
     uint32_t index = atomic_load_explicit(&slab.chunk_count, memory_order_relaxed);
     if (index == SLAB_CHUNKS)
         return false;
-    struct fm_fiber *chunk = fm__pages_reserve(sizeof(struct fm_fiber) * SLAB_CHUNK, fm__page_bytes(), NULL,
-                                               "fibermap descriptors", NULL);
+    struct fm_fiber *chunk = fm__pages_reserve(sizeof(struct fm_fiber) * SLAB_CHUNK,
+                                               fm__page_bytes(), NULL, "fibermap descriptors",
+                                               NULL);
     if (!chunk)
         return false;
     /* The values that fibers left behind, and their extras, hang on descriptors: not a leak. */
@@ -40,7 +44,8 @@ static bool grow_locked(void)
         struct fm_fiber *fiber = &chunk[i];
         fiber->slot = index * SLAB_CHUNK + i;
         /* generation 1, no reference; relaxed: published with the chunk */
-        atomic_store_explicit(&fiber->refs, UINT64_C(1) << FIBER_ID_SLOT_BITS, memory_order_relaxed);
+        atomic_store_explicit(&fiber->refs, UINT64_C(1) << FIBER_ID_SLOT_BITS,
+                              memory_order_relaxed);
         fiber->task.next = (struct task *)slab.free;
         slab.free = fiber;
     }
@@ -103,7 +108,7 @@ static void spill(struct slab_cache *cache, uint32_t count)
 
 void fm__slab_give(struct slab_cache *cache, struct fm_fiber *fiber)
 {
-    struct slab_cache none = {0};
+    struct slab_cache none = { 0 };
     if (!cache)
         cache = &none;
     fiber->task.next = (struct task *)cache->list;
@@ -125,7 +130,8 @@ struct fm_fiber *fm__slab_find(uint32_t slot)
     if (slot >= (1u << FIBER_ID_SLOT_BITS))
         return NULL;
     /* acquire: the chunk's descriptors are in order */
-    struct fm_fiber *chunk = atomic_load_explicit(&slab.chunks[slot / SLAB_CHUNK], memory_order_acquire);
+    struct fm_fiber *chunk = atomic_load_explicit(&slab.chunks[slot / SLAB_CHUNK],
+                                                  memory_order_acquire);
     return chunk ? &chunk[slot % SLAB_CHUNK] : NULL;
 }
 

@@ -1,8 +1,9 @@
 /*
  * slab.h - descriptors in type-stable memory
  *
- * Process-wide, so that an id names one fiber for ever: chunks of descriptors that are never unmapped, a depot of free ones under a lock,
- * and a cache of each worker. A stale pointer always points to a descriptor.
+ * Process-wide, so that an id names one fiber for ever: chunks of descriptors that are never
+ * unmapped, a depot of free ones under a lock, and a cache of each worker. A stale pointer
+ * always points to a descriptor.
  */
 #ifndef FM_RUNTIME_FIBER_SLAB_H
 #define FM_RUNTIME_FIBER_SLAB_H
@@ -10,7 +11,7 @@
 #include "runtime/fiber/fiber.h"
 
 enum {
-    SLAB_CHUNK = 1024,                                /* descriptors */
+    SLAB_CHUNK = 1024, /* descriptors */
     SLAB_CHUNKS = (1 << FIBER_ID_SLOT_BITS) / SLAB_CHUNK,
     SLAB_BATCH = 64,
 };
@@ -20,7 +21,10 @@ struct slab_cache {
     uint32_t count;
 };
 
-/* A free descriptor: its references word holds its next generation and 0 references. NULL: no memory. `cache` NULL: the depot itself. */
+/*
+ * A free descriptor: its references word holds its next generation and 0 references. NULL: no
+ * memory. `cache` NULL: the depot itself.
+ */
 struct fm_fiber *fm__slab_take(struct slab_cache *cache);
 /* Its references word is set for the next generation. */
 void fm__slab_give(struct slab_cache *cache, struct fm_fiber *fiber);

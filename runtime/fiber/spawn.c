@@ -26,8 +26,9 @@ static int read_options(struct fm_spawn_options *options, const struct fm_spawn_
 }
 
 /* Create, and put into the scope it belongs to. Not started. */
-static int prepare(struct fm_fiber *self, fm_entry_fn *entry, void *arg, const struct fm_spawn_options *options,
-                   const void *site, bool reference, struct fm_fiber **ret_fiber)
+static int prepare(struct fm_fiber *self, fm_entry_fn *entry, void *arg,
+                   const struct fm_spawn_options *options, const void *site, bool reference,
+                   struct fm_fiber **ret_fiber)
 {
     struct fm_fiber *fiber;
     int r = fm__fiber_create(self->runtime, entry, arg, options, site, reference, &fiber);
@@ -48,7 +49,8 @@ static int prepare(struct fm_fiber *self, fm_entry_fn *entry, void *arg, const s
     return 0;
 }
 
-int fm_fiber_spawn(fm_entry_fn *entry, void *arg, const struct fm_spawn_options *given, struct fm_fiber **ret_fiber)
+int fm_fiber_spawn(fm_entry_fn *entry, void *arg, const struct fm_spawn_options *given,
+                   struct fm_fiber **ret_fiber)
 {
     struct fm_spawn_options storage, *options = NULL;
     struct fm_fiber *self = fm__fiber_self(), *fiber;
@@ -77,8 +79,8 @@ int fm_fiber_spawn(fm_entry_fn *entry, void *arg, const struct fm_spawn_options 
     return 0;
 }
 
-int fm_runtime_spawn(struct fm_runtime *runtime, fm_entry_fn *entry, void *arg, const struct fm_spawn_options *given,
-                     struct fm_fiber **ret_fiber)
+int fm_runtime_spawn(struct fm_runtime *runtime, fm_entry_fn *entry, void *arg,
+                     const struct fm_spawn_options *given, struct fm_fiber **ret_fiber)
 {
     struct fm_spawn_options options;
     struct fm_fiber *fiber;
@@ -89,17 +91,23 @@ int fm_runtime_spawn(struct fm_runtime *runtime, fm_entry_fn *entry, void *arg, 
     if (r < 0)
         return r;
     struct fm_fiber *self = fm__fiber_self();
-    /* seq_cst: after shutdown has begun nothing more comes from outside; its own fibers may still clean up */
-    if (atomic_load_explicit(&runtime->stopping, memory_order_seq_cst) && !(self && self->runtime == runtime))
+    /*
+     * seq_cst: after shutdown has begun nothing more comes from outside; its own fibers may
+     * still clean up
+     */
+    if (atomic_load_explicit(&runtime->stopping, memory_order_seq_cst) &&
+        !(self && self->runtime == runtime))
         return -ESHUTDOWN;
-    r = fm__fiber_create(runtime, entry, arg, &options, SPAWN_SITE(), ret_fiber != NULL, &fiber);
+    r = fm__fiber_create(runtime, entry, arg, &options, SPAWN_SITE(), ret_fiber != NULL,
+                         &fiber);
     if (r < 0)
         return r;
     /*
-     * Once more, now that the fiber is counted: either shutdown finds it or we find the shutdown. seq_cst on both sides, as are the count
-     * of foreign spawns and its reading.
+     * Once more, now that the fiber is counted: either shutdown finds it or we find the
+     * shutdown. seq_cst on both sides, as are the count of foreign spawns and its reading.
      */
-    if (!(self && self->runtime == runtime) && atomic_load_explicit(&runtime->stopping, memory_order_seq_cst)) {
+    if (!(self && self->runtime == runtime) &&
+        atomic_load_explicit(&runtime->stopping, memory_order_seq_cst)) {
         if (ret_fiber)
             fm_fiber_unref(fiber);
         fm__fiber_discard(fiber);
@@ -111,8 +119,8 @@ int fm_runtime_spawn(struct fm_runtime *runtime, fm_entry_fn *entry, void *arg, 
     return 0;
 }
 
-int fm_fiber_spawn_many(fm_entry_fn *entry, void *const args[], size_t count, const struct fm_spawn_options *given,
-                        struct fm_fiber *ret_fibers[])
+int fm_fiber_spawn_many(fm_entry_fn *entry, void *const args[], size_t count,
+                        const struct fm_spawn_options *given, struct fm_fiber *ret_fibers[])
 {
     struct fm_spawn_options options;
     struct fm_fiber *self = fm__fiber_self(), *first = NULL, *last = NULL;
@@ -124,11 +132,15 @@ int fm_fiber_spawn_many(fm_entry_fn *entry, void *const args[], size_t count, co
     int r = read_options(&options, given);
     if (r < 0)
         return r;
-    /* All are made before the first one starts; until then they hang on one another by their task links. */
+    /*
+     * All are made before the first one starts; until then they hang on one another by their
+     * task links.
+     */
     size_t made = 0;
     for (; made < count; made++) {
         struct fm_fiber *fiber;
-        r = prepare(self, entry, args ? args[made] : NULL, &options, SPAWN_SITE(), ret_fibers != NULL, &fiber);
+        r = prepare(self, entry, args ? args[made] : NULL, &options, SPAWN_SITE(),
+                    ret_fibers != NULL, &fiber);
         if (r < 0)
             break;
         if (last)
@@ -166,7 +178,9 @@ uint64_t fm_fiber_id(const struct fm_fiber *fiber)
 
 const char *fm_fiber_name(const struct fm_fiber *fiber)
 {
-    struct fiber_extra *extra = fiber ? atomic_load_explicit(&fiber->extra, memory_order_acquire) : NULL;
+    struct fiber_extra *extra = fiber
+                                    ? atomic_load_explicit(&fiber->extra, memory_order_acquire)
+                                    : NULL;
     return extra ? extra->name : "";
 }
 

@@ -4,8 +4,8 @@
  * It lives in the descriptor, so that arming allocates nothing, and belongs to the timer room
  * while it is armed: to the wheel or the heap that `wheel` names, under the lock of that one.
  *
- * wheel      TIMER_NOT_ARMED · wheel number + 1 · TIMER_IN_HEAP. Set by who arms, reset as the last
- *            access of who takes the timer off: an acquire load that reads TIMER_NOT_ARMED
+ * wheel      TIMER_NOT_ARMED · wheel number + 1 · TIMER_IN_HEAP. Set by who arms, reset as the
+ *            last access of who takes the timer off: an acquire load that reads TIMER_NOT_ARMED
  *            shows that nobody touches the timer any more.
  */
 #ifndef FM_RUNTIME_FIBER_TIMER_H
@@ -18,7 +18,8 @@
 #define TIMER_IN_HEAP UINT32_MAX
 
 struct timer {
-    struct timer *next, **link; /* neighbours in a slot or among siblings; *link is this timer */
+    /* neighbours in a slot or among siblings; *link is this timer */
+    struct timer *next, **link;
     union {
         struct timer *child; /* heap: first of those that come after this one */
         uint32_t place;      /* wheel: level and slot */

@@ -1,15 +1,17 @@
 /*
  * wait.c - how fibers and threads wait, and how they are woken
  *
- * A thread waits through a descriptor of its own, made at its first wait and given back when the thread ends, so wakers
- * need not tell the two apart until they have won: then a fiber is queued and a thread's futex is set.
+ * A thread waits through a descriptor of its own, made at its first wait and given back when
+ * the thread ends, so wakers need not tell the two apart until they have won: then a fiber is
+ * queued and a thread's futex is set.
  *
  *   thread                                          waker
  *     futex = 0, wait_begin: PARKING                  state_wake wins: PARKED -> ACTIVE
  *     commit: PARKED, or woken before: go on          futex = 1      (A, release)
  *     sleep while futex == 0   (B, acquire)           wake the futex: the address alone
- * A shows B all that the waker did. The waker's last access by value is A; the descriptor is type-stable, so a wake of the
- * futex that comes late reaches a descriptor, if maybe another thread's, which looks again and goes on sleeping.
+ * A shows B all that the waker did. The waker's last access by value is A; the descriptor is
+ * type-stable, so a wake of the futex that comes late reaches a descriptor, if maybe another
+ * thread's, which looks again and goes on sleeping.
  *
  * Knows not   what is waited for.
  */
@@ -101,7 +103,8 @@ int fm__wait_begin(struct wait *ret_wait, unsigned flags, const char *what)
 
     if (self) {
         interruptible = interruptible && self->mask_depth == 0;
-        atomic_store_explicit(&self->futex, (uint32_t)(fm__sched_coarse_ns() / 1000000), memory_order_relaxed);
+        atomic_store_explicit(&self->futex, (uint32_t)(fm__sched_coarse_ns() / 1000000),
+                              memory_order_relaxed);
     } else {
         self = thread_self();
         if (!self)
@@ -113,7 +116,7 @@ int fm__wait_begin(struct wait *ret_wait, unsigned flags, const char *what)
         return -ECANCELED;
     /* relaxed: for the dump */
     atomic_store_explicit(&self->waits_for, what, memory_order_relaxed);
-    *ret_wait = (struct wait){self, epoch};
+    *ret_wait = (struct wait) { self, epoch };
     return 0;
 }
 
@@ -154,13 +157,9 @@ bool fm__wait_abort(struct wait wait)
 bool fm__wake(struct wait wait, enum wake_reason reason)
 {
     switch (fm__wake_win(wait, reason)) {
-    case WAKE_LOST:
-        return false;
-    case WAKE_NOTED:
-        return true;
-    case WAKE_QUEUE:
-        fm__wake_release(wait.who);
-        return true;
+    case WAKE_LOST: return false;
+    case WAKE_NOTED: return true;
+    case WAKE_QUEUE: fm__wake_release(wait.who); return true;
     }
     return false;
 }
@@ -168,14 +167,10 @@ bool fm__wake(struct wait wait, enum wake_reason reason)
 int fm__wake_result(enum wake_reason reason)
 {
     switch (reason) {
-    case WAKE_VALUE:
-        return 0;
-    case WAKE_TIMEOUT:
-        return -ETIMEDOUT;
-    case WAKE_INTERRUPT:
-        return -ECANCELED;
-    case WAKE_CLOSED:
-        return -EBADF;
+    case WAKE_VALUE: return 0;
+    case WAKE_TIMEOUT: return -ETIMEDOUT;
+    case WAKE_INTERRUPT: return -ECANCELED;
+    case WAKE_CLOSED: return -EBADF;
     }
     FM_BUG("a wait ended for reason %d", (int)reason);
 }
@@ -186,9 +181,11 @@ int fm__fiber_interrupt(struct fm_fiber *fiber, enum fm_reason reason)
 
     if (fm__fiber_ended(fiber))
         return FM_ALREADY_DONE;
-    /* acq_rel: the first one stays; it is on record before the mark can be seen (E of state.h) */
-    atomic_compare_exchange_strong_explicit(&fiber->interrupter, &nobody, me, memory_order_acq_rel,
-                                            memory_order_relaxed);
+    /*
+     * acq_rel: the first one stays; it is on record before the mark can be seen (E of state.h)
+     */
+    atomic_compare_exchange_strong_explicit(&fiber->interrupter, &nobody, me,
+                                            memory_order_acq_rel, memory_order_relaxed);
     if (fm__state_interrupt(&fiber->state) == WAKE_QUEUE)
         fm__wake_release(fiber);
     return 0;
@@ -263,9 +260,12 @@ int fm_never(void)
 
 int64_t fm__runtime_now_ns(struct fm_runtime *runtime)
 {
-    /* acquire, with the step of the virtual clock: who was woken by it reads at least its time */
-    return runtime->virtual_clock ? atomic_load_explicit(&runtime->virtual_now_ns, memory_order_acquire)
-                                  : fm__clock_ns();
+    /*
+     * acquire, with the step of the virtual clock: who was woken by it reads at least its time
+     */
+    return runtime->virtual_clock
+               ? atomic_load_explicit(&runtime->virtual_now_ns, memory_order_acquire)
+               : fm__clock_ns();
 }
 
 int64_t fm_now_ns(void)

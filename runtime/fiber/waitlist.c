@@ -5,8 +5,8 @@
 
 #include <errno.h>
 
-int fm__waitlist_wait(struct waitlist *list, struct lock *held, struct wait_node *node, int64_t deadline_ns,
-                      unsigned flags, const char *what)
+int fm__waitlist_wait(struct waitlist *list, struct lock *held, struct wait_node *node,
+                      int64_t deadline_ns, unsigned flags, const char *what)
 {
     if (deadline_ns <= 0) {
         fm__unlock(held);
@@ -21,7 +21,10 @@ int fm__waitlist_wait(struct waitlist *list, struct lock *held, struct wait_node
     fm__unlock(held);
     enum wake_reason reason = fm__wait_end(node->wait, deadline_ns);
     if (reason != WAKE_VALUE) {
-        /* Who woke us with a value took the node off first; a deadline or an interruption left it there. */
+        /*
+         * Who woke us with a value took the node off first; a deadline or an interruption left
+         * it there.
+         */
         fm__lock(held);
         if (node->listed)
             fm__waitlist_remove_locked(list, node);

@@ -1,8 +1,9 @@
 /*
  * atomic.h - what C11 atomics leave out
  *
- * Atomic accesses are written out in full where they happen, each with its order; this room holds only the
- * cache line, the pause of a spinning processor, and the shape of a relaxed counter.
+ * Atomic accesses are written out in full where they happen, each with its order; this room
+ * holds only the cache line, the pause of a spinning processor, and the shape of a relaxed
+ * counter.
  */
 #ifndef FM_RUNTIME_PLATFORM_ATOMIC_H
 #define FM_RUNTIME_PLATFORM_ATOMIC_H

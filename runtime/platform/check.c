@@ -2,7 +2,8 @@
  * check.c - the last words of a program whose invariant broke
  *
  * Owns        nothing.
- * Invariant   writes with write(2) alone: it may be called from a signal handler or with any lock held.
+ * Invariant   writes with write(2) alone: it may be called from a signal handler or with any
+ *             lock held.
  */
 #include "runtime/platform/check.h"
 

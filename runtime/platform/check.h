@@ -1,7 +1,8 @@
 /*
  * check.h - broken invariants stop the program
  *
- * FM_BUG      stays in every build: prints where, what and the fiber that was running, then aborts.
+ * FM_BUG      stays in every build: prints where, what and the fiber that was running, then
+ *             aborts.
  * FM_ASSERT   the same in debug builds (NDEBUG off), nothing in a release.
  */
 #ifndef FM_RUNTIME_PLATFORM_CHECK_H
@@ -10,8 +11,8 @@
 #include <stdint.h>
 
 /*
- * Who is running, for the message: the fiber layer hands this down at start. Writes at most `size` bytes with the
- * final NUL. NULL: nobody knows.
+ * Who is running, for the message: the fiber layer hands this down at start. Writes at most
+ * `size` bytes with the final NUL. NULL: nobody knows.
  */
 typedef void fm__describe_fn(char *buffer, unsigned size);
 void fm__check_set_describe(fm__describe_fn *describe);

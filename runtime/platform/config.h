@@ -9,8 +9,9 @@
 #include <string.h>
 
 /*
- * Copy a caller's struct that begins with its `uint32_t size` into ours of `bytes`. NULL, or a size of 0 with all else zero: all
- * defaults. A shorter one reads as zero-filled, a longer one, unless its tail is zero, is -E2BIG. 0 · -EINVAL · -E2BIG
+ * Copy a caller's struct that begins with its `uint32_t size` into ours of `bytes`. NULL, or a
+ * size of 0 with all else zero: all defaults. A shorter one reads as zero-filled, a longer one,
+ * unless its tail is zero, is -E2BIG. 0 · -EINVAL · -E2BIG
  */
 static inline int fm__config_read(void *to, uint32_t bytes, const void *from)
 {
@@ -21,7 +22,8 @@ static inline int fm__config_read(void *to, uint32_t bytes, const void *from)
         return 0;
     memcpy(&size, from, sizeof size);
     if (size == 0)
-        size = bytes; /* all-zero, or a struct whose maker forgot its size: then it is of our time */
+        /* all-zero, or a struct whose maker forgot its size: then it is of our time */
+        size = bytes;
     if (size < sizeof size)
         return -EINVAL;
     for (uint32_t i = bytes; i < size; i++)

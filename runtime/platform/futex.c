@@ -23,8 +23,8 @@ int fm__futex_wait(_Atomic uint32_t *word, uint32_t expected, int64_t deadline_n
         until.tv_nsec = deadline_ns % 1000000000;
         timeout = &until;
     }
-    long r = syscall(SYS_futex, word, FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG, expected, timeout, NULL,
-                     FUTEX_BITSET_MATCH_ANY);
+    long r = syscall(SYS_futex, word, FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG, expected, timeout,
+                     NULL, FUTEX_BITSET_MATCH_ANY);
     return r < 0 && errno == ETIMEDOUT ? -ETIMEDOUT : 0;
 }
 

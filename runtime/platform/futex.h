@@ -1,8 +1,9 @@
 /*
  * futex.h - sleep on a word
  *
- * fm__futex_wait sleeps while *word == expected, at most until deadline_ns (CLOCK_MONOTONIC, FM_NEVER: for ever).
- * Returns 0 woken, changed or for no reason at all · -ETIMEDOUT. Callers look again in any case.
+ * fm__futex_wait sleeps while *word == expected, at most until deadline_ns (CLOCK_MONOTONIC,
+ * FM_NEVER: for ever). Returns 0 woken, changed or for no reason at all · -ETIMEDOUT. Callers
+ * look again in any case.
  */
 #ifndef FM_RUNTIME_PLATFORM_FUTEX_H
 #define FM_RUNTIME_PLATFORM_FUTEX_H

@@ -1,7 +1,8 @@
 /*
  * lock.c - the slow side of the short lock, and the rank check of debug builds
  *
- * Source   Drepper, "Futexes are tricky", the second mutex; changed: a bounded spin before the first sleep.
+ * Source   Drepper, "Futexes are tricky", the second mutex; changed: a bounded spin before the
+ *          first sleep.
  */
 #include "runtime/platform/lock.h"
 
@@ -15,13 +16,19 @@ void fm__lock_slow(struct lock *lock)
     for (int i = 0; i < SPINS; i++) {
         fm__cpu_relax();
         uint32_t free_word = 0;
-        /* relaxed look first: a spinner must not take the line away from the holder; acquire (A) on success */
+        /*
+         * relaxed look first: a spinner must not take the line away from the holder; acquire
+         * (A) on success
+         */
         if (atomic_load_explicit(&lock->word, memory_order_relaxed) == 0 &&
-            atomic_compare_exchange_strong_explicit(&lock->word, &free_word, 1, memory_order_acquire,
-                                                    memory_order_relaxed))
+            atomic_compare_exchange_strong_explicit(&lock->word, &free_word, 1,
+                                                    memory_order_acquire, memory_order_relaxed))
             return;
     }
-    /* acquire (A); 2 also when nobody sleeps any more: one wake too many is the price of one word */
+    /*
+     * acquire (A); 2 also when nobody sleeps any more: one wake too many is the price of one
+     * word
+     */
     while (atomic_exchange_explicit(&lock->word, 2, memory_order_acquire) != 0)
         fm__futex_wait(&lock->word, 2, INT64_MAX);
 }
@@ -66,6 +73,7 @@ __attribute__((noinline)) void fm__lock_forget(struct lock *lock)
 
 __attribute__((noinline)) void fm__lock_check_none(void)
 {
-    FM_BUG_IF(holder.count, "a fiber switches while it holds a lock of rank %u", holder.held[0]->rank);
+    FM_BUG_IF(holder.count, "a fiber switches while it holds a lock of rank %u",
+              holder.held[0]->rank);
 }
 #endif

@@ -1,16 +1,18 @@
 /*
  * lock.h - a short lock that spins a little, then sleeps
  *
- * One word: 0 free, 1 held, 2 held and somebody sleeps. The sections it guards are a few dozen instructions and never
- * switch fibers; a holder that the kernel preempts costs its waiters a futex call, not a time slice.
+ * One word: 0 free, 1 held, 2 held and somebody sleeps. The sections it guards are a few dozen
+ * instructions and never switch fibers; a holder that the kernel preempts costs its waiters a
+ * futex call, not a time slice.
  *
  *   lock    acquire   (A) <--- pairs ---> (B)   release   unlock
  *
- * A shows the next holder all that was written before B. The unlock's last access to the word is the exchange;
- * the wake that may follow uses the address alone, so an object that holds the lock may be freed by the next holder.
+ * A shows the next holder all that was written before B. The unlock's last access to the word
+ * is the exchange; the wake that may follow uses the address alone, so an object that holds the
+ * lock may be freed by the next holder.
  *
- * Ranks: a thread that holds one lock may take only locks of a higher rank. Debug builds check it, and that no
- * lock is held at a switch.
+ * Ranks: a thread that holds one lock may take only locks of a higher rank. Debug builds check
+ * it, and that no lock is held at a switch.
  */
 #ifndef FM_RUNTIME_PLATFORM_LOCK_H
 #define FM_RUNTIME_PLATFORM_LOCK_H
@@ -38,13 +40,22 @@ struct lock {
     _Atomic uint32_t word;
     uint32_t rank; /* enum lock_rank */
 };
-#define LOCK_INIT(r) {.rank = (r)}
+#define LOCK_INIT(r) \
+    { \
+        .rank = (r) \
+    }
 
 void fm__lock_slow(struct lock *lock);
 void fm__lock_wake(struct lock *lock);
 #ifdef NDEBUG
-static inline void fm__lock_note(struct lock *lock) { (void)lock; }
-static inline void fm__lock_forget(struct lock *lock) { (void)lock; }
+static inline void fm__lock_note(struct lock *lock)
+{
+    (void)lock;
+}
+static inline void fm__lock_forget(struct lock *lock)
+{
+    (void)lock;
+}
 static inline void fm__lock_check_none(void) {}
 #else
 void fm__lock_note(struct lock *lock);
@@ -63,8 +74,8 @@ static inline bool fm__lock_try(struct lock *lock)
 {
     uint32_t free_word = 0;
     /* acquire (A) */
-    if (!atomic_compare_exchange_strong_explicit(&lock->word, &free_word, 1, memory_order_acquire,
-                                                 memory_order_relaxed))
+    if (!atomic_compare_exchange_strong_explicit(&lock->word, &free_word, 1,
+                                                 memory_order_acquire, memory_order_relaxed))
         return false;
     fm__lock_note(lock);
     return true;
@@ -74,7 +85,8 @@ static inline void fm__lock(struct lock *lock)
 {
     uint32_t free_word = 0;
     /* acquire (A) */
-    if (__builtin_expect(!atomic_compare_exchange_strong_explicit(&lock->word, &free_word, 1, memory_order_acquire,
+    if (__builtin_expect(!atomic_compare_exchange_strong_explicit(&lock->word, &free_word, 1,
+                                                                  memory_order_acquire,
                                                                   memory_order_relaxed),
                          0))
         fm__lock_slow(lock);
@@ -85,7 +97,8 @@ static inline void fm__unlock(struct lock *lock)
 {
     fm__lock_forget(lock);
     /* release (B) */
-    if (__builtin_expect(atomic_exchange_explicit(&lock->word, 0, memory_order_release) == 2, 0))
+    if (__builtin_expect(atomic_exchange_explicit(&lock->word, 0, memory_order_release) == 2,
+                         0))
         fm__lock_wake(lock);
 }
 

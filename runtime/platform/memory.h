@@ -1,8 +1,8 @@
 /*
  * memory.h - every allocation and the system calls that may be refused go through here
  *
- * So that a test can make the nth one of a kind fail, once or from there on, and see that each error path is clean.
- * The check costs one relaxed load of a word that nobody writes.
+ * So that a test can make the nth one of a kind fail, once or from there on, and see that each
+ * error path is clean. The check costs one relaxed load of a word that nobody writes.
  */
 #ifndef FM_RUNTIME_PLATFORM_MEMORY_H
 #define FM_RUNTIME_PLATFORM_MEMORY_H
@@ -25,8 +25,9 @@ enum fault_kind {
 extern _Atomic uint32_t fm__faults_armed;
 
 /*
- * From now on the calls of this kind are counted from 1; the nth fails, and all after it if `for_ever`. n = 0 disarms. Tests
- * only. fm__fault_hits: how many calls have been made to fail since.
+ * From now on the calls of this kind are counted from 1; the nth fails, and all after it if
+ * `for_ever`. n = 0 disarms. Tests only. fm__fault_hits: how many calls have been made to fail
+ * since.
  */
 void fm__fault_set(enum fault_kind kind, uint64_t n, bool for_ever);
 uint64_t fm__fault_hits(enum fault_kind kind);
@@ -35,7 +36,8 @@ bool fm__fault_slow(enum fault_kind kind);
 static inline bool fm__fault(enum fault_kind kind)
 {
     /* relaxed: a test arms before it starts what it watches */
-    return __builtin_expect(atomic_load_explicit(&fm__faults_armed, memory_order_relaxed) != 0, 0) &&
+    return __builtin_expect(atomic_load_explicit(&fm__faults_armed, memory_order_relaxed) != 0,
+                            0) &&
            fm__fault_slow(kind);
 }
 

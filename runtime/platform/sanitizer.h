@@ -1,12 +1,13 @@
 /*
  * sanitizer.h - tells the sanitizers and Valgrind what a stack switch is
  *
- * The only place that knows which of them is in the build. Elsewhere the calls are there in every build and cost
- * nothing without one.
+ * The only place that knows which of them is in the build. Elsewhere the calls are there in
+ * every build and cost nothing without one.
  *
- * ThreadSanitizer's identity changes at the annotation, not at the jump: nothing instrumented may stand between
- * FM_TSAN_SWITCH and the jump. One TSan fiber goes with each stack, not with each descriptor: fibers that follow
- * one another on a stack are ordered anyway, and the tool's records are large.
+ * ThreadSanitizer's identity changes at the annotation, not at the jump: nothing instrumented
+ * may stand between FM_TSAN_SWITCH and the jump. One TSan fiber goes with each stack, not with
+ * each descriptor: fibers that follow one another on a stack are ordered anyway, and the tool's
+ * records are large.
  */
 #ifndef FM_RUNTIME_PLATFORM_SANITIZER_H
 #define FM_RUNTIME_PLATFORM_SANITIZER_H

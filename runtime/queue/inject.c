@@ -8,9 +8,11 @@
 #include "runtime/queue/inject.h"
 
 #include <stddef.h>
-#include <stddef.h>
 
-/* A task begins with its link (sched/task.h says so to the compiler); this layer knows no more of it. */
+/*
+ * A task begins with its link (sched/task.h says so to the compiler); this layer knows no more
+ * of it.
+ */
 static struct task **link_of(struct task *task)
 {
     return (struct task **)(void *)task;
@@ -18,11 +20,12 @@ static struct task **link_of(struct task *task)
 
 void fm__inject_init(struct inject *inject)
 {
-    *inject = (struct inject){0};
+    *inject = (struct inject) { 0 };
     fm__lock_init(&inject->lock, LOCK_INJECT);
 }
 
-void fm__inject_push(struct inject *inject, struct task *first, struct task *last, uint32_t count)
+void fm__inject_push(struct inject *inject, struct task *first, struct task *last,
+                     uint32_t count)
 {
     *link_of(last) = NULL;
     fm__lock(&inject->lock);

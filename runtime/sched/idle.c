@@ -48,7 +48,9 @@ bool fm__idle_sleep(struct idle *idle, uint32_t worker, bool searching)
     fm__lock(&idle->lock);
     idle->sleepers[idle->sleeper_count++] = (uint16_t)worker;
     /* seq_cst (C) */
-    uint64_t before = atomic_fetch_sub_explicit(&idle->word, AWAKE + (searching ? SEARCHING : 0), memory_order_seq_cst);
+    uint64_t before = atomic_fetch_sub_explicit(&idle->word,
+                                                AWAKE + (searching ? SEARCHING : 0),
+                                                memory_order_seq_cst);
     fm__unlock(&idle->lock);
     return IDLE_AWAKE(before) == 1;
 }
@@ -87,7 +89,8 @@ int fm__idle_wake(struct idle *idle, bool force, int avoid)
 
     fm__lock(&idle->lock);
     if (idle->sleeper_count &&
-        (force || IDLE_SEARCHING(atomic_load_explicit(&idle->word, memory_order_seq_cst)) == 0)) {
+        (force ||
+         IDLE_SEARCHING(atomic_load_explicit(&idle->word, memory_order_seq_cst)) == 0)) {
         named = idle->sleepers[idle->sleeper_count - 1];
         if (named == avoid && idle->sleeper_count > 1)
             named = idle->sleepers[idle->sleeper_count - 2];

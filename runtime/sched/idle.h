@@ -2,22 +2,27 @@
  * idle.h - who is awake, who searches, who sleeps
  *
  * One packed word:   63..32 epoch   31..16 searching   15..0 awake
- * A worker is awake or asleep; an awake one may be searching (it has no work and looks at the others' queues). The sleepers stand on a
- * stack under a lock, so that one woken again soon is the one whose caches are warm.
+ * A worker is awake or asleep; an awake one may be searching (it has no work and looks at the
+ * others' queues). The sleepers stand on a stack under a lock, so that one woken again soon is
+ * the one whose caches are warm.
  *
- * Rules       - At most half of the awake workers search: more would only take tasks from one another.
- *             - A submitter wakes a sleeper only if nobody searches: the searcher will find the task.
- *             - The last searcher that finds work wakes one more: a submitter may have trusted it for a second task.
+ * Rules       - At most half of the awake workers search: more would only take tasks from one
+ *             another. - A submitter wakes a sleeper only if nobody searches: the searcher will
+ *             find the task. - The last searcher that finds work wakes one more: a submitter
+ *             may have trusted it for a second task.
  *
  * The race that must not be lost:
  *
  *   submit                                          sleep
- *     push the task          (A)                      searching -= 1, awake -= 1, join the sleepers   (C)
- *     read the word          (B)                      look at every queue                             (D)
+ *     push the task          (A)                      searching -= 1, awake -= 1, join the
+ *     sleepers   (C)
+ *     read the word          (B)                      look at every queue
+ *     (D)
  *     nobody searches, some sleep: wake one           found one: leave the sleepers, else sleep
  *
- * A, B, C and D are seq_cst. A lost wake-up needs B to read the word from before C and D to read a queue from before A: then A, B, C, D
- * would each come before the next in a circle. The same holds for the last searcher: it stops searching with C's read-modify-write before it
+ * A, B, C and D are seq_cst. A lost wake-up needs B to read the word from before C and D to
+ * read a queue from before A: then A, B, C, D would each come before the next in a circle. The
+ * same holds for the last searcher: it stops searching with C's read-modify-write before it
  * looks at the queues for the last time.
  */
 #ifndef FM_RUNTIME_SCHED_IDLE_H
@@ -36,7 +41,7 @@ struct idle {
     uint16_t sleepers[256]; /* worker indices; the last went to sleep last */
 };
 
-#define IDLE_AWAKE(word) ((uint32_t)((word) & 0xffff))
+#define IDLE_AWAKE(word) ((uint32_t)((word)&0xffff))
 #define IDLE_SEARCHING(word) ((uint32_t)((word) >> 16 & 0xffff))
 
 void fm__idle_init(struct idle *idle);
@@ -46,14 +51,21 @@ void fm__idle_leave(struct idle *idle);
 
 /* An awake worker wants to search: false if enough do. */
 bool fm__idle_search(struct idle *idle);
-/* It has found work: true if it was the last searcher, which must then wake one more (fm__idle_wake). */
+/*
+ * It has found work: true if it was the last searcher, which must then wake one more
+ * (fm__idle_wake).
+ */
 bool fm__idle_found(struct idle *idle);
 /*
- * It has found none and goes to sleep: joins the sleepers. It must then look at every queue once more, and either sleep until
- * fm__idle_wake names it, or fm__idle_rise. Returns true if nobody is awake any more.
+ * It has found none and goes to sleep: joins the sleepers. It must then look at every queue
+ * once more, and either sleep until fm__idle_wake names it, or fm__idle_rise. Returns true if
+ * nobody is awake any more.
  */
 bool fm__idle_sleep(struct idle *idle, uint32_t worker, bool searching);
-/* Up again by its own will, as a searcher: true if it left the sleepers; false if somebody has named it in the meantime, and counted it so. */
+/*
+ * Up again by its own will, as a searcher: true if it left the sleepers; false if somebody has
+ * named it in the meantime, and counted it so.
+ */
 bool fm__idle_rise(struct idle *idle, uint32_t worker);
 
 /* Whether a submitter may go without waking anybody. seq_cst (B). */
@@ -70,8 +82,9 @@ static inline bool fm__idle_no_need(const struct idle *idle, uint32_t total)
 }
 
 /*
- * Name a sleeper to be woken, counted as awake and searching from here on; -1 if nobody sleeps or somebody searches (unless `force`).
- * `avoid`: not this one if there is another (the poller costs more to wake); -1 none. The caller makes it run.
+ * Name a sleeper to be woken, counted as awake and searching from here on; -1 if nobody sleeps
+ * or somebody searches (unless `force`). `avoid`: not this one if there is another (the poller
+ * costs more to wake); -1 none. The caller makes it run.
  */
 int fm__idle_wake(struct idle *idle, bool force, int avoid);
 /* Name this very sleeper: true if it slept. */

@@ -1,10 +1,11 @@
 /*
  * monitor.c - the thread that watches workers which are too busy to watch themselves
  *
- * Every TICK_MS while work flows: a task that has run for long without a switch is reported; a task stuck in its worker's slot is moved to
- * where others find it; where nobody has polled or fired timers for a tick, that is done here and a sleeper is woken to
- * take it on. When no worker has been awake for some ticks the monitor sleeps, and the next worker that wakes up rouses it: an idle
- * process uses no CPU.
+ * Every TICK_MS while work flows: a task that has run for long without a switch is reported; a
+ * task stuck in its worker's slot is moved to where others find it; where nobody has polled or
+ * fired timers for a tick, that is done here and a sleeper is woken to take it on. When no
+ * worker has been awake for some ticks the monitor sleeps, and the next worker that wakes up
+ * rouses it: an idle process uses no CPU.
  *
  * Knows not   fibers: ops->stalled makes the report.
  */
@@ -23,8 +24,8 @@
 
 enum {
     TICK_MS = 5,
-    QUIET_TICKS = 8,     /* so many without an awake worker: sleep */
-    TRIM_AGE_S = 10,     /* a stack that has lain unused for so long is given back */
+    QUIET_TICKS = 8, /* so many without an awake worker: sleep */
+    TRIM_AGE_S = 10, /* a stack that has lain unused for so long is given back */
     TRIM_BATCH = 256,
 };
 
@@ -63,7 +64,10 @@ static char thread_state(int kernel_id)
     return end && end[1] == ' ' && end[2] ? end[2] : '?';
 }
 
-/* Processor time of a thread, 0 if it has gone. The clock's number is made as pthread_getcpuclockid makes it, without the pthread_t. */
+/*
+ * Processor time of a thread, 0 if it has gone. The clock's number is made as
+ * pthread_getcpuclockid makes it, without the pthread_t.
+ */
 static int64_t thread_cpu_ns(int kernel_id)
 {
     struct timespec t;
@@ -78,7 +82,7 @@ static void watch(struct monitor *m, uint32_t index, struct worker *w, int64_t n
     struct task *current = atomic_load_explicit(&w->current, memory_order_relaxed);
 
     if (!current || runs != seen->runs) {
-        *seen = (struct watched){.runs = runs, .since_ns = now};
+        *seen = (struct watched) { .runs = runs, .since_ns = now };
         return;
     }
     int kernel_id = atomic_load_explicit(&w->kernel_id, memory_order_relaxed);
@@ -91,7 +95,8 @@ static void watch(struct monitor *m, uint32_t index, struct worker *w, int64_t n
     if (!seen->reported && ms >= m->sched->stall_ms) {
         char state = thread_state(kernel_id);
         /* A thread that waits for a processor is the machine's fault, not the fiber's. */
-        if (state == 'R' && thread_cpu_ns(kernel_id) - seen->cpu_ns < (int64_t)m->sched->stall_ms * 1000000 / 2)
+        if (state == 'R' &&
+            thread_cpu_ns(kernel_id) - seen->cpu_ns < (int64_t)m->sched->stall_ms * 1000000 / 2)
             return;
         seen->reported = true;
         fm__count(&m->stalls, 1);
@@ -111,11 +116,12 @@ static void look_after(struct monitor *m, int64_t now)
     if (!sched->ops->poll_needed(sched) && sched->ops->timer_next(sched) == INT64_MAX)
         return;
     /* relaxed: a look at a time; acquire, with the release of the last holder, on success */
-    if (now - atomic_load_explicit(&sched->polled_ns, memory_order_relaxed) < 2 * TICK_MS * 1000000 ||
+    if (now - atomic_load_explicit(&sched->polled_ns, memory_order_relaxed) <
+            2 * TICK_MS * 1000000 ||
         atomic_load_explicit(&sched->polling, memory_order_relaxed) != 0)
         return;
-    if (!atomic_compare_exchange_strong_explicit(&sched->polling, &nobody, WORKERS_MAX + 1, memory_order_acquire,
-                                                 memory_order_relaxed))
+    if (!atomic_compare_exchange_strong_explicit(&sched->polling, &nobody, WORKERS_MAX + 1,
+                                                 memory_order_acquire, memory_order_relaxed))
         return;
     if (sched->ops->poll_needed(sched))
         sched->ops->poll(sched, 0);
@@ -154,7 +160,8 @@ static void *monitor_main(void *arg)
             quiet = 0;
             /* seq_cst, with rouse: a worker that wakes up after this look sees that we sleep */
             atomic_store_explicit(&m->asleep, 1, memory_order_seq_cst);
-            if (IDLE_AWAKE(fm__idle_read(&sched->idle)) == 0 && !atomic_load_explicit(&m->quit, memory_order_seq_cst))
+            if (IDLE_AWAKE(fm__idle_read(&sched->idle)) == 0 &&
+                !atomic_load_explicit(&m->quit, memory_order_seq_cst))
                 fm__futex_wait(&m->asleep, 1, INT64_MAX);
             atomic_store_explicit(&m->asleep, 0, memory_order_relaxed);
         } else {
@@ -181,7 +188,8 @@ int fm__monitor_start(struct sched *sched)
         return -ENOMEM;
     m->sched = sched;
     sched->monitor = m;
-    int e = fm__fault(FAULT_THREAD) ? EAGAIN : pthread_create(&m->thread, NULL, monitor_main, m);
+    int e = fm__fault(FAULT_THREAD) ? EAGAIN
+                                    : pthread_create(&m->thread, NULL, monitor_main, m);
     if (e) {
         sched->monitor = NULL;
         free(m);

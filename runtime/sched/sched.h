@@ -1,7 +1,8 @@
 /*
  * sched.h - workers and what they run, as the rooms above see it
  *
- * A scheduler moves tasks. What a task does, how it parks, timers and io are handed down by the rooms above: sched_ops.
+ * A scheduler moves tasks. What a task does, how it parks, timers and io are handed down by the
+ * rooms above: sched_ops.
  */
 #ifndef FM_RUNTIME_SCHED_SCHED_H
 #define FM_RUNTIME_SCHED_SCHED_H
@@ -26,12 +27,18 @@ struct sched_ops {
     void (*run)(struct task *task);
     /* It never got a stack: end it, on the worker's own. */
     void (*no_stack)(struct task *task);
-    /* The context of a task that parks is saved: true if it is parked now, false if it was woken and must be queued. */
+    /*
+     * The context of a task that parks is saved: true if it is parked now, false if it was
+     * woken and must be queued.
+     */
     bool (*parked)(struct task *task);
     /* What the rooms above keep for each worker: made before it runs, given back after. */
     int (*worker_init)(struct worker *worker);
     void (*worker_fini)(struct worker *worker);
-    /* The worker's record goes, with what worker_init left in worker->user (NULL if it never came so far). */
+    /*
+     * The worker's record goes, with what worker_init left in worker->user (NULL if it never
+     * came so far).
+     */
     void (*worker_free)(struct worker *worker);
     /* Every worker is idle and nothing is queued: true if work was made. */
     bool (*all_idle)(struct sched *sched);
@@ -41,7 +48,10 @@ struct sched_ops {
     unsigned (*poll)(struct sched *sched, int64_t deadline_ns);
     void (*poll_wake)(struct sched *sched);
     bool (*poll_needed)(struct sched *sched);
-    /* A task has been running for ms without a switch; `state`: of its thread, as in /proc. Monitor thread. */
+    /*
+     * A task has been running for ms without a switch; `state`: of its thread, as in /proc.
+     * Monitor thread.
+     */
     void (*stalled)(struct sched *sched, struct task *task, uint32_t ms, char state);
 };
 
@@ -49,19 +59,24 @@ struct sched {
     const struct sched_ops *ops;
     struct idle idle;
     FM_ALONE struct inject inject[INJECT_SHARDS];
-    struct { /* threads that are making a task runnable from outside: the scheduler stays until they have left */
+    /*
+     * threads that are making a task runnable from outside: the scheduler stays until they have
+     * left
+     */
+    struct {
         FM_ALONE _Atomic uint32_t count;
     } visitors[INJECT_SHARDS];
-    FM_ALONE _Atomic uint32_t polling;    /* the token: worker index + 1, WORKERS_MAX + 1 the monitor, 0 free */
-    _Atomic int64_t poll_until_ns;        /* how long the token's holder means to wait */
-    _Atomic int64_t polled_ns;            /* when a poll last ended */
+    /* the token: worker index + 1, WORKERS_MAX + 1 the monitor, 0 free */
+    FM_ALONE _Atomic uint32_t polling;
+    _Atomic int64_t poll_until_ns;          /* how long the token's holder means to wait */
+    _Atomic int64_t polled_ns;              /* when a poll last ended */
     FM_ALONE _Atomic uint32_t worker_count; /* that should run */
-    _Atomic uint32_t worker_live;         /* that do: awake or asleep in `idle` */
-    uint32_t worker_made;                 /* ever: workers[0 .. made) are not NULL */
+    _Atomic uint32_t worker_live;           /* that do: awake or asleep in `idle` */
+    uint32_t worker_made;                   /* ever: workers[0 .. made) are not NULL */
     _Atomic(struct worker *) workers[WORKERS_MAX];
     struct lock resize_lock;
     _Atomic bool quit;
-    bool spin;        /* idle workers may spin a little */
+    bool spin; /* idle workers may spin a little */
     uint32_t queue_size;
     uint32_t stall_ms;
     uint64_t seed;
@@ -83,14 +98,20 @@ void fm__sched_ready(struct sched *sched, struct task *task);
 
 /* ---- on a worker, from the stack of its current task ---- */
 
-/* The index of the worker that the caller runs on, -1 for a thread that is none. Read anew after every wait. */
+/*
+ * The index of the worker that the caller runs on, -1 for a thread that is none. Read anew
+ * after every wait.
+ */
 int fm__worker_index(void);
 /* The task that runs here, NULL in a thread and outside tasks. */
 struct task *fm__sched_current(void);
 /* What worker_init left in worker->user; NULL in a thread. */
 void *fm__sched_user(void);
 
-/* Leave the stack; ops->parked decides. Returns when the task has been made runnable and runs again, on any worker. */
+/*
+ * Leave the stack; ops->parked decides. Returns when the task has been made runnable and runs
+ * again, on any worker.
+ */
 void fm__sched_park(struct task *self);
 /* Let others run first. */
 void fm__sched_yield(struct task *self);
@@ -102,18 +123,27 @@ void fm__sched_unpin(struct task *self);
 
 /* ---- for time and io ---- */
 
-/* A timer is due earlier than any before: a poll that means to wait longer is cut short. Any thread. */
+/*
+ * A timer is due earlier than any before: a poll that means to wait longer is cut short. Any
+ * thread.
+ */
 void fm__sched_deadline_moved(struct sched *sched, int64_t deadline_ns);
 /* The poll has come back and is about to wake fibers: the worker counts as awake again. */
 void fm__sched_poll_returned(struct sched *sched);
-/* Wake one sleeper so that, finding nothing, it goes to sleep again (and so the last one calls all_idle). */
+/*
+ * Wake one sleeper so that, finding nothing, it goes to sleep again (and so the last one calls
+ * all_idle).
+ */
 void fm__sched_kick(struct sched *sched);
-/* A time that is at most some hundred microseconds old where work flows, for ages in dumps. No system call. */
+/*
+ * A time that is at most some hundred microseconds old where work flows, for ages in dumps. No
+ * system call.
+ */
 int64_t fm__sched_coarse_ns(void);
 
 /*
- * Whether no worker was awake and nothing was queued at one moment of the call. False: somebody is awake, or about to be woken, and
- * the last to sleep again calls all_idle.
+ * Whether no worker was awake and nothing was queued at one moment of the call. False: somebody
+ * is awake, or about to be woken, and the last to sleep again calls all_idle.
  */
 bool fm__sched_at_rest(struct sched *sched);
 /* Add the scheduler's part. */

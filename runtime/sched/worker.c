@@ -3,17 +3,21 @@
  *
  * Owns        the worker threads and their stacks' caches.
  * Knows not   what a task is for, time, io: sched_ops.
- * Invariant   a runnable task stands in exactly one place: a slot, a queue, an inbox, an inject list, or a worker's hands.
+ * Invariant   a runnable task stands in exactly one place: a slot, a queue, an inbox, an inject
+ *             list, or a worker's hands.
  *
  * The order of picking, and why:
- *   1. the LIFO slot, at most LIFO_RUNS times in a row: the task made runnable last finds its data warm. Then another has
- *      its turn, so that two tasks that wake each other for ever do not starve a third.
- *   2. tasks spawned here and not yet run, newest first: a fork-join program then works through its tree depth first, in memory
- *      that grows with the depth and not with the breadth. What a spawn pushes out of the slot counts with them: it is
- *      older than the spawned task and younger than all others.
+ *   1. the LIFO slot, at most LIFO_RUNS times in a row: the task made runnable last finds its
+ *      data warm. Then another has its turn, so that two tasks that wake each other for ever do
+ *      not starve a third.
+ *   2. tasks spawned here and not yet run, newest first: a fork-join program then works through
+ *      its tree depth first, in memory that grows with the depth and not with the breadth. What
+ *      a spawn pushes out of the slot counts with them: it is older than the spawned task and
+ *      younger than all others.
  *   3. the queue, oldest first.
- *   4. every tick (about 200 us): timers, io, the inject lists, and the oldest task of the own queue before anything newer:
- *      no runnable task waits for more than its turn in a queue that is served once a tick.
+ *   4. every tick (about 200 us): timers, io, the inject lists, and the oldest task of the own
+ *      queue before anything newer: no runnable task waits for more than its turn in a queue
+ *      that is served once a tick.
  * Others steal from the old end, half at a time.
  */
 #include "runtime/sched/worker.h"
@@ -42,8 +46,9 @@ enum {
 };
 
 /*
- * The thread's worker. Initial-exec: one pointer, so the library can still be loaded by dlopen. Read only by
- * fm__worker_self: the compiler may keep a thread-local's address over a call that changes the thread.
+ * The thread's worker. Initial-exec: one pointer, so the library can still be loaded by dlopen.
+ * Read only by fm__worker_self: the compiler may keep a thread-local's address over a call that
+ * changes the thread.
  */
 static __thread struct worker *this_worker __attribute__((tls_model("initial-exec")));
 
@@ -83,8 +88,8 @@ int64_t fm__sched_coarse_ns(void)
 static void name_worker(struct sched *sched, struct worker *w)
 {
     /*
-     * seq_cst, with the poller's store of blocked_in_poll and load of awake: either the poller sees that it was named or we see
-     * that it must be called back from its poll.
+     * seq_cst, with the poller's store of blocked_in_poll and load of awake: either the poller
+     * sees that it was named or we see that it must be called back from its poll.
      */
     atomic_store_explicit(&w->awake, 1, memory_order_seq_cst);
     if (atomic_load_explicit(&w->blocked_in_poll, memory_order_seq_cst))
@@ -111,8 +116,9 @@ void fm__sched_wake_one(struct sched *sched, bool force)
 static inline void cover(struct sched *sched)
 {
     /*
-     * How many there are, not how many there should be: one that was told to go counts as awake while it is busy. seq_cst: a
-     * worker that has come too late to be counted here has looked at the queues after our push.
+     * How many there are, not how many there should be: one that was told to go counts as awake
+     * while it is busy. seq_cst: a worker that has come too late to be counted here has looked
+     * at the queues after our push.
      */
     uint32_t total = atomic_load_explicit(&sched->worker_live, memory_order_seq_cst);
     if (!fm__idle_no_need(&sched->idle, total))
@@ -135,7 +141,8 @@ static void mark_sample(struct worker *w, struct task *task)
 /* The address of a thread-local tells foreign threads apart well enough. */
 static unsigned shard_here(struct sched *sched, struct worker *w)
 {
-    return (w && w->sched == sched ? w->index : (unsigned)((uintptr_t)&this_worker >> 12)) % INJECT_SHARDS;
+    return (w && w->sched == sched ? w->index : (unsigned)((uintptr_t)&this_worker >> 12)) %
+           INJECT_SHARDS;
 }
 
 static struct inject *shard_of(struct sched *sched, struct worker *w)
@@ -154,7 +161,8 @@ static void spill(struct worker *w, struct task *task)
 {
     struct task *first = NULL, *last = NULL, *oldest;
     uint32_t count = 0;
-    for (uint32_t n = w->sched->queue_size / 2; n && (oldest = fm__deque_steal(&w->deque)); n--, count++) {
+    for (uint32_t n = w->sched->queue_size / 2; n && (oldest = fm__deque_steal(&w->deque));
+         n--, count++) {
         if (last)
             last->next = oldest;
         else
@@ -185,20 +193,25 @@ static inline void push(struct worker *w, struct task *task, bool newest_first)
 static void push_pinned(struct sched *sched, struct task *task)
 {
     /* relaxed: a worker with pins is there */
-    struct worker *w = atomic_load_explicit(&sched->workers[task->pinned - 1], memory_order_relaxed);
+    struct worker *w = atomic_load_explicit(&sched->workers[task->pinned - 1],
+                                            memory_order_relaxed);
     fm__inject_push(&w->inbox, task, task, 1);
     if (w != fm__worker_self() && fm__idle_wake_this(&sched->idle, w->index))
         name_worker(sched, w);
 }
 
 /*
- * From a thread that is none of ours. As soon as the task is queued it may run and end, be the last one, and the runtime be
- * destroyed, while we have yet to look for a sleeper: fini waits until the visitors have left.
+ * From a thread that is none of ours. As soon as the task is queued it may run and end, be the
+ * last one, and the runtime be destroyed, while we have yet to look for a sleeper: fini waits
+ * until the visitors have left.
  */
 static __attribute__((noinline)) void ready_from_outside(struct sched *sched, struct task *task)
 {
     _Atomic uint32_t *visitors = &sched->visitors[shard_here(sched, NULL)].count;
-    /* relaxed: before the push, whose lock shows it to the worker that ends the task and so to fini */
+    /*
+     * relaxed: before the push, whose lock shows it to the worker that ends the task and so to
+     * fini
+     */
     atomic_fetch_add_explicit(visitors, 1, memory_order_relaxed);
     if (task->pinned)
         push_pinned(sched, task);
@@ -212,7 +225,8 @@ static void await_visitors(struct sched *sched)
 {
     for (uint32_t i = 0; i < INJECT_SHARDS; i++)
         /* acquire: all that they did here */
-        for (unsigned spins = 0; atomic_load_explicit(&sched->visitors[i].count, memory_order_acquire); spins++)
+        for (unsigned spins = 0;
+             atomic_load_explicit(&sched->visitors[i].count, memory_order_acquire); spins++)
             fm__spin(spins);
 }
 
@@ -229,8 +243,8 @@ void fm__sched_ready(struct sched *sched, struct task *task)
         return;
     }
     /*
-     * Into the slot. Only the owner fills it, anybody may empty it: release for who takes it, acquire of nothing (a task that
-     * comes back from the slot was put there by this thread).
+     * Into the slot. Only the owner fills it, anybody may empty it: release for who takes it,
+     * acquire of nothing (a task that comes back from the slot was put there by this thread).
      */
     struct task *older = atomic_load_explicit(&w->lifo, memory_order_relaxed);
     if (!older) {
@@ -254,10 +268,14 @@ struct task *fm__worker_take_lifo(struct worker *worker)
 
 /* ---- picking ---- */
 
-/* Told to go, and free to: it takes nothing more and hands over what it has. relaxed: who told it has woken it afterwards. */
+/*
+ * Told to go, and free to: it takes nothing more and hands over what it has. relaxed: who told
+ * it has woken it afterwards.
+ */
 static inline bool leaving(struct worker *w)
 {
-    return __builtin_expect(atomic_load_explicit(&w->retire, memory_order_relaxed) == RETIRE_GO, 0) &&
+    return __builtin_expect(atomic_load_explicit(&w->retire, memory_order_relaxed) == RETIRE_GO,
+                            0) &&
            atomic_load_explicit(&w->pins, memory_order_relaxed) == 0;
 }
 
@@ -286,7 +304,9 @@ static struct task *take_injected(struct worker *w)
         if (!count)
             continue;
         /* a fair part, and no more than the own queue takes with ease */
-        uint32_t limit = count / atomic_load_explicit(&sched->worker_count, memory_order_relaxed) + 1;
+        uint32_t limit = count /
+                             atomic_load_explicit(&sched->worker_count, memory_order_relaxed) +
+                         1;
         if (limit > INJECT_BATCH)
             limit = INJECT_BATCH;
         if (limit > sched->queue_size / 2)
@@ -302,12 +322,12 @@ static bool take_token(struct sched *sched, uint32_t holder)
 {
     uint32_t nobody = 0;
     /*
-     * acquire, with the release in drop_token: the poller's buffers go from holder to holder. seq_cst: before sleep_in_poll's look at
-     * the deadlines, for fm__sched_deadline_moved.
+     * acquire, with the release in drop_token: the poller's buffers go from holder to holder.
+     * seq_cst: before sleep_in_poll's look at the deadlines, for fm__sched_deadline_moved.
      */
     return atomic_load_explicit(&sched->polling, memory_order_relaxed) == 0 &&
-           atomic_compare_exchange_strong_explicit(&sched->polling, &nobody, holder, memory_order_seq_cst,
-                                                   memory_order_relaxed);
+           atomic_compare_exchange_strong_explicit(&sched->polling, &nobody, holder,
+                                                   memory_order_seq_cst, memory_order_relaxed);
 }
 
 static void drop_token(struct sched *sched, int64_t now_ns)
@@ -316,7 +336,10 @@ static void drop_token(struct sched *sched, int64_t now_ns)
     atomic_store_explicit(&sched->polling, 0, memory_order_release);
 }
 
-/* The tick: what must not wait for the queue to run dry. Returns a task that has waited long, or NULL. */
+/*
+ * The tick: what must not wait for the queue to run dry. Returns a task that has waited long,
+ * or NULL.
+ */
 static __attribute__((noinline)) struct task *look_around(struct worker *w)
 {
     struct sched *sched = w->sched;
@@ -351,8 +374,8 @@ static __attribute__((noinline)) struct task *look_around(struct worker *w)
 }
 
 /*
- * The next task from what is this worker's own; NULL if there is none, or if the worker leaves. `yielding`: nobody may pass the
- * oldest.
+ * The next task from what is this worker's own; NULL if there is none, or if the worker leaves.
+ * `yielding`: nobody may pass the oldest.
  */
 static inline struct task *pick(struct worker *w, bool yielding)
 {
@@ -401,8 +424,7 @@ static inline void settle(struct worker *w)
 
     w->left = LEFT_NOTHING;
     switch (left) {
-    case LEFT_NOTHING:
-        return;
+    case LEFT_NOTHING: return;
     case LEFT_YIELD:
     case LEFT_BELOW:
         fm__stack_check(task->stack);
@@ -434,7 +456,8 @@ static inline void note_run(struct worker *w, struct task *task)
 {
     /* relaxed: one writer; the monitor and dumps read */
     atomic_store_explicit(&w->current, task, memory_order_relaxed);
-    atomic_store_explicit(&w->runs, atomic_load_explicit(&w->runs, memory_order_relaxed) + 1, memory_order_relaxed);
+    atomic_store_explicit(&w->runs, atomic_load_explicit(&w->runs, memory_order_relaxed) + 1,
+                          memory_order_relaxed);
     if (__builtin_expect(task->since_tick != 0, 0)) {
         /* signed: the mark has its lowest bit set, so it may lie a microsecond ahead */
         int32_t late = (int32_t)((uint32_t)(fm__clock_ns() / 1000) - task->since_tick);
@@ -443,7 +466,10 @@ static inline void note_run(struct worker *w, struct task *task)
     }
 }
 
-/* Give a new task a stack. False: there is none; the task is put aside for the worker's own stack. */
+/*
+ * Give a new task a stack. False: there is none; the task is put aside for the worker's own
+ * stack.
+ */
 static bool bind_stack(struct worker *w, struct task *task)
 {
     int error = 0;
@@ -455,11 +481,16 @@ static bool bind_stack(struct worker *w, struct task *task)
     task->stack = stack;
     /* relaxed: read by a signal handler of this very thread, and by dumps */
     atomic_store_explicit(&stack->owner, task, memory_order_relaxed);
-    fm__context_init_stack(&task->ctx, stack->top, (size_t)((char *)stack->top - (char *)stack->low), stack->tsan, host);
+    fm__context_init_stack(&task->ctx, stack->top,
+                           (size_t)((char *)stack->top - (char *)stack->low), stack->tsan,
+                           host);
     return true;
 }
 
-/* From the stack of `self` (or from an ended one: from == &w->nowhere) to `next`, or home where it is NULL. */
+/*
+ * From the stack of `self` (or from an ended one: from == &w->nowhere) to `next`, or home where
+ * it is NULL.
+ */
 static inline void go(struct worker *w, struct context *from, struct task *next, bool ends)
 {
     struct context *to = &w->home;
@@ -510,7 +541,10 @@ void fm__sched_run_first(struct task *self, struct task *child)
     leave(self, LEFT_BELOW, child);
 }
 
-/* The bottom of every stack: runs one task after the other on it while new ones are next, and then leaves it. */
+/*
+ * The bottom of every stack: runs one task after the other on it while new ones are next, and
+ * then leaves it.
+ */
 static void host(struct context_transfer from)
 {
     FM_CONTEXT_FIRST_FRAME(from);
@@ -611,14 +645,16 @@ static struct task *steal_round(struct worker *w)
 {
     struct sched *sched = w->sched;
     uint32_t made = 0;
-    while (made < WORKERS_MAX && atomic_load_explicit(&sched->workers[made], memory_order_acquire))
+    while (made < WORKERS_MAX &&
+           atomic_load_explicit(&sched->workers[made], memory_order_acquire))
         made++;
     if (made < 2)
         return NULL;
     /* A random start, then everybody once: no victim is asked twice and none is left out. */
     uint32_t start = next_random(w) % made;
     for (uint32_t i = 0; i < made; i++) {
-        struct worker *victim = atomic_load_explicit(&sched->workers[(start + i) % made], memory_order_acquire);
+        struct worker *victim = atomic_load_explicit(&sched->workers[(start + i) % made],
+                                                     memory_order_acquire);
         if (victim == w)
             continue;
         struct task *task;
@@ -632,11 +668,15 @@ static struct task *steal_round(struct worker *w)
     return NULL;
 }
 
-/* Last and late: another worker's slot, if that worker has been busy with one task since `runs` was read. */
+/*
+ * Last and late: another worker's slot, if that worker has been busy with one task since `runs`
+ * was read.
+ */
 static struct task *steal_lifo(struct worker *w, const uint32_t *runs, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++) {
-        struct worker *victim = atomic_load_explicit(&w->sched->workers[i], memory_order_acquire);
+        struct worker *victim = atomic_load_explicit(&w->sched->workers[i],
+                                                     memory_order_acquire);
         if (victim == w || atomic_load_explicit(&victim->runs, memory_order_relaxed) != runs[i])
             continue;
         struct task *task = fm__worker_take_lifo(victim);
@@ -656,7 +696,8 @@ static struct task *search(struct worker *w)
     uint32_t runs[WATCHED], count = 0;
 
     for (; count < WATCHED; count++) {
-        struct worker *other = atomic_load_explicit(&sched->workers[count], memory_order_acquire);
+        struct worker *other = atomic_load_explicit(&sched->workers[count],
+                                                    memory_order_acquire);
         if (!other)
             break;
         runs[count] = atomic_load_explicit(&other->runs, memory_order_relaxed);
@@ -682,7 +723,10 @@ static struct task *search(struct worker *w)
 
 /* ---- sleeping ---- */
 
-/* Somebody has named this worker, or will in a moment: wait for that and be awake and searching. */
+/*
+ * Somebody has named this worker, or will in a moment: wait for that and be awake and
+ * searching.
+ */
 static void await_naming(struct worker *w)
 {
     /* acquire, with name_worker: what the waker did before */
@@ -714,8 +758,9 @@ void fm__sched_poll_returned(struct sched *sched)
 void fm__sched_deadline_moved(struct sched *sched, int64_t deadline_ns)
 {
     /*
-     * seq_cst, with sleep_in_poll: the armer has published the deadline and reads how long the poller waits; the poller has published how
-     * long and reads the deadlines again. One of the two sees the other.
+     * seq_cst, with sleep_in_poll: the armer has published the deadline and reads how long the
+     * poller waits; the poller has published how long and reads the deadlines again. One of the
+     * two sees the other.
      */
     if (atomic_load_explicit(&sched->polling, memory_order_seq_cst) &&
         atomic_load_explicit(&sched->poll_until_ns, memory_order_seq_cst) > deadline_ns)
@@ -761,7 +806,8 @@ static void sleep_worker(struct worker *w)
     w->newest_first = 0;
     bool last = fm__idle_sleep(&sched->idle, w->index, was_searching);
     /* relaxed is enough for the flags: who sets them names the worker afterwards */
-    if (work_visible(w) || atomic_load_explicit(&sched->quit, memory_order_relaxed) || leaving(w)) {
+    if (work_visible(w) || atomic_load_explicit(&sched->quit, memory_order_relaxed) ||
+        leaving(w)) {
         rise(w);
         return;
     }
@@ -786,12 +832,15 @@ static void stop_searching(struct worker *w)
         fm__sched_wake_one(w->sched, false);
 }
 
-/* It leaves: from here on there is no way back for this thread. False: it was told to stay after all. */
+/*
+ * It leaves: from here on there is no way back for this thread. False: it was told to stay
+ * after all.
+ */
 static bool retires(struct worker *w)
 {
     uint32_t go_now = RETIRE_GO;
-    return atomic_compare_exchange_strong_explicit(&w->retire, &go_now, RETIRE_GOING, memory_order_acq_rel,
-                                                   memory_order_relaxed);
+    return atomic_compare_exchange_strong_explicit(&w->retire, &go_now, RETIRE_GOING,
+                                                   memory_order_acq_rel, memory_order_relaxed);
 }
 
 static struct task *next_task(struct worker *w)
@@ -808,7 +857,10 @@ static struct task *next_task(struct worker *w)
         if (!task)
             task = take_injected(w);
         if (!task) {
-            /* One that must go but has pinned tasks searches like any other: submitters trust whoever searches. */
+            /*
+             * One that must go but has pinned tasks searches like any other: submitters trust
+             * whoever searches.
+             */
             if (!w->searching)
                 w->searching = fm__idle_search(&sched->idle);
             if (w->searching)
@@ -851,7 +903,8 @@ static void *worker_main(void *arg)
     snprintf(name, sizeof name, "fm-worker-%u", w->index);
     pthread_setname_np(pthread_self(), name);
     atomic_store_explicit(&w->kernel_id, (int)syscall(SYS_gettid), memory_order_relaxed);
-    fm__overflow_attach_thread(&w->altstack); /* without one an overflow is still caught, by the kernel */
+    /* without one an overflow is still caught, by the kernel */
+    fm__overflow_attach_thread(&w->altstack);
     fm__context_init_thread(&w->home);
     fm__context_init_thread(&w->nowhere);
     w->looked_ns = fm__clock_ns();
@@ -960,9 +1013,13 @@ int fm__sched_resize(struct sched *sched, uint32_t count)
     for (; now < count && r == 0; now++) {
         struct worker *w = atomic_load_explicit(&sched->workers[now], memory_order_relaxed);
         uint32_t go_now = RETIRE_GO;
-        /* One that was told to go and has not gone may stay; one past that point is waited for and made anew. */
+        /*
+         * One that was told to go and has not gone may stay; one past that point is waited for
+         * and made anew.
+         */
         if (!w || !w->has_thread ||
-            !atomic_compare_exchange_strong_explicit(&w->retire, &go_now, RETIRE_STAY, memory_order_acq_rel,
+            !atomic_compare_exchange_strong_explicit(&w->retire, &go_now, RETIRE_STAY,
+                                                     memory_order_acq_rel,
                                                      memory_order_relaxed)) {
             if (w)
                 join_worker(w);
@@ -1006,7 +1063,10 @@ void fm__sched_fini(struct sched *sched)
     fm__monitor_stop(sched);
     for (uint32_t i = 0; i < sched->worker_made; i++) {
         struct worker *w = atomic_load_explicit(&sched->workers[i], memory_order_relaxed);
-        /* One that is not among the sleepers yet looks at quit once more when it has joined them. */
+        /*
+         * One that is not among the sleepers yet looks at quit once more when it has joined
+         * them.
+         */
         rouse(sched, w);
     }
     for (uint32_t i = 0; i < sched->worker_made; i++) {
@@ -1027,7 +1087,9 @@ void fm__sched_fini(struct sched *sched)
 
 struct task *fm__sched_running(struct sched *sched, uint32_t index)
 {
-    struct worker *w = index < WORKERS_MAX ? atomic_load_explicit(&sched->workers[index], memory_order_acquire) : NULL;
+    struct worker *w = index < WORKERS_MAX
+                           ? atomic_load_explicit(&sched->workers[index], memory_order_acquire)
+                           : NULL;
     return w ? atomic_load_explicit(&w->current, memory_order_relaxed) : NULL;
 }
 

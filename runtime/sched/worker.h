@@ -34,11 +34,12 @@ struct worker {
     uint32_t tick;          /* counts down to the next look around */
     uint32_t tick_interval; /* tuned to about 200 us */
     uint32_t lifo_runs;     /* from the slot, in a row */
-    uint32_t newest_first;  /* so many tasks at the bottom of the queue are new: taken newest first */
+    /* so many tasks at the bottom of the queue are new: taken newest first */
+    uint32_t newest_first;
     uint64_t random;
-    int64_t looked_ns;      /* the last look around */
+    int64_t looked_ns;       /* the last look around */
     int64_t sample_start_ns; /* of the running task, 0: not sampled */
-    bool sample_next;       /* the next task that is queued is timed */
+    bool sample_next;        /* the next task that is queued is timed */
     bool searching;
     bool in_poll;
     struct task *stackless; /* to be ended on the worker's own stack */
@@ -51,7 +52,7 @@ struct worker {
 
     /* the owner writes, others read */
     FM_ALONE _Atomic(struct task *) current;
-    _Atomic uint32_t runs;    /* dispatches: still the same means still the same task */
+    _Atomic uint32_t runs; /* dispatches: still the same means still the same task */
     _Atomic int64_t coarse_ns;
     _Atomic uint64_t switches, steals, injected, overflows, parks, wakes, polls;
     _Atomic int kernel_id;
@@ -59,15 +60,19 @@ struct worker {
 
     /* shared */
     struct deque deque;
-    FM_ALONE _Atomic(struct task *) lifo; /* the task made runnable last; the owner fills, anybody empties */
-    struct inject inbox;                  /* tasks pinned to this worker */
+    /* the task made runnable last; the owner fills, anybody empties */
+    FM_ALONE _Atomic(struct task *) lifo;
+    struct inject inbox; /* tasks pinned to this worker */
     _Atomic uint32_t pins;
-    FM_ALONE _Atomic uint32_t awake;      /* futex: 1 somebody has named this worker */
+    FM_ALONE _Atomic uint32_t awake; /* futex: 1 somebody has named this worker */
     _Atomic uint32_t blocked_in_poll;
-    _Atomic uint32_t retire;              /* enum retire */
+    _Atomic uint32_t retire; /* enum retire */
 };
 
-/* The calling thread's worker, NULL elsewhere. Not inlined: its thread-local must be looked up anew after each switch. */
+/*
+ * The calling thread's worker, NULL elsewhere. Not inlined: its thread-local must be looked up
+ * anew after each switch.
+ */
 struct worker *fm__worker_self(void);
 
 /* Take a worker's slot from another thread, when it has been stuck there. NULL if empty. */

@@ -13,20 +13,21 @@
  *     suspend                                   if (the length is 0) nobody is there
  *     .                                         lock
  *     .                                         take the first off, win its wake -- won: done
- *     left early: lock; leave the list; unlock                                  \- lost: the next
+ *     if left early: lock; leave; unlock                                        \- lost: next
  *     take the mutex again, masked              unlock; let the winner go
  *
- * Nothing is lost between giving up the mutex and suspending: the waiter is on the list before B, and
- * whoever takes the mutex after B (A) reads a length above 0. A signal is spent only on a wait that it ended:
- * a waiter whose deadline or interruption came first makes the wake fail, and the signal goes to
- * the next. Wakes are won under the lock, so the loser, who needs the lock to leave, cannot go (and
- * have the condition destroyed) under our feet.
+ * Nothing is lost between giving up the mutex and suspending: the waiter is on the list before
+ * B, and whoever takes the mutex after B (A) reads a length above 0. A signal is spent only on
+ * a wait that it ended: a waiter whose deadline or interruption came first makes the wake fail,
+ * and the signal goes to the next. Wakes are won under the lock, so the loser, who needs the
+ * lock to leave, cannot go (and have the condition destroyed) under our feet.
  *
- * Who signals while it holds the waiter's mutex wins the wake but does not let the waiter run, which would only
- * run into the mutex: the mutex takes the waiter over (mutex.c, promise) and hands itself on at unlock.
+ * Who signals while it holds the waiter's mutex wins the wake but does not let the waiter run,
+ * which would only run into the mutex: the mutex takes the waiter over (mutex.c, promise) and
+ * hands itself on at unlock.
  *
- * A broadcast wakes those who were listed when it began, by their tickets: who waits again at once is not
- * woken twice.
+ * A broadcast wakes those who were listed when it began, by their tickets: who waits again at
+ * once is not woken twice.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -77,7 +78,10 @@ struct fm_cond *fm_cond_destroy(struct fm_cond *cond)
 
 static bool nobody_waits(struct fm_cond *cond)
 {
-    /* relaxed: a waiter that must be seen joined before it gave up the mutex, which the caller has held since */
+    /*
+     * relaxed: a waiter that must be seen joined before it gave up the mutex, which the caller
+     * has held since
+     */
     return atomic_load_explicit(&cond->word.value, memory_order_relaxed) == 0;
 }
 
@@ -123,10 +127,16 @@ enum verdict {
     OWED,  /* its wake is won, it stands still until it is released */
 };
 
-/* Win the wake of a waiter just taken off; where the caller, `me`, holds its mutex, promise that. */
+/*
+ * Win the wake of a waiter just taken off; where the caller, `me`, holds its mutex, promise
+ * that.
+ */
 static enum verdict win_locked(struct cond_waiter *waiter, uint64_t me)
 {
-    /* its mutex is there: the waiter has to take it yet; read before the wake, after which it may go */
+    /*
+     * its mutex is there: the waiter has to take it yet; read before the wake, after which it
+     * may go
+     */
     bool promise = fm__mutex_held_by(waiter->mutex, me);
     enum wake won = fm__wake_win(waiter->node.wait, WAKE_VALUE);
 

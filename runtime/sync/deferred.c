@@ -3,8 +3,8 @@
  *
  * Owns        the list of awaiters while the cell is empty.
  * Knows not   what the exit's value points to: nobody drops it here.
- * Invariant   word is DONE | LOCKED (word.h). DONE is set once, under the lock, after exit is written; from then
- *             on the list only shrinks.
+ * Invariant   word is DONE | LOCKED (word.h). DONE is set once, under the lock, after exit is
+ *             written; from then on the list only shrinks.
  * Callers     any fiber, any thread. complete, poll: never suspend.
  *
  *   complete                                  await
@@ -15,13 +15,14 @@
  *     wake them, by value (W) <--- pairs (D)    woken: read exit
  *
  * A release, C acquire: who reads DONE without the lock reads the whole exit. W and D are the
- * order of the state word (runtime/fiber/state.h). DONE and the list change under one lock, so an
- * awaiter either sees DONE or is seen by the completion: none is left behind.
+ * order of the state word (runtime/fiber/state.h). DONE and the list change under one lock, so
+ * an awaiter either sees DONE or is seen by the completion: none is left behind.
  *
- * Who is woken may destroy the cell at once. So the completion takes waits off by value and, once the list
- * is empty, touches the cell no more: its last access is the unlock, and destroy takes the lock
- * once to let that unlock pass. An awaiter that leaves (deadline, interruption) takes its node off
- * under the lock; where its wait had been copied out already, the wake finds another epoch and fails.
+ * Who is woken may destroy the cell at once. So the completion takes waits off by value and,
+ * once the list is empty, touches the cell no more: its last access is the unlock, and destroy
+ * takes the lock once to let that unlock pass. An awaiter that leaves (deadline, interruption)
+ * takes its node off under the lock; where its wait had been copied out already, the wake finds
+ * another epoch and fails.
  */
 #include "runtime/sync/deferred.h"
 

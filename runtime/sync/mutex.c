@@ -1,26 +1,27 @@
 /*
  * mutex.c - one holder at a time, handed on first come, first served
  *
- * Owns        the list of those who wait. The holder owns the right to give the mutex up, and the list of
- *             those to whom it has promised it.
+ * Owns        the list of those who wait. The holder owns the right to give the mutex up, and
+ *             the list of those to whom it has promised it.
  * Knows not   conditions; they use mutex.h.
- * Invariant   word is 0 (free) or holder << 2 | QUEUED | LOCKED (word.h). QUEUED says whether anybody is listed; where
- *             it or LOCKED is set the holder cannot leave without the lock.
+ * Invariant   word is 0 (free) or holder << 2 | QUEUED | LOCKED (word.h). QUEUED says whether
+ *             anybody is listed; where it or LOCKED is set the holder cannot leave without the
+ *             lock.
  * Callers     any fiber, any thread. Only lock suspends.
  *
- *                       lock: CAS (A)                   another comes: locked section
- *        FREE  ------------------------------> HELD  ------------------------------> HELD, QUEUED
- *          ^                                   |  ^                                   |   |   ^
- *          '---------- unlock: CAS (B) --------'  '-- unlock, the last one is handed -'   |   |
- *          '----------- unlock, all who queued have left --------------------------------'   |
- *                                                   unlock, one is handed it, more wait -----'
+ *                   lock: CAS (A)                another comes: locked section
+ *     FREE -------------------------> HELD -------------------------------> HELD, QUEUED
+ *       ^                             |  ^                                  |   |    ^
+ *       '------- unlock: CAS (B) -----'  '- unlock, the last one is handed -'   |    |
+ *       '-------- unlock, all who queued have left -----------------------------'    |
+ *                                          unlock, one is handed it, more wait ------'
  *
- *   A acquire, B release: the next holder sees what the last one wrote. A hand-off is ordered by the
- *   wake (state.h: C release, D acquire) instead.
+ *   A acquire, B release: the next holder sees what the last one wrote. A hand-off is ordered
+ *   by the wake (state.h: C release, D acquire) instead.
  *
  * The hand-off against a waiter that leaves:
  *
- *   unlock                                    a waiter whose deadline passes, or who is interrupted
+ *   unlock                                    a waiter who is interrupted or too late
  *     lock the word                             its wait ends by one CAS: that, or our wake
  *     take the first waiter off                 |
  *     word = that waiter, still locked          |
@@ -29,14 +30,14 @@
  *     unlock the word                           still on it, return without the mutex
  *     let the winner go
  *
- * Whose CAS wins decides. The word names the waiter before its wake is tried: a winner that had not left its
- * stack yet goes on at once and must find itself the holder. A loser cannot come back to look before the word
- * names another, since it needs the lock. The winner may unlock, even destroy the mutex, as soon as the word
- * is unlocked: that is our last access.
+ * Whose CAS wins decides. The word names the waiter before its wake is tried: a winner that had
+ * not left its stack yet goes on at once and must find itself the holder. A loser cannot come
+ * back to look before the word names another, since it needs the lock. The winner may unlock,
+ * even destroy the mutex, as soon as the word is unlocked: that is our last access.
  *
- * A promise: who signals a condition while it holds the mutex wins the wake of the waiter, but lets it stand and
- * notes it here. It would only run into the mutex. At unlock the first of them gets mutex and
- * processor in one step, behind those who were queued already.
+ * A promise: who signals a condition while it holds the mutex wins the wake of the waiter, but
+ * lets it stand and notes it here. It would only run into the mutex. At unlock the first of
+ * them gets mutex and processor in one step, behind those who were queued already.
  */
 #include "runtime/sync/mutex.h"
 

@@ -16,8 +16,8 @@ bool fm__mutex_held_by(struct fm_mutex *mutex, uint64_t who);
 /* The caller holds it; allowed between the begin and the end of a wait. */
 void fm__mutex_release(struct fm_mutex *mutex, uint64_t who);
 /*
- * The caller holds it and has won the wake of that node's wait (WAKE_QUEUE): the waiter, `who`, gets the mutex in its
- * turn and goes on only then, with node->item not NULL.
+ * The caller holds it and has won the wake of that node's wait (WAKE_QUEUE): the waiter, `who`,
+ * gets the mutex in its turn and goes on only then, with node->item not NULL.
  */
 void fm__mutex_promise(struct fm_mutex *mutex, struct wait_node *node, uint64_t who);
 /* The other end of that: the mutex has been handed to the caller. */

@@ -1,9 +1,10 @@
 /*
  * promise.c - a deferred that a foreign event loop can wait for
  *
- * Owns        the eventfd, from the first request to the last unref; and what it was told to keep.
- * Invariant   the eventfd, once there, is written when the cell is done and nobody reads it, so it becomes
- *             readable and stays so.
+ * Owns        the eventfd, from the first request to the last unref; and what it was told to
+ *             keep.
+ * Invariant   the eventfd, once there, is written when the cell is done and nobody reads it, so
+ *             it becomes readable and stays so.
  * Callers     any fiber, any thread, each with a reference of its own. Only await suspends.
  *
  *   complete                                  eventfd
@@ -11,8 +12,8 @@
  *     lock; fd = the eventfd; unlock            lock; install it; done = DONE; unlock
  *     if (there is one) write 1                 if (it was installed and done) write 1
  *
- * The lock puts the two in one order: complete sees the descriptor, or eventfd sees DONE, or both do, which
- * does no harm.
+ * The lock puts the two in one order: complete sees the descriptor, or eventfd sees DONE, or
+ * both do, which does no harm.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -88,7 +89,10 @@ static void signal_fd(int fd)
     (void)written;
 }
 
-/* The eventfd, -1 if there is none. With a `made` above -1: that, if there is none, *ret_done telling whether the cell is done. */
+/*
+ * The eventfd, -1 if there is none. With a `made` above -1: that, if there is none, *ret_done
+ * telling whether the cell is done.
+ */
 static int exchange_fd(struct fm_promise *promise, int made, bool *ret_done)
 {
     uint64_t word = fm__word_lock(&promise->cell.word);

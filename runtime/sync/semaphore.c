@@ -3,10 +3,11 @@
  *
  * Owns        the permits that are free, and the list of those who wait for some.
  * Knows not   who holds permits: anybody may release.
- * Invariant   word is free << 2 | QUEUED | LOCKED. Where both flags are clear the list is empty and anybody may
- *             move free by a CAS; else only the holder of LOCKED writes it (word.h). At the end of each
- *             locked section QUEUED says whether anybody waits, and the first waiter wants more than is free.
- *             free + permits taken and not released = total + what was released without taking.
+ * Invariant   word is free << 2 | QUEUED | LOCKED. Where both flags are clear the list is empty
+ *             and anybody may move free by a CAS; else only the holder of LOCKED writes it
+ *             (word.h). At the end of each locked section QUEUED says whether anybody waits,
+ *             and the first waiter wants more than is free.
+ *             free + permits taken and not released = total + what was released without taking
  * Callers     any fiber, any thread. Only acquire and with suspend.
  *
  *   acquire, release                          any locked section
@@ -18,10 +19,11 @@
  * B to A: what a releaser did before happens before the acquirer goes on, also by way of a
  * locked section, which reads (A) before it writes (B).
  *
- * A grant against a waiter that leaves. Under the lock the first waiter is taken off and its wake is tried: one CAS. Won, the
- * permits are the waiter's, even if an interruption or the deadline comes a moment later, since its
- * wait has ended with a value. Lost, it gets none and the next is looked at. A waiter that left looks through the list
- * itself: it may have been the large one that kept small ones behind it waiting.
+ * A grant against a waiter that leaves. Under the lock the first waiter is taken off and its
+ * wake is tried: one CAS. Won, the permits are the waiter's, even if an interruption or the
+ * deadline comes a moment later, since its wait has ended with a value. Lost, it gets none and
+ * the next is looked at. A waiter that left looks through the list itself: it may have been the
+ * large one that kept small ones behind it waiting.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -160,7 +162,9 @@ int fm_semaphore_try_acquire(struct fm_semaphore *semaphore, int64_t n)
         return -EINVAL;
     if (n == 0 || take(semaphore, n))
         return 0;
-    /* relaxed: only a moment of somebody else's locked section may hide permits that are free */
+    /*
+     * relaxed: only a moment of somebody else's locked section may hide permits that are free
+     */
     uint64_t word = atomic_load_explicit(&semaphore->word.value, memory_order_relaxed);
     if (!(word & LOCKED))
         return -EAGAIN;
@@ -198,7 +202,10 @@ int fm_semaphore_resize(struct fm_semaphore *semaphore, int64_t permits)
     if (!semaphore || permits < 0 || permits > PERMITS_MAX)
         return -EINVAL;
     int64_t free_permits = free_of(fm__word_lock(&semaphore->word));
-    /* never below -PERMITS_MAX: free - total does not change here, and was at least -total at each take */
+    /*
+     * never below -PERMITS_MAX: free - total does not change here, and was at least -total at
+     * each take
+     */
     int64_t wanted = free_permits + permits - semaphore->total;
     if (wanted > PERMITS_MAX) {
         unlock(semaphore, free_permits);
@@ -218,9 +225,9 @@ int64_t fm_semaphore_free(struct fm_semaphore *semaphore)
 }
 
 /*
- * Between the acquire that succeeds and the release there is no step at which an interruption could be seen but
- * the body's own waits, and their failure comes back as the body's exit. So the permits are
- * installed by the acquire itself, and there is nothing to undo in between.
+ * Between the acquire that succeeds and the release there is no step at which an interruption
+ * could be seen but the body's own waits, and their failure comes back as the body's exit. So
+ * the permits are installed by the acquire itself, and there is nothing to undo in between.
  */
 int fm_semaphore_with(struct fm_semaphore *semaphore, int64_t n, fm_entry_fn *entry, void *arg,
                       int64_t deadline_ns, struct fm_exit *ret_exit)

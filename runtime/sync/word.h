@@ -1,17 +1,19 @@
 /*
  * word.h - a lock that is the lowest bit of the word it guards
  *
- * The objects of this folder keep their state in one word beside a list of waiters. Where nobody waits, the word is moved by
- * one CAS. Else it is locked by a CAS, read, worked with, and unlocked by the store of its next value: one
- * read-modify-write for what a lock beside the word would take three for. While LOCKED is set nobody but who set it writes
- * the word, and the list is his.
+ * The objects of this folder keep their state in one word beside a list of waiters. Where
+ * nobody waits, the word is moved by one CAS. Else it is locked by a CAS, read, worked with,
+ * and unlocked by the store of its next value: one read-modify-write for what a lock beside the
+ * word would take three for. While LOCKED is set nobody but who set it writes the word, and the
+ * list is his.
  *
  *   fm__word_lock    acquire   (A) <--- pairs ---> (B)   release   fm__word_unlock
  *
- * A shows the next holder the word, the list, and all that was written before B. The sections are a few dozen instructions;
- * none switches fibers or makes a system call, but that wait_begin may make a thread's descriptor the first time. Who finds the
- * bit set spins, and gives its time slice away soon. Unlock's store is the last access, so who takes the word
- * next may free it.
+ * A shows the next holder the word, the list, and all that was written before B. The sections
+ * are a few dozen instructions; none switches fibers or makes a system call, but that
+ * wait_begin may make a thread's descriptor the first time. Who finds the bit set spins, and
+ * gives its time slice away soon. Unlock's store is the last access, so who takes the word next
+ * may free it.
  *
  * The rank is checked like that of any lock in debug builds; `rank` is not used otherwise.
  */
@@ -78,8 +80,9 @@ static inline struct wait_node *fm__waitlist_shift_locked(struct waitlist *list)
 }
 
 /*
- * Those whose wakes a locked section has won: they stand still, so their nodes serve as a list. Let go of them when
- * the word is unlocked. Touches no more than the nodes, each before its waiter goes.
+ * Those whose wakes a locked section has won: they stand still, so their nodes serve as a list.
+ * Let go of them when the word is unlocked. Touches no more than the nodes, each before its
+ * waiter goes.
  */
 static inline void fm__waitlist_release(struct waitlist *won)
 {

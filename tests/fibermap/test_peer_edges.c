@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_peer_edges.c - the edges of the map, where Effect's own versions were probed and ours decides
+ * test_peer_edges.c - the edges of the map, where Effect's own versions were probed and ours
+ * decides
  *
  * The T-numbers are those of the list of peers' cases; "target" there is the promise here.
  */

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_peer_effect.c - what Effect's own tests of FiberMap, FiberSet and FiberHandle promise, on many cores
+ * test_peer_effect.c - what Effect's own tests of FiberMap, FiberSet and FiberHandle promise,
+ * on many cores
  *
- * The T-numbers are those of the list of peers' cases. A set is a map under fresh keys, a handle a map with one key: where a case
- * speaks of them it stands here once, for the map.
+ * The T-numbers are those of the list of peers' cases. A set is a map under fresh keys, a
+ * handle a map with one key: where a case speaks of them it stands here once, for the map.
  */
 #include <stdio.h>
 

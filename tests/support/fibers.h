@@ -34,18 +34,18 @@ static inline void run_in_fibers(fm_entry_fn *body, uint32_t workers, uint32_t c
     fm_runtime_destroy(runtime);
 }
 
-#define FIBER_TEST_ON(suite, promise, workers, clock)                                           \
-    static void body_##suite##_##promise(void);                                                 \
-    static struct fm_exit entry_##suite##_##promise(void *arg)                                  \
-    {                                                                                           \
-        (void)arg;                                                                              \
-        body_##suite##_##promise();                                                             \
-        return fm_ok(NULL);                                                                     \
-    }                                                                                           \
-    TEST(suite, promise)                                                                        \
-    {                                                                                           \
-        run_in_fibers(entry_##suite##_##promise, workers, clock);                               \
-    }                                                                                           \
+#define FIBER_TEST_ON(suite, promise, workers, clock)                                          \
+    static void body_##suite##_##promise(void);                                                \
+    static struct fm_exit entry_##suite##_##promise(void *arg)                                 \
+    {                                                                                          \
+        (void)arg;                                                                             \
+        body_##suite##_##promise();                                                            \
+        return fm_ok(NULL);                                                                    \
+    }                                                                                          \
+    TEST(suite, promise)                                                                       \
+    {                                                                                          \
+        run_in_fibers(entry_##suite##_##promise, workers, clock);                              \
+    }                                                                                          \
     static void body_##suite##_##promise(void)
 
 #define FIBER_TEST(suite, promise) FIBER_TEST_ON(suite, promise, 2, FM_CLOCK_REAL)
@@ -60,7 +60,10 @@ static inline struct fm_fiber *start(fm_entry_fn *entry, void *arg)
     return fiber;
 }
 
-/* Its exit; the reference goes. Where the value is dropped with the fiber, look at kind and code alone. */
+/*
+ * Its exit; the reference goes. Where the value is dropped with the fiber, look at kind and
+ * code alone.
+ */
 static inline struct fm_exit finish(struct fm_fiber *fiber)
 {
     struct fm_exit exit = {.kind = 255};

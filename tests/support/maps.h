@@ -34,7 +34,8 @@ static inline struct fm_exit never_counting(void *counter)
 }
 
 /* Run under a key with options and wait until the body has started. Returns the reference. */
-static inline struct fm_fiber *run_started(struct fm_map *map, const char *key, fm_entry_fn *entry, void *arg,
+static inline struct fm_fiber *run_started(struct fm_map *map, const char *key,
+                                           fm_entry_fn *entry, void *arg,
                                            const struct fm_map_run_options *options)
 {
     struct fm_fiber *fiber = NULL;
@@ -50,8 +51,8 @@ static inline void run(struct fm_map *map, const char *key, fm_entry_fn *entry, 
     cr_assert(r == 0 || r == FM_MAP_REPLACED, "run of %s: %d", key, r);
 }
 
-static inline int run_if_missing(struct fm_map *map, const char *key, fm_entry_fn *entry, void *arg,
-                                 struct fm_fiber **ret_fiber)
+static inline int run_if_missing(struct fm_map *map, const char *key, fm_entry_fn *entry,
+                                 void *arg, struct fm_fiber **ret_fiber)
 {
     struct fm_map_run_options options = FM_MAP_RUN_OPTIONS_INIT;
     options.conflict = FM_ONLY_IF_MISSING;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_fiber.c - life, exits, interruption, references (SEMANTICS of fibers; PEER cases T102 to T136 where they speak of fibers alone)
+ * test_fiber.c - life, exits, interruption, references (SEMANTICS of fibers; PEER cases T102 to
+ * T136 where they speak of fibers alone)
  */
 #include <errno.h>
 #include <pthread.h>
@@ -61,13 +62,13 @@ FIBER_TEST(fiber, options_of_another_size_are_read_as_promised)
     struct {
         struct fm_spawn_options options;
         uint64_t tail;
-    } longer = {.options = {.size = sizeof longer}};
+    } longer = { .options = { .size = sizeof longer } };
     struct fm_fiber *fiber;
     cr_assert_eq(fm_fiber_spawn(return_arg, NULL, &longer.options, &fiber), 0);
     finish(fiber);
     longer.tail = 1;
     cr_assert_eq(fm_fiber_spawn(return_arg, NULL, &longer.options, &fiber), -E2BIG);
-    struct fm_spawn_options shorter = {.size = 8, .stack_bytes = 99u << 20};
+    struct fm_spawn_options shorter = { .size = 8, .stack_bytes = 99u << 20 };
     cr_assert_eq(fm_fiber_spawn(return_arg, NULL, &shorter, &fiber), 0);
     finish(fiber);
 }
@@ -128,7 +129,7 @@ FIBER_TEST(fiber, ids_are_never_used_again)
     }
 }
 
-FIBER_TEST(fiber, handle_of_an_ended_fiber_stays_that_fiber)  /* X16, F23 */
+FIBER_TEST(fiber, handle_of_an_ended_fiber_stays_that_fiber) /* X16, F23 */
 {
     int x;
     struct fm_fiber *kept = start(return_arg, &x);
@@ -172,7 +173,7 @@ FIBER_TEST(fiber, value_is_dropped_at_the_last_unref)
         fm_yield();
 }
 
-WORKER_TEST(fiber, interrupt_before_the_first_step_runs_arg_drop_and_no_body)  /* X7, F28 */
+WORKER_TEST(fiber, interrupt_before_the_first_step_runs_arg_drop_and_no_body) /* X7, F28 */
 {
     struct fm_spawn_options options = FM_SPAWN_OPTIONS_INIT;
     struct fm_fiber *fiber;
@@ -185,7 +186,7 @@ WORKER_TEST(fiber, interrupt_before_the_first_step_runs_arg_drop_and_no_body)  /
     cr_assert_eq(atomic_load(&dropped), 1);
 }
 
-TEST(fiber, never_started_fibers_end_with_the_runtime)  /* F36 */
+TEST(fiber, never_started_fibers_end_with_the_runtime) /* F36 */
 {
     enum { COUNT = 1000 };
     struct fm_runtime_config config = FM_RUNTIME_CONFIG_INIT;
@@ -196,14 +197,15 @@ TEST(fiber, never_started_fibers_end_with_the_runtime)  /* F36 */
     cr_assert_eq(fm_runtime_create(&config, &runtime), 0);
     static _Atomic int ran;
     for (int i = 0; i < COUNT; i++)
-        cr_assert_eq(fm_runtime_spawn(runtime, until_interrupted, (void *)&ran, &options, NULL), 0);
+        cr_assert_eq(fm_runtime_spawn(runtime, until_interrupted, (void *)&ran, &options, NULL),
+                     0);
     fm_runtime_destroy(runtime);
     cr_assert_leq(atomic_load(&dropped), COUNT);
 }
 
 /* ---- interruption ---- */
 
-WORKER_TEST(fiber, interrupt_ends_a_wait_and_names_who_and_why)  /* T102, T108 */
+WORKER_TEST(fiber, interrupt_ends_a_wait_and_names_who_and_why) /* T102, T108 */
 {
     struct fm_fiber *fiber = start(until_interrupted, NULL);
     fm_yield();
@@ -252,7 +254,8 @@ static struct fm_exit masked_then_not(void *arg)
     return fm_fail(fm_sleep_ms(1000000));
 }
 
-FIBER_TEST(fiber, masked_waits_complete_and_the_first_wait_after_sees_the_mark)  /* F30, T109, T114, T120 */
+/* F30, T109, T114, T120 */
+FIBER_TEST(fiber, masked_waits_complete_and_the_first_wait_after_sees_the_mark)
 {
     _Atomic int step = 0;
     struct fm_fiber *fiber = start(masked_then_not, (void *)&step);
@@ -299,12 +302,12 @@ static struct fm_exit wait_for_other(void *arg)
     return fm_ok(NULL);
 }
 
-WORKER_TEST(fiber, stop_many_signals_all_before_it_waits)  /* T105 */
+WORKER_TEST(fiber, stop_many_signals_all_before_it_waits) /* T105 */
 {
     struct fm_fiber *one = start(until_interrupted, NULL);
     struct fm_fiber *two = start(wait_for_other, one);
     fm_yield();
-    struct fm_fiber *both[] = {two, one};
+    struct fm_fiber *both[] = { two, one };
     cr_assert_eq(fm_fiber_stop_many(both, 2, FM_NEVER), 0);
     fm_fiber_unref(one);
     fm_fiber_unref(two);
@@ -323,7 +326,7 @@ static struct fm_exit keep_writing(void *arg)
     }
 }
 
-FIBER_TEST(fiber, a_stopped_bundle_writes_no_more)  /* T106 */
+FIBER_TEST(fiber, a_stopped_bundle_writes_no_more) /* T106 */
 {
     struct fm_fiber *bundle[100];
     for (int i = 0; i < 100; i++)
@@ -345,7 +348,7 @@ static struct fm_exit join_self(void *arg)
     return fm_fail(fm_fiber_join(fm_fiber_self(), FM_NEVER, NULL));
 }
 
-FIBER_TEST(fiber, join_on_oneself_is_a_deadlock)  /* F32 */
+FIBER_TEST(fiber, join_on_oneself_is_a_deadlock) /* F32 */
 {
     cr_assert_eq(finish(start(join_self, NULL)).code, -EDEADLK);
 }
@@ -362,7 +365,7 @@ static struct fm_exit join_next(void *arg)
     return fm_fail(fm_fiber_join(ring[(i + 1) % 3], FM_NEVER, NULL));
 }
 
-FIBER_TEST(fiber, a_ring_of_joins_is_told_and_comes_apart)  /* F32 */
+FIBER_TEST(fiber, a_ring_of_joins_is_told_and_comes_apart) /* F32 */
 {
     for (intptr_t i = 0; i < 3; i++)
         ring[i] = start(join_next, (void *)i);
@@ -375,7 +378,7 @@ FIBER_TEST(fiber, a_ring_of_joins_is_told_and_comes_apart)  /* F32 */
     cr_assert_geq(deadlocks, 1);
 }
 
-FIBER_TEST(fiber, join_polls_times_out_and_leaves_no_trace)  /* F27 */
+FIBER_TEST(fiber, join_polls_times_out_and_leaves_no_trace) /* F27 */
 {
     struct fm_fiber *fiber = start(until_interrupted, NULL);
     cr_assert_eq(fm_fiber_join(fiber, 0, NULL), -ETIMEDOUT);
@@ -404,7 +407,7 @@ WORKER_TEST(fiber, interrupting_a_joiner_stops_only_the_joining)
     fm_fiber_unref(target);
 }
 
-FIBER_TEST(fiber, a_chain_of_joins_is_no_recursion)  /* F33 */
+FIBER_TEST(fiber, a_chain_of_joins_is_no_recursion) /* F33 */
 {
     enum { LENGTH = 2000 };
     static struct fm_fiber *chain[LENGTH];
@@ -453,7 +456,7 @@ WORKER_TEST(observer, observers_fire_once_in_the_order_of_registration)
 {
     struct fm_fiber *fiber = start(return_arg, NULL);
     for (intptr_t i = 0; i < 3; i++) {
-        observers[i] = (struct fm_observer){.fn = observe_end, .arg = (void *)(i + 1)};
+        observers[i] = (struct fm_observer) { .fn = observe_end, .arg = (void *)(i + 1) };
         cr_assert_eq(fm_fiber_observe(fiber, &observers[i]), 0);
     }
     cr_assert_eq(fm_fiber_unobserve(fiber, &observers[1]), 0);
@@ -477,11 +480,11 @@ static void unobserve_neighbour(struct fm_fiber *fiber, struct fm_exit exit, voi
         fired += 10;
 }
 
-WORKER_TEST(observer, an_observer_may_take_off_its_neighbour)  /* F24 */
+WORKER_TEST(observer, an_observer_may_take_off_its_neighbour) /* F24 */
 {
     observed = start(return_arg, NULL);
     for (intptr_t i = 0; i < 3; i++) {
-        observers[i] = (struct fm_observer){.fn = unobserve_neighbour, .arg = (void *)i};
+        observers[i] = (struct fm_observer) { .fn = unobserve_neighbour, .arg = (void *)i };
         cr_assert_eq(fm_fiber_observe(observed, &observers[i]), 0);
     }
     fm_yield();
@@ -651,7 +654,7 @@ static struct fm_exit fib(void *arg)
     return fm_ok((void *)((intptr_t)finish(one).value + (intptr_t)finish(two).value));
 }
 
-FIBER_TEST(fiber, recursive_fork_join)  /* T130 */
+FIBER_TEST(fiber, recursive_fork_join) /* T130 */
 {
     cr_assert_eq(finish(start(fib, (void *)15)).value, (void *)610);
 }

@@ -52,7 +52,7 @@ static struct fm_exit failing_finalizer(void *arg)
     return arg ? fm_fail(-ENOENT) : fm_ok(NULL);
 }
 
-FIBER_TEST(scope, a_failing_finalizer_replaces_a_success_and_the_others_still_run)  /* T127 */
+FIBER_TEST(scope, a_failing_finalizer_replaces_a_success_and_the_others_still_run) /* T127 */
 {
     struct fm_exit exit = finish(start(failing_finalizer, NULL));
     cr_assert_eq(exit.kind, FM_FAILURE);
@@ -60,7 +60,7 @@ FIBER_TEST(scope, a_failing_finalizer_replaces_a_success_and_the_others_still_ru
     cr_assert_str_eq(trace, "cba");
 }
 
-FIBER_TEST(scope, after_a_failing_body_its_exit_stays_and_tells)  /* T128 */
+FIBER_TEST(scope, after_a_failing_body_its_exit_stays_and_tells) /* T128 */
 {
     struct fm_fiber *fiber = start(failing_finalizer, &fiber);
     struct fm_exit exit, finalizer;
@@ -85,7 +85,7 @@ static struct fm_exit interrupted_with_finalizers(void *arg)
     return fm_fail(fm_never());
 }
 
-WORKER_TEST(scope, on_interrupt_runs_only_for_an_interruption)  /* T126 */
+WORKER_TEST(scope, on_interrupt_runs_only_for_an_interruption) /* T126 */
 {
     struct fm_fiber *fiber = start(interrupted_with_finalizers, NULL);
     fm_yield();
@@ -122,7 +122,7 @@ static struct fm_exit with_waiting_finalizer(void *arg)
     return fm_fail(fm_never());
 }
 
-WORKER_TEST(scope, finalizers_wait_and_are_never_restarted)  /* F31, T111 */
+WORKER_TEST(scope, finalizers_wait_and_are_never_restarted) /* F31, T111 */
 {
     _Atomic int count = 0;
     struct fm_fiber *fiber = start(with_waiting_finalizer, (void *)&count);
@@ -155,7 +155,7 @@ static struct fm_exit leave_children(void *arg)
     return fm_ok(NULL);
 }
 
-WORKER_TEST(scope, children_are_stopped_and_awaited_before_finalizers)  /* T103 */
+WORKER_TEST(scope, children_are_stopped_and_awaited_before_finalizers) /* T103 */
 {
     finish(start(leave_children, NULL));
     cr_assert_str_eq(trace, "ccf");
@@ -178,7 +178,7 @@ static struct fm_exit parent_of_masked(void *arg)
     return fm_ok(NULL);
 }
 
-WORKER_TEST(scope, a_parent_ends_after_its_masked_child)  /* T121 */
+WORKER_TEST(scope, a_parent_ends_after_its_masked_child) /* T121 */
 {
     _Atomic int done = 0;
     finish(start(parent_of_masked, (void *)&done));
@@ -305,7 +305,7 @@ static struct fm_exit acquire_and_go_on(void *arg)
     return fm_fail(fm_never());
 }
 
-WORKER_TEST(scope, acquire_is_masked_and_its_release_certain)  /* T109, T128 */
+WORKER_TEST(scope, acquire_is_masked_and_its_release_certain) /* T109, T128 */
 {
     struct fm_fiber *fiber = start(acquire_and_go_on, NULL);
     fm_yield();
@@ -504,7 +504,7 @@ WORKER_TEST(scope, an_observer_has_no_scope_to_spawn_in)
 {
     int result = 1;
     struct fm_fiber *fiber = start(return_at_once, NULL);
-    struct fm_observer observer = {.fn = use_the_scope_after_the_end, .arg = &result};
+    struct fm_observer observer = { .fn = use_the_scope_after_the_end, .arg = &result };
     cr_assert_eq(fm_fiber_observe(fiber, &observer), 0);
     finish(fiber);
     cr_assert_eq(fm_yield(), 0);

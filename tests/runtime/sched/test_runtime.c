@@ -41,7 +41,10 @@ static unsigned threads_now(void)
     return count;
 }
 
-/* A thread that was joined may be counted for an instant more: until the kernel has put it away. */
+/*
+ * A thread that was joined may be counted for an instant more: until the kernel has put it
+ * away.
+ */
 static void expect_threads(unsigned count)
 {
     int64_t until = fm__clock_ns() + INT64_C(5000000000);
@@ -108,7 +111,7 @@ TEST(runtime, run_and_shutdown_are_for_threads)
     cr_assert_eq(fm_run(run_inside, NULL, NULL), 0);
 }
 
-TEST_WITH(runtime, a_thousand_lives_leave_nothing_behind, .timeout = 120)  /* F97, R20 */
+TEST_WITH(runtime, a_thousand_lives_leave_nothing_behind, .timeout = 120) /* F97, R20 */
 {
     fm_runtime_destroy(runtime_with(2));
     unsigned threads = threads_now(), descriptors = descriptors_now();
@@ -219,7 +222,8 @@ static struct fm_semaphore *left_turn, *right_turn;
 
 static struct fm_exit hand_over(void *arg)
 {
-    struct fm_semaphore *mine = arg ? right_turn : left_turn, *other = arg ? left_turn : right_turn;
+    struct fm_semaphore *mine = arg ? right_turn : left_turn,
+                        *other = arg ? left_turn : right_turn;
     for (int i = 0; i < 100000 && !atomic_load(&third_ran); i++) {
         int r = fm_semaphore_acquire(mine, 1, FM_NEVER);
         if (r < 0)
@@ -237,7 +241,7 @@ static struct fm_exit third(void *arg)
     return fm_ok(NULL);
 }
 
-WORKER_TEST(sched, two_that_wake_each_other_for_ever_do_not_starve_a_third)  /* F13 */
+WORKER_TEST(sched, two_that_wake_each_other_for_ever_do_not_starve_a_third) /* F13 */
 {
     cr_assert_eq(fm_semaphore_create(1, &left_turn), 0);
     cr_assert_eq(fm_semaphore_create(0, &right_turn), 0);
@@ -265,7 +269,7 @@ static void *spawn_third(void *runtime)
     return NULL;
 }
 
-WORKER_TEST(sched, a_foreign_task_runs_though_local_work_never_ends)  /* F14 */
+WORKER_TEST(sched, a_foreign_task_runs_though_local_work_never_ends) /* F14 */
 {
     struct fm_fiber *noisy[4];
     atomic_store(&third_ran, false);
@@ -300,7 +304,7 @@ static struct fm_exit tick_beside_the_hog(void *arg)
     return fm_ok(NULL);
 }
 
-FIBER_TEST(sched, a_fiber_that_never_waits_stops_no_timers_of_others)  /* F15 */
+FIBER_TEST(sched, a_fiber_that_never_waits_stops_no_timers_of_others) /* F15 */
 {
     _Atomic int ticks = 0;
     struct fm_fiber *ticker = start(tick_beside_the_hog, (void *)&ticks);
@@ -332,7 +336,7 @@ static void *talk_from_outside(void *arg)
     return NULL;
 }
 
-FIBER_TEST(sched, a_fiber_that_never_waits_stops_no_sockets_of_others)  /* F15 */
+FIBER_TEST(sched, a_fiber_that_never_waits_stops_no_sockets_of_others) /* F15 */
 {
     int pair[2];
     pthread_t thread;
@@ -358,7 +362,7 @@ static struct fm_exit spawn_and_spin(void *arg)
     return fm_ok(arg);
 }
 
-FIBER_TEST(sched, a_task_stuck_in_a_busy_workers_slot_is_rescued)  /* F13 */
+FIBER_TEST(sched, a_task_stuck_in_a_busy_workers_slot_is_rescued) /* F13 */
 {
     finish(start(spawn_and_spin, NULL));
     cr_assert(atomic_load(&third_ran));
@@ -384,7 +388,7 @@ static struct fm_exit spawn_hundreds(void *arg)
     return fm_ok(arg);
 }
 
-TEST(sched, a_queue_that_overflows_loses_nothing)  /* F12 */
+TEST(sched, a_queue_that_overflows_loses_nothing) /* F12 */
 {
     struct fm_runtime_config config = FM_RUNTIME_CONFIG_INIT;
     struct fm_runtime *runtime;
@@ -413,14 +417,14 @@ static struct fm_exit nap_often(void *arg)
     return fm_ok(arg);
 }
 
-TEST(runtime, resize_under_load_loses_nothing)  /* F16, X20 */
+TEST(runtime, resize_under_load_loses_nothing) /* F16, X20 */
 {
     struct fm_runtime *runtime = runtime_with(4);
     struct fm_fiber *fibers[200];
     atomic_store(&ran, 0);
     for (int i = 0; i < 200; i++)
         cr_assert_eq(fm_runtime_spawn(runtime, nap_often, NULL, NULL, &fibers[i]), 0);
-    static const uint32_t sizes[] = {1, 8, 2, 6, 1, 3, 8, 1, 4};
+    static const uint32_t sizes[] = { 1, 8, 2, 6, 1, 3, 8, 1, 4 };
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         cr_assert_eq(fm_runtime_resize(runtime, sizes[i]), 0);
         struct fm_runtime_stats stats;
@@ -566,25 +570,27 @@ FIBER_TEST(runtime, stats_add_up)
 
 static int64_t cpu_us(const struct rusage *usage)
 {
-    return (int64_t)(usage->ru_utime.tv_sec + usage->ru_stime.tv_sec) * 1000000 + usage->ru_utime.tv_usec +
-           usage->ru_stime.tv_usec;
+    return (int64_t)(usage->ru_utime.tv_sec + usage->ru_stime.tv_sec) * 1000000 +
+           usage->ru_utime.tv_usec + usage->ru_stime.tv_usec;
 }
 
-TEST_WITH(runtime, an_idle_runtime_uses_no_processor, .timeout = 60)  /* R15; in real time, for it is about real time */
+/* R15; in real time, for it is about real time */
+TEST_WITH(runtime, an_idle_runtime_uses_no_processor, .timeout = 60)
 {
     struct fm_runtime *runtime = runtime_with(2);
     struct rusage before, after;
     for (int i = 0; i < 100; i++)
         cr_assert_eq(fm_runtime_spawn(runtime, until_interrupted, NULL, NULL, NULL), 0);
     cr_assert_eq(fm_runtime_run(runtime, which_runtime, NULL, NULL), 0);
-    struct timespec settle = {.tv_nsec = 300000000}, watch = {.tv_sec = 5};
+    struct timespec settle = { .tv_nsec = 300000000 }, watch = { .tv_sec = 5 };
     nanosleep(&settle, NULL);
     getrusage(RUSAGE_SELF, &before);
     nanosleep(&watch, NULL);
     getrusage(RUSAGE_SELF, &after);
     int64_t us = cpu_us(&after) - cpu_us(&before);
     long switches = after.ru_nvcsw - before.ru_nvcsw + after.ru_nivcsw - before.ru_nivcsw;
-    fprintf(stderr, "idle for 5 s: %lld us of processor time, %ld context switches\n", (long long)us, switches);
+    fprintf(stderr, "idle for 5 s: %lld us of processor time, %ld context switches\n",
+            (long long)us, switches);
     /* 0.1 % of 5 s; Criterion's own thread and ours, which sleeps, are counted too */
     cr_assert_leq(us, 5000);
     if (!FM_TSAN) /* which has a thread of its own that wakes up ten times a second */
@@ -608,7 +614,8 @@ TEST(runtime, every_failed_allocation_at_creation_is_clean)
                 int r = fm_runtime_create(&config, &runtime);
                 uint64_t hits = fm__fault_hits((enum fault_kind)kind);
                 fm__fault_set((enum fault_kind)kind, 0, false);
-                cr_assert(r == 0 || r == -ENOMEM || r == -EAGAIN || r == -EMFILE || r == -ENFILE || r == -ENOTSUP,
+                cr_assert(r == 0 || r == -ENOMEM || r == -EAGAIN || r == -EMFILE ||
+                              r == -ENFILE || r == -ENOTSUP,
                           "kind %d, call %llu: %d", kind, (unsigned long long)n, r);
                 if (r == 0) {
                     cr_assert_eq(fm_runtime_run(runtime, return_arg, NULL, NULL), 0);
@@ -617,7 +624,8 @@ TEST(runtime, every_failed_allocation_at_creation_is_clean)
                     cr_assert_null(runtime);
                 }
                 expect_threads(threads);
-                cr_assert_eq(descriptors_now(), descriptors, "kind %d, call %llu: %u descriptors, not %u", kind,
+                cr_assert_eq(descriptors_now(), descriptors,
+                             "kind %d, call %llu: %u descriptors, not %u", kind,
                              (unsigned long long)n, descriptors_now(), descriptors);
                 if (!hits)
                     break;
@@ -651,9 +659,9 @@ static struct fm_exit use_much(void *arg)
     return fm_ok(NULL);
 }
 
-TEST(runtime, every_failed_allocation_of_a_spawn_is_clean)  /* F51 */
+TEST(runtime, every_failed_allocation_of_a_spawn_is_clean) /* F51 */
 {
-    static const enum fault_kind kinds[] = {FAULT_MALLOC, FAULT_MAP};
+    static const enum fault_kind kinds[] = { FAULT_MALLOC, FAULT_MAP };
     for (size_t k = 0; k < 2; k++) {
         for (uint64_t n = 1; n < 30; n++) {
             int failures = 0;
@@ -702,7 +710,8 @@ static struct fm_exit migrate(void *arg)
     return fm_ok(NULL);
 }
 
-FIBER_TEST_ON(sched, a_fiber_that_migrates_finds_itself_on_the_new_worker, 4, FM_CLOCK_REAL)  /* F17 */
+/* F17 */
+FIBER_TEST_ON(sched, a_fiber_that_migrates_finds_itself_on_the_new_worker, 4, FM_CLOCK_REAL)
 {
     _Atomic int moves = 0;
     struct fm_fiber *fibers[32];

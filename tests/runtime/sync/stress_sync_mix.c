@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * stress_sync_mix.c - fibers and threads over one set of objects, interrupted and timed out at random
+ * stress_sync_mix.c - fibers and threads over one set of objects, interrupted and timed out at
+ * random
  *
  * Each actor draws an operation: the mutex with a plain counter inside, the semaphore with its
  * accounts, a token passed through the condition. An interrupter picks fibers of the present
- * round. At the end of a round all permits are back, the mutex is free, the counter and the tokens add up. F75, F76, F78, F79.
+ * round. At the end of a round all permits are back, the mutex is free, the counter and the
+ * tokens add up. F75, F76, F78, F79.
  */
 #include <errno.h>
 #include <fm/fm.h>

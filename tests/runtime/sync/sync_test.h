@@ -2,8 +2,8 @@
 /*
  * sync_test.h - what the tests of runtime/sync share
  *
- * With one worker a fiber runs until it waits: once settle() has let the others run, whoever was on his
- * way to a wait is in it. That makes the orders in these tests exact.
+ * With one worker a fiber runs until it waits: once settle() has let the others run, whoever
+ * was on his way to a wait is in it. That makes the orders in these tests exact.
  */
 #ifndef TESTS_RUNTIME_SYNC_SYNC_TEST_H
 #define TESTS_RUNTIME_SYNC_SYNC_TEST_H
@@ -15,7 +15,9 @@
 
 #include "tests/support/test.h"
 
-/* Run body(arg) as the main fiber of a runtime with so many workers; it must end with success. */
+/*
+ * Run body(arg) as the main fiber of a runtime with so many workers; it must end with success.
+ */
 static inline void in_runtime(uint32_t workers, fm_entry_fn *body, void *arg)
 {
     struct fm_runtime_config config = FM_RUNTIME_CONFIG_INIT;

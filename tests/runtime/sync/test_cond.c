@@ -27,7 +27,10 @@ static void drop(struct room *room)
     fm_mutex_destroy(room->mutex);
 }
 
-/* One wait, no loop: there are no spurious wake-ups. The mutex is held afterwards whatever the result. */
+/*
+ * One wait, no loop: there are no spurious wake-ups. The mutex is held afterwards whatever the
+ * result.
+ */
 static struct fm_exit wait_once(void *arg)
 {
     struct room *room = arg;
@@ -193,7 +196,10 @@ TEST(cond, mutex_is_taken_again_masked)
     in_runtime(1, retake_body, NULL);
 }
 
-/* Signalled by the holder: from then on neither an interruption nor the deadline ends the wait, and the mutex comes with it. */
+/*
+ * Signalled by the holder: from then on neither an interruption nor the deadline ends the wait,
+ * and the mutex comes with it.
+ */
 static struct fm_exit wait_briefly(void *arg)
 {
     struct room *room = arg;
@@ -298,7 +304,10 @@ TEST(cond, broadcast_wakes_each_waiter_once)
     in_runtime(2, twice_body, NULL);
 }
 
-/* F79: signals without the mutex held, waiters with and without deadlines, fibers and threads: tokens stay exact. */
+/*
+ * F79: signals without the mutex held, waiters with and without deadlines, fibers and threads:
+ * tokens stay exact.
+ */
 enum { TOKENS = 3000 };
 
 static int take_tokens(struct room *room)

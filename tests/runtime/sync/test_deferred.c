@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* test_deferred.c - the one-shot cell; T-numbers are the peers' cases that a test re-expresses */
+/*
+ * test_deferred.c - the one-shot cell; T-numbers are the peers' cases that a test re-expresses
+ */
 #include "runtime/platform/memory.h"
 #include "tests/runtime/sync/sync_test.h"
 
@@ -35,7 +37,10 @@ TEST(deferred, succeed_is_what_await_returns)
     succeed_body(NULL); /* the same from a thread */
 }
 
-/* T138. T139 has no counterpart: the cell holds an exit, not a computation that could run again. */
+/*
+ * T138. T139 has no counterpart: the cell holds an exit, not a computation that could run
+ * again.
+ */
 static struct fm_exit shared_body(void *arg)
 {
     struct fm_deferred *deferred = make();
@@ -169,7 +174,9 @@ TEST(deferred, interrupted_awaiter_leaves_and_the_others_are_woken)
     in_runtime(2, interrupt_body, NULL);
 }
 
-/* An interruption and the completion before the awaiter runs again: the first of them decides. */
+/*
+ * An interruption and the completion before the awaiter runs again: the first of them decides.
+ */
 static struct fm_exit both_body(void *arg)
 {
     for (int complete_first = 0; complete_first < 2; complete_first++) {

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* test_mutex.c - one holder at a time; F-numbers are the faults of the catalogue that a test covers */
+/*
+ * test_mutex.c - one holder at a time; F-numbers are the faults of the catalogue that a test
+ * covers
+ */
 #include "runtime/platform/memory.h"
 #include "tests/runtime/sync/sync_test.h"
 
@@ -144,7 +147,10 @@ TEST(mutex, misuse_is_refused)
     misuse_body(NULL);
 }
 
-/* F78: who ends while holding it keeps it; a later fiber in the same descriptor is somebody else. */
+/*
+ * F78: who ends while holding it keeps it; a later fiber in the same descriptor is somebody
+ * else.
+ */
 static struct fm_exit lock_and_end(void *arg)
 {
     cr_assert_eq(fm_mutex_lock(arg, FM_NEVER), 0);
@@ -226,7 +232,10 @@ TEST(mutex, free_when_all_who_waited_have_left)
     in_runtime(1, only_leaver_body, NULL);
 }
 
-/* The hand-off came first, the interruption after: the mutex is the waiter's and it must give it up. */
+/*
+ * The hand-off came first, the interruption after: the mutex is the waiter's and it must give
+ * it up.
+ */
 static struct fm_exit handed_body(void *arg)
 {
     struct order order = { .mutex = make() };

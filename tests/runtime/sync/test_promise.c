@@ -65,7 +65,10 @@ static struct fm_exit complete_and_leave(void *arg)
     return fm_ok(NULL);
 }
 
-/* A foreign event loop waits on the descriptor of one; the other's maker goes before it is complete. */
+/*
+ * A foreign event loop waits on the descriptor of one; the other's maker goes before it is
+ * complete.
+ */
 TEST(promise, a_thread_waits_by_descriptor_and_a_maker_may_go_first)
 {
     struct fm_runtime *runtime;

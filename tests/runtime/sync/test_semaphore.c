@@ -167,7 +167,9 @@ TEST_WITH(semaphore, those_behind_go_on_when_the_head_of_the_queue_leaves, .time
     in_runtime(2, head_body, NULL);
 }
 
-/* An interruption between the grant and the waiter's next step: the permits are the waiter's. */
+/*
+ * An interruption between the grant and the waiter's next step: the permits are the waiter's.
+ */
 static struct fm_exit granted_body(void *arg)
 {
     struct fm_semaphore *semaphore = make(0);
@@ -198,8 +200,8 @@ TEST(semaphore, grant_and_interruption_the_first_decides)
 
 /*
  * T147, F75: interrupt a fiber at each step of with. Three compete for two permits and the
- * bodies wait too, so that the steps are: not started, queued for permits, granted, in the body, between the
- * body and the release, ended.
+ * bodies wait too, so that the steps are: not started, queued for permits, granted, in the
+ * body, between the body and the release, ended.
  */
 struct sweep {
     struct fm_semaphore *semaphore;
