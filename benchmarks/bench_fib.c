@@ -2,8 +2,8 @@
 /*
  * bench_fib.c - what does a fork cost where nearly every fiber forks?
  *
- * fib(n) forks fib(n - 1), computes fib(n - 2) itself and joins: no cut-off. Per fork. --count is n.
- * `first` runs the child at once and queues the parent (FM_SPAWN_FIRST).
+ * fib(n) forks fib(n - 1), computes fib(n - 2) itself and joins: no cut-off. Per fork. --count
+ * is n. `first` runs the child at once and queues the parent (FM_SPAWN_FIRST).
  */
 #include "benchmarks/support/bench.h"
 

@@ -6,14 +6,15 @@
  *
  *   i-seq      run(fresh key, nothing), wait for it
  *   i-batch    run 1000 fresh keys, await the empty map
- *   ii         run(key i mod 1000, a body that blocks until interrupted): each run replaces and interrupts;
- *              until all have ended
- *   ii-started the same, yielding after each round of 1000, so that most bodies block before they are
- *              replaced
- *   iii        run, only if missing, of a key that is held; one fiber per worker. With a reference to the holder: iii-ref
+ *   ii         run(key i mod 1000, a body that blocks until interrupted): each run replaces and
+ *              interrupts; until all have ended
+ *   ii-started the same, yielding after each round of 1000, so that most bodies block before
+ *              they are replaced
+ *   iii        run, only if missing, of a key that is held; one fiber per worker
+ *   iii-ref    the same, with a reference to the holder
  *   iv         get with a reference, 100,000 entries in random order; one fiber per worker
- *   v          two fibers over 16 hot keys: 50 % replace, 25 % get, 15 % remove (not awaited), 10 % only if missing;
- *              each yields every 64 operations
+ *   v          two fibers over 16 hot keys: 50 % replace, 25 % get, 15 % remove (not awaited),
+ *              10 % only if missing; each yields every 64 operations
  *   vi         clear 100,000 blocked entries until all have ended, per entry
  *
  * Per operation: wall time / operations of all fibers together.

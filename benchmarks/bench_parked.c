@@ -2,7 +2,8 @@
 /*
  * bench_parked.c - what does a million waiting fibers cost?
  *
- *   queued    bytes of a fiber that has been spawned and has not run (one worker, so that nobody starts it)
+ *   queued    bytes of a fiber that has been spawned and has not run (one worker, so that
+ *             nobody starts it)
  *   create    from the first spawn until all wait, cold memory, guarded stacks, per fiber
  *   resident  bytes of a waiting fiber
  *   wake all  from the completion they all await until the last has ended, per fiber

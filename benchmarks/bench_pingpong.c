@@ -2,8 +2,8 @@
 /*
  * bench_pingpong.c - how long does it take to hand the turn over and get it back?
  *
- * Two fibers, one mutex, one condition each: whoever has the turn gives it to the other and waits. Per round
- * trip. With one worker both share it; with two each is pinned to its own.
+ * Two fibers, one mutex, one condition each: whoever has the turn gives it to the other and
+ * waits. Per round trip. With one worker both share it; with two each is pinned to its own.
  * `semaphore` does the same with two semaphores.
  */
 #include "benchmarks/support/bench.h"

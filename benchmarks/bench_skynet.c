@@ -2,8 +2,8 @@
 /*
  * bench_skynet.c - how long does a tree of fibers with a million leaves take?
  *
- * Each fiber starts ten, joins them and sums their results; the leaves give their number. --count
- * is the number of leaves, a power of ten.
+ * Each fiber starts ten, joins them and sums their results; the leaves give their number.
+ * --count is the number of leaves, a power of ten.
  */
 #include "benchmarks/support/bench.h"
 

@@ -2,11 +2,11 @@
 /*
  * bench_timers.c - how late do a million sleepers wake, and what does a timer cost?
  *
- *   sleeps   --count fibers each sleep until a random instant of one second, which begins when all of them
- *            have gone to sleep; lateness is measured by each on waking. Processor time is that of the
- *            whole, creation included.
- *   arm      a round trip of two fibers whose waits have a deadline, less one whose waits have none, by two:
- *            arming a timer and cancelling it
+ *   sleeps   --count fibers each sleep until a random instant of one second, which begins when
+ *            all of them have gone to sleep; lateness is measured by each on waking. Processor
+ *            time is that of the whole, creation included.
+ *   arm      a round trip of two fibers whose waits have a deadline, less one whose waits have
+ *            none, by two: arming a timer and cancelling it
  */
 #include "benchmarks/support/bench.h"
 

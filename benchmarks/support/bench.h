@@ -16,9 +16,9 @@
  *         return bench_main(argc, argv, "what a yield costs", cases, 1);
  *     }
  *
- * Each run of each case gets a runtime of its own, made before and ended after it; body is the main
- * fiber. Worker counts and cases take turns, run by run, so that a slow moment of the machine
- * hits them alike. The first runs (--warmup) are not counted; a cold case has none.
+ * Each run of each case gets a runtime of its own, made before and ended after it; body is the
+ * main fiber. Worker counts and cases take turns, run by run, so that a slow moment of the
+ * machine hits them alike. The first runs (--warmup) are not counted; a cold case has none.
  */
 #ifndef BENCHMARKS_SUPPORT_BENCH_H
 #define BENCHMARKS_SUPPORT_BENCH_H
@@ -47,7 +47,10 @@ struct bench_run {
 int bench_main(int argc, char **argv, const char *question, const struct bench_case cases[],
                size_t case_count);
 
-/* One figure of one run. Lower is better; metric and unit are static text. Any fiber of the run. */
+/*
+ * One figure of one run. Lower is better; metric and unit are static text. Any fiber of the
+ * run.
+ */
 void bench_record(const struct bench_run *run, const char *metric, const char *unit,
                   double value);
 
