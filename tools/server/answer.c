@@ -2,8 +2,8 @@
 /*
  * answer.c - the answer to a request as bytes
  *
- * Knows not   sockets: the bytes go behind those that wait in exchange->out. Should memory run out,
- *             nothing is added and the connection closes.
+ * Knows not   sockets: the bytes go behind those that wait in exchange->out. Should memory run
+ *             out, nothing is added and the connection closes.
  */
 #include "tools/server/answer.h"
 

@@ -378,7 +378,7 @@ static void get_stats(struct exchange *x, const char *name)
     answer_json(x, 200, object);
 }
 
-/* What is in a file in memory, up to DUMP_BYTES_MAX: 0 · -errno. No switch between a call and its errno. */
+/* What is in a file in memory, up to DUMP_BYTES_MAX: 0 · -errno. */
 static int read_back(int fd, struct buffer *text)
 {
     off_t size = lseek(fd, 0, SEEK_END);
@@ -476,7 +476,7 @@ static const struct route routes[] = {
     { HTTP_GET, "GET, HEAD", "/", get_help },
 };
 
-/* Does the path of len bytes take this route? Then *ret_name is what stands where the route wants a name. */
+/* Does the path take this route? Then *ret_name is what stands where a name is wanted. */
 static bool route_matches(const struct route *route, const char *path, size_t len,
                           const char **ret_name)
 {
@@ -490,7 +490,7 @@ static bool route_matches(const struct route *route, const char *path, size_t le
     return true;
 }
 
-/* The path within the target, without scheme and host of the absolute form, and without a query. */
+/* The path within the target: no query, and no scheme and host of the absolute form. */
 static bool target_path(const struct buffer *url, const char **ret_path, size_t *ret_len)
 {
     const char *path = url->data, *end = url->data + url->len;
@@ -512,8 +512,8 @@ static bool target_path(const struct buffer *url, const char **ret_path, size_t 
 }
 
 /*
- * A page of another site may make a browser send us requests and open WebSockets, but not without the
- * Origin header: where there is one, it must be ours.
+ * A page of another site may make a browser send us requests and open WebSockets, but not
+ * without the Origin header: where there is one, it must be ours.
  */
 static bool origin_is_ours(const struct http_request *request)
 {

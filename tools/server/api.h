@@ -7,7 +7,7 @@
 
 #include "tools/server/answer.h"
 
-/* Answer x->request. May wait for a job to end; called masked, so that the answer is made whole. */
+/* Answer x->request. Called masked, so that the answer is made whole. May wait for a job. */
 void api_answer(struct exchange *x);
 
 #endif

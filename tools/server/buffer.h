@@ -17,7 +17,7 @@ struct buffer {
     size_t limit; /* most bytes that len may reach; 0: none */
 };
 
-/* Room for count bytes behind len: 0 · -EMSGSIZE (the limit) · -ENOMEM. Nothing is lost on failure. */
+/* Room for count bytes behind len: 0 · -EMSGSIZE (the limit) · -ENOMEM, nothing has changed. */
 int buffer_reserve(struct buffer *buffer, size_t count);
 /* Add count bytes: 0 · -EMSGSIZE · -ENOMEM, and then nothing was added. */
 int buffer_append(struct buffer *buffer, const void *bytes, size_t count);

@@ -2,10 +2,10 @@
 /*
  * connection.c - one client, one fiber
  *
- * Reads, hands the bytes to http.c, answers each request in its turn, sends all answers at once when the
- * input is used up, and waits for more. The fiber is masked but where it waits for the client: a
- * request that has come whole is answered even if an interruption comes meanwhile, and the
- * next wait ends.
+ * Reads, hands the bytes to http.c, answers each request in its turn, sends all answers at once
+ * when the input is used up, and waits for more. The fiber is masked but where it waits for the
+ * client: a request that has come whole is answered even if an interruption comes meanwhile,
+ * and the next wait ends.
  *
  * Owns        the socket, the parser, the answers not yet sent.
  * Knows not   what a request means.
@@ -86,7 +86,10 @@ static int send_some(struct connection *c, size_t *sent, int64_t deadline_ns)
     return 0;
 }
 
-/* Send all answers: 0 · -errno. A client that reads slowly is waited for, but a short while only under the mask. */
+/*
+ * Send all answers: 0 · -errno. A client that reads slowly is waited for, but a short while
+ * only under the mask.
+ */
 static int flush(struct connection *c)
 {
     if (c->out.len == 0)
@@ -106,8 +109,9 @@ static int flush(struct connection *c)
 }
 
 /*
- * The last answer has been made: send it, say that no more will come, and read what still comes until the client
- * has closed as well. To close a socket with unread bytes in it would take the answer back from the client.
+ * The last answer has been made: send it, say that no more will come, and read what still comes
+ * until the client has closed as well. To close a socket with unread bytes in it would take the
+ * answer back from the client.
  */
 static void hang_up(struct connection *c)
 {

@@ -2,15 +2,16 @@
 /*
  * http.c - bytes in, HTTP/1.1 requests out, one after the other
  *
- * llhttp parses and is paused twice in each message: after the head, to judge it, and at its end, so
- * that the answer can be made before the next request is touched; pipelining is no more than that.
- * What llhttp lets pass for the sake of old peers, and what attackers smuggle requests with, is held
- * back by a look of our own at every byte that is not body: a CR without LF, an LF without CR, a
- * folded line, a NUL, a chunk that does not end where its size says.
+ * llhttp parses and is paused twice in each message: after the head, to judge it, and at its
+ * end, so that the answer can be made before the next request is touched; pipelining is no more
+ * than that. What llhttp lets pass for the sake of old peers, and what attackers smuggle
+ * requests with, is held back by a look of our own at every byte that is not body: a CR without
+ * LF, an LF without CR, a folded line, a NUL, a chunk that does not end where its size says.
  *
  * Owns        the request under construction.
  * Knows not   sockets, deadlines, routes.
- * Invariant   head and line bytes, target and body never pass their limits by more than one call's data.
+ * Invariant   head and line bytes, target and body never pass their limits by more than one
+ *             call's data.
  */
 #include "tools/server/http.h"
 

@@ -81,11 +81,12 @@ struct http {
 void http_init(struct http *http, const struct http_limits *limits);
 void http_fini(struct http *http);
 /*
- * Parse. Which requests come out, and whether one is refused, does not depend on how the bytes are cut; of two things wrong
- * with one request, which is named may.
+ * Parse. Which requests come out, and whether one is refused, does not depend on how the bytes
+ * are cut; of two things wrong with one request, which is named may.
  *
  * ret_used   written always: how many bytes were used; the rest belong to what comes next.
- * Returns    FEED_MORE · FEED_CONTINUE · FEED_REQUEST · -EPROTO (refused_status; nothing more may be fed)
+ * Returns    FEED_MORE · FEED_CONTINUE · FEED_REQUEST · -EPROTO (refused_status; nothing more
+ *            may be fed)
  */
 int http_feed(struct http *http, const char *data, size_t len, size_t *ret_used);
 void http_next(struct http *http);

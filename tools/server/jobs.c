@@ -2,8 +2,9 @@
 /*
  * jobs.c - work under a key, in a fiber of its own
  *
- * The map holds who is running, results.c how it ended. A job leaves its result before it leaves the
- * map, so that a look into the map and then into the results never finds nothing in between.
+ * The map holds who is running, results.c how it ended. A job leaves its result before it
+ * leaves the map, so that a look into the map and then into the results never finds nothing in
+ * between.
  *
  * A job that was replaced leaves none: the key is its successor's.
  *

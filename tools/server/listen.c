@@ -2,8 +2,8 @@
 /*
  * listen.c - the door: accepts connections until it is closed
  *
- * Owns        the listening socket and the places: a connection takes one and gives it back at its end. When there
- *             is none left, clients wait in the kernel's backlog.
+ * Owns        the listening socket and the places: a connection takes one and gives it back at
+ *             its end. When there is none left, clients wait in the kernel's backlog.
  */
 #include "tools/server/listen.h"
 
@@ -92,7 +92,7 @@ static struct fm_exit accept_entry(void *arg)
             continue;
         if (!exhausted(r))
             break;
-        /* descriptors or memory are out: clients wait, and so do we, in the hope that others end */
+        /* descriptors or memory are out: clients wait, and so do we, until others have ended */
         if (backoff_ms == BACKOFF_FIRST_MS)
             fprintf(stderr, "fibermap-serve: cannot accept for now: %s\n", fm_strerror(r));
         r = fm_sleep_ms(backoff_ms);

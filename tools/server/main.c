@@ -7,8 +7,8 @@
  *             64  wrong options
  *             128 + number of the second signal, at once
  *
- * The signals are blocked before there is another thread, so that they wait for the main thread's sigwait
- * and nobody else, also when they come early.
+ * The signals are blocked before there is another thread, so that they wait for the main
+ * thread's sigwait and nobody else, also when they come early.
  */
 #include <errno.h>
 #include <openssl/crypto.h>
@@ -62,7 +62,7 @@ static void second_signal_watch(void)
 
 /* ---- start ---- */
 
-/* What libraries do at their first use, files and deep stacks included, they do here and on no fiber. */
+/* Libraries read files and want deep stacks at their first use: here, and not on a fiber. */
 static void libraries_init(void)
 {
     tzset();
@@ -137,7 +137,7 @@ static void print_key(struct fm_key key, bool numbered)
     }
 }
 
-/* Interrupt and await all members of a map, and say how it went. Returns how many did not end in time. */
+/* Interrupt and await all members of a map, say how it went: how many did not end in time. */
 static size_t drain_map(struct server *server, struct fm_map *map, const char *name,
                         int64_t grace_ns, int64_t deadline_ns)
 {

@@ -23,7 +23,10 @@ struct result {
 /* 0 · -ENOMEM. Keeps at most max keys; the one that ended first gives way. */
 int results_create(unsigned max, struct results **ret_results);
 struct results *results_destroy(struct results *results);
-/* Keep a result, unless a later job's stands there. key is copied. Without memory the result is lost. Never waits. */
+/*
+ * Keep a result, unless a later job's stands there. key is copied. Without memory the result is
+ * lost. Never waits.
+ */
 void results_put(struct results *results, const char *key, const struct result *result);
 /* 0 · -ENOENT */
 int results_get(struct results *results, const char *key, struct result *ret_result);

@@ -21,7 +21,7 @@ static size_t character_len(const unsigned char *text, size_t left)
         if ((text[i] & 0xc0) != 0x80)
             return 0;
     }
-    /* the second byte tells what the first cannot: longer than need be, a surrogate, past the end */
+    /* the second byte tells: longer than need be, a surrogate, past the last character */
     bool wrong = (first == 0xe0 && text[1] < 0xa0) || (first == 0xed && text[1] > 0x9f) ||
                  (first == 0xf0 && text[1] < 0x90) || (first == 0xf4 && text[1] > 0x8f);
     return wrong ? 0 : len;

@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* A job's key or a user's name: this many bytes of UTF-8 at most, none of them a control character. */
+/* A job's key or a user's name: so many bytes of UTF-8 at most, no control character in it. */
 #define NAME_BYTES_MAX 512
 
 /* UTF-8 as RFC 3629 has it: shortest form, no surrogates, up to U+10FFFF. */

@@ -4,11 +4,12 @@
  *
  * Owns        the mailboxes: one for each user that is connected or has messages waiting.
  * Knows not   frames, sockets.
- * Invariant   a mailbox's owner is the connection whose fiber was set under the user's name last: both
- *             are changed under one lock, or two that connect at once could end with the map
- *             showing one and the messages going to the other.
- * Together    all calls may run at once, but for create and destroy. The lock is a thread's: it is held for a few
- *             steps and never across a switch; fm_map_set, called under it, never waits.
+ * Invariant   a mailbox's owner is the connection whose fiber was set under the user's name
+ *             last: both are changed under one lock, or two that connect at once could end with
+ *             the map showing one and the messages going to the other.
+ * Together    all calls may run at once, but for create and destroy. The lock is a thread's: it
+ *             is held for a few steps and never across a switch; fm_map_set, called under it,
+ *             never waits.
  */
 #include "tools/server/users.h"
 

@@ -2,9 +2,9 @@
 /*
  * users.h - who is connected, and what waits for whom
  *
- * A user has one WebSocket connection, the latest: its fiber stands under the user's name in a map.
- * Messages wait in the user's mailbox until that connection takes them out, one at a time, so that those it has
- * not begun to send wait on for its successor.
+ * A user has one WebSocket connection, the latest: its fiber stands under the user's name in a
+ * map. Messages wait in the user's mailbox until that connection takes them out, one at a time,
+ * so that those it has not begun to send wait on for its successor.
  */
 #ifndef SERVER_USERS_H
 #define SERVER_USERS_H
@@ -33,7 +33,8 @@ struct users *users_destroy(struct users *users);
 struct fm_map *users_map(struct users *users);
 
 /*
- * The calling fiber becomes the user's connection. The one before it is interrupted (FM_BY_REPLACE).
+ * The calling fiber becomes the user's connection. The one before it is interrupted
+ * (FM_BY_REPLACE).
  *
  * websocket  to be rung when there is a message; owned by the caller until users_leave.
  * Returns    0 · FM_MAP_REPLACED · -ESHUTDOWN · -EAGAIN (max_users) · -ENOMEM
@@ -41,7 +42,10 @@ struct fm_map *users_map(struct users *users);
 int users_enter(struct users *users, const char *user, struct websocket *websocket);
 /* It is no more; no effect if another has taken its place. */
 void users_leave(struct users *users, const char *user, struct websocket *websocket);
-/* The next message for this connection, owned by the caller (free); NULL: none, or another has taken its place. */
+/*
+ * The next message for this connection, owned by the caller (free); NULL: none, or another has
+ * taken its place.
+ */
 struct message *users_take(struct users *users, const char *user, struct websocket *websocket);
 /* Put back what was taken and not begun: it is the next again. The message is taken over. */
 void users_return(struct users *users, const char *user, struct message *message);
@@ -51,7 +55,8 @@ void users_return(struct users *users, const char *user, struct message *message
 #define USERS_QUEUED 2
 /*
  * Send a text to a user. Fiber only.
- * Returns    USERS_DELIVERED · USERS_QUEUED · -ENOBUFS (the mailbox is full) · -EAGAIN (max_users) · -ENOMEM
+ * Returns    USERS_DELIVERED · USERS_QUEUED · -ENOBUFS (the mailbox is full) · -EAGAIN
+ *            (max_users) · -ENOMEM
  */
 int users_send(struct users *users, const char *user, const char *text, size_t len);
 

@@ -2,10 +2,10 @@
 /*
  * websocket.c - a user's connection, once it has left HTTP
  *
- * Two fibers. The reader is the connection's own: it feeds what arrives to wslay, and is the one that
- * others interrupt. The writer is its child: it sends what wslay has framed, takes messages out of
- * the mailbox when nothing is left to send, and pings. wslay itself reads and writes memory only and
- * so never waits; both fibers and nobody else use it, under one lock.
+ * Two fibers. The reader is the connection's own: it feeds what arrives to wslay, and is the
+ * one that others interrupt. The writer is its child: it sends what wslay has framed, takes
+ * messages out of the mailbox when nothing is left to send, and pings. wslay itself reads and
+ * writes memory only and so never waits; both fibers and nobody else use it, under one lock.
  *
  *   peer --> reader --> wslay --> out --> writer --> peer
  *                                  ^        |
@@ -14,10 +14,11 @@
  * What a user sends is echoed: text as text, binary as binary.
  *
  * Owns        the framing, and the bytes that are framed but not sent. Not the socket.
- * Invariant   the reader reads on only while less than OUT_BYTES wait to be sent, so what a peer can make us
- *             keep is bounded, whether it floods us with pings or never reads.
- * The end     Whoever ends it frames a close, after which nothing follows. The reader waits a while for the
- *             peer's close, masked; then the writer sends what is left and both are gone.
+ * Invariant   the reader reads on only while less than OUT_BYTES wait to be sent, so what a
+ *             peer can make us keep is bounded, whether it floods us with pings or never reads.
+ * The end     Whoever ends it frames a close, after which nothing follows. The reader waits a
+ *             while for the peer's close, masked; then the writer sends what is left and both
+ *             are gone.
  */
 #include "tools/server/websocket.h"
 
@@ -271,7 +272,10 @@ static int write_locked(struct websocket *ws, struct message **ret_unsent)
             return 0;
         else
             r = fm_cond_wait(ws->turn, ws->lock, ws->closing ? FM_NEVER : ping_ns);
-        /* a wait that timed out means a ping is due, a send that did that the peer reads no more */
+        /*
+         * a wait that timed out means a ping is due, a send that did that the peer reads no
+         * more
+         */
         if (r < 0 && !(r == -ETIMEDOUT && !ws->out.len && fm_now_ns() >= ping_ns))
             return r;
     }
@@ -297,7 +301,10 @@ static struct fm_exit writer_entry(void *arg)
 
 /* ---- the reader ---- */
 
-/* Where a frame's very head is wrong wslay closes without a code: the close frame is ours, and wslay's days are over. */
+/*
+ * Where a frame's very head is wrong wslay closes without a code: the close frame is ours, and
+ * wslay's days are over.
+ */
 static void refuse_locked(struct websocket *ws)
 {
     const unsigned char frame[] = { 0x80 | WSLAY_CONNECTION_CLOSE, 2,
@@ -327,7 +334,10 @@ static bool feed_locked(struct websocket *ws, const char *bytes, size_t len)
            !wslay_event_get_close_received(ws->wslay);
 }
 
-/* Wait until the peer has read most of what is for it: false if it does not, or on an interruption. */
+/*
+ * Wait until the peer has read most of what is for it: false if it does not, or on an
+ * interruption.
+ */
 static bool wait_for_room_locked(struct websocket *ws)
 {
     bool open = !ws->closing;
@@ -354,9 +364,9 @@ static void close_interrupted_locked(struct websocket *ws)
 }
 
 /*
- * Read until the peer has taken leave, has broken the rules, or is gone. Masked but for the wait for bytes, which an
- * interruption ends once; from our close frame on a deadline does that. What comes after the last that
- * wslay wants is left to whoever closes the socket.
+ * Read until the peer has taken leave, has broken the rules, or is gone. Masked but for the
+ * wait for bytes, which an interruption ends once; from our close frame on a deadline does
+ * that. What comes after the last that wslay wants is left to whoever closes the socket.
  */
 static void read_locked(struct websocket *ws, const char *bytes, size_t len)
 {
@@ -409,7 +419,10 @@ void websocket_run(struct websocket *ws, int fd, const char *bytes, size_t len)
 
 /* ---- the handshake ---- */
 
-/* Sec-WebSocket-Accept, which proves that the key was understood: 0 · -EINVAL (no key of 16 bytes) · -ENOMEM */
+/*
+ * Sec-WebSocket-Accept, which proves that the key was understood: 0 · -EINVAL (no key of 16
+ * bytes) · -ENOMEM
+ */
 static int handshake_accept(const struct http_header *key, char accept[32])
 {
     static const char magic[] = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";

@@ -15,8 +15,9 @@ struct websocket;
 #define WEBSOCKET_CODE_REPLACED 4000
 
 /*
- * Judge the handshake in x->request. If it is good the calling fiber becomes the user's connection, 101 is answered
- * and x->websocket is set, to be given to websocket_run; else 400, 426 or 503 is answered.
+ * Judge the handshake in x->request. If it is good the calling fiber becomes the user's
+ * connection, 101 is answered and x->websocket is set, to be given to websocket_run; else 400,
+ * 426 or 503 is answered.
  */
 void websocket_accept(struct exchange *x, const char *user);
 

@@ -2,8 +2,8 @@
 /*
  * work.c - the kinds of work a job can do
  *
- * sleep waits; hash and primes compute, in slices of about a millisecond between which they let others
- * run and learn whether they have been interrupted; fail fails.
+ * sleep waits; hash and primes compute, in slices of about a millisecond between which they let
+ * others run and learn whether they have been interrupted; fail fails.
  *
  * Knows not   keys, maps, HTTP.
  */
@@ -46,7 +46,10 @@ static int read_number(struct json_object *from, const char *name, int64_t least
     struct json_object *value;
     if (!json_object_object_get_ex(from, name, &value))
         return 0;
-    /* json-c takes what does not fit into 64 bits for the largest that does: out of range here, too */
+    /*
+     * json-c takes what does not fit into 64 bits for the largest that does: out of range here,
+     * too
+     */
     if (!json_object_is_type(value, json_type_int))
         return -EINVAL;
     int64_t n = json_object_get_int64(value);
@@ -80,7 +83,10 @@ static void sleep_describe(const struct work *work, struct json_object *to)
 
 /* ---- hash ---- */
 
-/* SHA-256 of bytes, with a context for use over and over. OpenSSL's errors are the thread's: cleared before any switch. */
+/*
+ * SHA-256 of bytes, with a context for use over and over. OpenSSL's errors are the thread's:
+ * cleared before any switch.
+ */
 static int sha256(EVP_MD_CTX *ctx, const void *bytes, size_t len, unsigned char digest[32])
 {
     if (EVP_DigestInit_ex(ctx, EVP_MD_CTX_get0_md(ctx) ? NULL : EVP_sha256(), NULL) &&
@@ -144,8 +150,8 @@ static int primes_read(struct work *work, struct json_object *from, const char *
 }
 
 /*
- * The odd primes whose squares are below `below`, by trial division: below 10^11 they are 27292.
- * 0 with *ret_primes to be freed · -ENOMEM · -ECANCELED
+ * The odd primes whose squares are below `below`, by trial division: below 10^11 they are
+ * 27292. 0 with *ret_primes to be freed · -ENOMEM · -ECANCELED
  */
 static int small_primes(uint64_t below, uint32_t **ret_primes, size_t *ret_count)
 {
