@@ -150,8 +150,8 @@ static int primes_read(struct work *work, struct json_object *from, const char *
 }
 
 /*
- * The odd primes whose squares are below `below`, by trial division: below 10^11 they are
- * 27292. 0 with *ret_primes to be freed · -ENOMEM · -ECANCELED
+ * The odd primes whose squares are below `below`, by trial division: for 10^11 they are 27292.
+ * 0 with *ret_primes to be freed · -ENOMEM · -ECANCELED
  */
 static int small_primes(uint64_t below, uint32_t **ret_primes, size_t *ret_count)
 {
