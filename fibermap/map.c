@@ -1,11 +1,7 @@
 /*
- * map.c - making a map; run, set, look up, detach
+ * map.c - making a map; looking up, counting, detaching
  *
- * Owns        the map's memory until fm_map_destroy and the last detached fiber.
- * Invariant   a key has at most one present entry; whoever is displaced from it has been or is about to be interrupted by the
- *             displacer, after the stripe lock is free; a fiber's entry is published before the fiber starts.
- * Order of a run: look without the lock (KEEP, FAIL); make the fiber; make room; lock; decide; count, publish, link; unlock; interrupt
- * the old one; start the new one.
+ * Owns   the map's memory until fm_map_destroy and the last detached fiber.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -146,6 +142,18 @@ struct fm_fiber *fm__map_look(struct fm_map *map, const struct map_key *key)
     }
 }
 
+struct fm_fiber *fm__present_locked(struct entry *entry)
+{
+    uint64_t id;
+    while (entry && (id = fm__entry_present(fm__entry_read(entry))) != 0) {
+        struct fm_fiber *fiber = fm__fiber_ref_id(id);
+        if (fiber)
+            return fiber;
+        /* gone, so its exit has left the entry: the next read sees that */
+    }
+    return NULL;
+}
+
 int fm_map_get(struct fm_map *map, struct fm_key given, struct fm_fiber **ret_fiber)
 {
     struct map_key key;
@@ -206,218 +214,6 @@ size_t fm_map_count(struct fm_map *map, uint32_t state)
     return count;
 }
 
-/* ---- running ---- */
-
-static int options_read(struct fm_map_run_options *options,
-                        const struct fm_map_run_options *given)
-{
-    int r = fm__config_read(options, sizeof *options, given);
-    if (r < 0)
-        return r;
-    if (options->conflict > FM_FAIL ||
-        (options->flags & ~(FM_MAP_PROPAGATE_INTERRUPT | FM_MAP_ISOLATE_FAILURE)))
-        return -EINVAL;
-    return 0;
-}
-
-/* The key is held and the caller does not replace. Consumes the reference. */
-static int held(struct fm_fiber *incumbent, uint32_t conflict, struct fm_fiber **ret_fiber)
-{
-    if (conflict == FM_KEEP && ret_fiber)
-        *ret_fiber = incumbent;
-    else
-        fm_fiber_unref(incumbent);
-    return conflict == FM_KEEP ? FM_MAP_KEPT : -EEXIST;
-}
-
-/* Under the lock: the present fiber of an entry, by reference; NULL if it has ended. */
-static struct fm_fiber *present_locked(struct entry *entry)
-{
-    uint64_t id;
-    while (entry && (id = fm__entry_present(fm__entry_read(entry))) != 0) {
-        struct fm_fiber *fiber = fm__fiber_ref_id(id);
-        if (fiber)
-            return fiber;
-        /* gone, so its exit has left the entry: the next read sees that */
-    }
-    return NULL;
-}
-
-/* Put a published entry in its place and count it. Returns the id of whom it displaced, or 0. */
-static uint64_t install_locked(struct fm_map *map, struct stripe *stripe, struct place place,
-                               struct entry *entry, uint32_t flags)
-{
-    entry->flags = flags;
-    entry->since_ns = fm__map_coarse_ns(map);
-    return fm__stripe_install_locked(stripe, place, entry);
-}
-
-static int create(struct fm_map *map, fm_entry_fn *entry, void *arg,
-                  const struct fm_map_run_options *options, const void *site, bool reference,
-                  struct fm_fiber **ret_fiber)
-{
-    struct fm_spawn_options spawn = {
-        .size = sizeof spawn,
-        .flags = FM_SPAWN_DETACHED,
-        .name = options->name,
-        .stack_bytes = options->stack_bytes,
-        .arg_drop = options->arg_drop,
-        .value_drop = options->value_drop,
-    };
-    return fm__fiber_create(map->runtime, entry, arg, &spawn, site, reference, ret_fiber);
-}
-
-/* It will not be started. */
-static void discard(struct fm_fiber *fiber, bool reference)
-{
-    if (reference) {
-        fiber->value_drop = NULL;
-        fm_fiber_unref(fiber);
-    }
-    fm__fiber_discard(fiber);
-}
-
-int fm__map_run(struct fm_map *map, struct fm_key given, fm_entry_fn *entry, void *arg,
-                const struct fm_map_run_options *given_options, const void *site,
-                struct exit_node *told, struct fm_fiber **ret_fiber)
-{
-    struct fm_map_run_options options;
-    struct map_key key;
-    struct fm_fiber *fiber;
-
-    if (!map || !entry || !fm__key_read(&key, &map->seed, given))
-        return -EINVAL;
-    int r = options_read(&options, given_options);
-    if (r < 0)
-        return r;
-    if (options.stack_bytes > 1u << 20)
-        return -EINVAL;
-    if (!fm__map_is_open(map))
-        return -ESHUTDOWN;
-    struct stripe *stripe = fm__map_stripe(map, &key);
-    if (options.conflict != FM_REPLACE) {
-        /* A hit takes no lock and makes no fiber. Without a wish for the reference none is taken. */
-        if (!ret_fiber && fm__stripe_find(stripe, &key))
-            return fm__map_is_open(map) ? held(NULL, options.conflict, NULL) : -ESHUTDOWN;
-        struct fm_fiber *incumbent = ret_fiber ? fm__map_look(map, &key) : NULL;
-        if (incumbent)
-            return held(incumbent, options.conflict, ret_fiber);
-    }
-    r = create(map, entry, arg, &options, site, ret_fiber != NULL, &fiber);
-    if (r < 0)
-        return r;
-    r = fm__stripe_lock_with_room(stripe, &key);
-    if (r < 0) {
-        discard(fiber, ret_fiber != NULL);
-        return r;
-    }
-    struct place place = fm__stripe_find_locked(stripe, &key);
-    struct fm_fiber *incumbent = NULL;
-    if (!fm__map_is_open(map))
-        r = -ESHUTDOWN;
-    else if (options.conflict != FM_REPLACE &&
-             (incumbent = present_locked(place.entry)) != NULL)
-        r = FM_MAP_KEPT;
-    if (r != 0) {
-        fm__unlock(&stripe->lock);
-        discard(fiber, ret_fiber != NULL);
-        return incumbent ? held(incumbent, options.conflict, ret_fiber) : r;
-    }
-
-    struct entry *mine = fm__stripe_take_locked(stripe, &key);
-    fm__member_bind(fiber, stripe, mine, options.flags);
-    if (told)
-        fm__exit_list_add(&fiber->exits, told);
-    fm__entry_publish(mine, fm__fiber_id(fiber));
-    uint64_t displaced = install_locked(map, stripe, place, mine, options.flags);
-    fm__count_add(stripe, COUNT_MEMBER_ONE + (displaced ? 0 : COUNT_LIVE_ONE));
-    fm__unlock(&stripe->lock);
-
-    if (displaced)
-        fm__member_signal(displaced, FM_BY_REPLACE);
-    fm__fiber_start(fiber);
-    if (ret_fiber)
-        *ret_fiber = fiber;
-    return displaced ? FM_MAP_REPLACED : 0;
-}
-
-int fm_map_run(struct fm_map *map, struct fm_key key, fm_entry_fn *entry, void *arg,
-               const struct fm_map_run_options *options, struct fm_fiber **ret_fiber)
-{
-    return fm__map_run(map, key, entry, arg, options, __builtin_return_address(0), NULL,
-                       ret_fiber);
-}
-
-/* ---- setting ---- */
-
-static int reject(struct fm_fiber *fiber, int result)
-{
-    fm__fiber_interrupt(fiber, FM_BY_REJECT);
-    return result;
-}
-
-int fm_map_set(struct fm_map *map, struct fm_key given, struct fm_fiber *fiber,
-               const struct fm_map_run_options *given_options)
-{
-    struct fm_map_run_options options;
-    struct map_key key;
-
-    if (!map || !fiber || fiber->kind != FIBER_TASK || !fm__key_read(&key, &map->seed, given))
-        return -EINVAL;
-    int r = options_read(&options, given_options);
-    if (r < 0)
-        return r;
-    struct stripe *stripe = fm__map_stripe(map, &key);
-    uint64_t id = fm__fiber_id(fiber);
-    struct set_node *node = fm__set_node_make(stripe, options.flags);
-    if (!node)
-        return -ENOMEM;
-    r = fm__stripe_lock_with_room(stripe, &key);
-    if (r < 0) {
-        free(node);
-        return r;
-    }
-    struct place place = fm__stripe_find_locked(stripe, &key);
-    uint64_t present = place.entry ? fm__entry_present(fm__entry_read(place.entry)) : 0;
-    if (!fm__map_is_open(map))
-        r = -ESHUTDOWN;
-    else if (present == id)
-        r = FM_MAP_SAME;
-    else if (present && options.conflict != FM_REPLACE)
-        r = options.conflict == FM_KEEP ? FM_MAP_KEPT : -EEXIST;
-    if (r != 0) {
-        fm__unlock(&stripe->lock);
-        free(node);
-        return r == FM_MAP_SAME ? r : reject(fiber, r);
-    }
-
-    struct entry *mine = fm__stripe_take_locked(stripe, &key);
-    node->entry = mine;
-    fm__count_add(stripe, COUNT_MEMBER_ONE + COUNT_LIVE_ONE);
-    fm__entry_publish(mine, id);
-    atomic_fetch_add_explicit(&map->sets, 1, memory_order_relaxed);
-    /* From here the fiber's exit may take the entry, although no lookup has found it yet. */
-    bool told = fm__exit_list_add(&fiber->exits, &node->node);
-    if (!told)
-        fm__entry_publish(mine, 0); /* it has ended: in and out in one step */
-    uint64_t displaced = install_locked(map, stripe, place, mine, options.flags);
-    fm__unlock(&stripe->lock);
-
-    if (displaced) {
-        fm__count_subtract(stripe, COUNT_LIVE_ONE); /* its place under the key is ours now */
-        fm__member_signal(displaced, FM_BY_REPLACE);
-    }
-    if (!told) {
-        struct fm_exit exit;
-        atomic_fetch_sub_explicit(&map->sets, 1, memory_order_relaxed);
-        free(node);
-        r = fm_fiber_poll(fiber, &exit);
-        FM_ASSERT(r == 0);
-        fm__member_left(stripe, mine, options.flags, fiber, exit, ENTRY_END_PRESENT);
-    }
-    return displaced ? FM_MAP_REPLACED : 0;
-}
-
 /* ---- detaching and signalling ---- */
 
 int fm_map_detach(struct fm_map *map, struct fm_key given, struct fm_fiber **ret_fiber)
@@ -431,7 +227,7 @@ int fm_map_detach(struct fm_map *map, struct fm_key given, struct fm_fiber **ret
     atomic_fetch_add_explicit(&map->refs, 1, memory_order_relaxed);
     fm__lock(&stripe->lock);
     struct place place = fm__stripe_find_locked(stripe, &key);
-    struct fm_fiber *fiber = fm__map_is_open(map) ? present_locked(place.entry) : NULL;
+    struct fm_fiber *fiber = fm__map_is_open(map) ? fm__present_locked(place.entry) : NULL;
     bool detached = fiber && fm__entry_detach(place.entry, fm__fiber_id(fiber));
     if (detached)
         fm__stripe_unlink_locked(stripe, place);

@@ -6,7 +6,7 @@
  *     stripe.[hc]    lock, table, memory; lookups without the lock
  *     count.[hc]     how many there are, and who waits until there is nobody
  *     member.[hc]    the exit's side: leaving, verdict, failures; signalling
- *     map.c          create, run, set, look up, detach
+ *     map.c          create, look up, count, detach          map_run.c     run, set
  *     map_end.c      remove, clear      map_wait.c   join, await_...      map_close.c   close, destroy
  *     snapshot.[hc]  all members at once, copied       runner.c   a map for callers outside fibers
  *
@@ -90,6 +90,9 @@ static inline int64_t fm__map_coarse_ns(struct fm_map *map)
 
 /* The fiber that is present under the key: a reference, or NULL. NULL once closing. */
 struct fm_fiber *fm__map_look(struct fm_map *map, const struct map_key *key);
+
+/* The same under the stripe lock, of the entry that was found there (NULL: NULL). */
+struct fm_fiber *fm__present_locked(struct entry *entry);
 
 /* As fm_map_run; `told`, if not NULL, is an owner node that the new fiber's exit is to tell (its storage is its fn's then). */
 int fm__map_run(struct fm_map *map, struct fm_key key, fm_entry_fn *entry, void *arg,

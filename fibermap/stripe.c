@@ -1,5 +1,5 @@
 /*
- * stripe.c - chains, room, sweeping
+ * stripe.c - lookups; entries in and out of the chains; sweeping
  *
  * Owns        slabs, tables and blobs from the first need until fini. Nothing is unmapped before: that is what lets lookups walk
  *             without a lock.
@@ -22,17 +22,15 @@
  */
 #include "fibermap/stripe.h"
 
-#include <errno.h>
 #include <stdlib.h>
 
+#include "fibermap/table.h"
 #include "runtime/platform/check.h"
-#include "runtime/platform/memory.h"
 
 enum {
     FIND_TRIES = 8,    /* then take the lock */
     FIND_STEPS = 4096, /* of one walk: far above any chain */
     SWEEP_BATCH = 64,  /* entries freed under one hold of the lock */
-    SWEEP_WORTH = 8,   /* dead entries that make a sweep worth raising the version */
     BURY_SWEEPS = 512, /* dead entries that make an exit sweep */
 };
 
@@ -54,42 +52,6 @@ void fm__stripe_fini(struct stripe *s)
         s->blobs = blob->made;
         free(blob);
     }
-}
-
-/* ---- tables ---- */
-
-static inline unsigned table_parity(uintptr_t table)
-{
-    return (unsigned)(table & TABLE_PARITY);
-}
-
-static inline unsigned table_log2(uintptr_t table)
-{
-    return (unsigned)((table & TABLE_FLAGS) >> TABLE_LOG2_SHIFT);
-}
-
-static inline _Atomic(struct entry *) *bucket_of(uintptr_t table, uint64_t head)
-{
-    uint64_t mask = (UINT64_C(1) << table_log2(table)) - 1;
-    return &((struct table *)(table & ~TABLE_FLAGS))->bucket[(head >> KEY_LENGTH_BITS) & mask];
-}
-
-static inline struct entry *follow(_Atomic(struct entry *) *link)
-{
-    /* acquire, with (A) of entry.h, and the fourth line of Order above */
-    return atomic_load_explicit(link, memory_order_acquire);
-}
-
-static inline void point(_Atomic(struct entry *) *link, struct entry *to)
-{
-    /* release: all of `to` is written; (G) where `to` or the holder of the link is used again */
-    atomic_store_explicit(link, to, memory_order_release);
-}
-
-static inline uintptr_t table_in_use(struct stripe *s)
-{
-    /* acquire: the chains are built */
-    return atomic_load_explicit(&s->table, memory_order_acquire);
 }
 
 /* ---- keys of entries ---- */
@@ -137,7 +99,7 @@ static bool walk(struct stripe *s, const struct map_key *key, uint64_t *ret_id)
 {
     /* acquire (F) */
     uint64_t version = atomic_load_explicit(&s->version, memory_order_acquire);
-    uintptr_t table = table_in_use(s);
+    uintptr_t table = fm__table_in_use(s);
     struct entry *e = NULL;
     uint64_t id = 0;
     unsigned steps = 0;
@@ -146,9 +108,9 @@ static bool walk(struct stripe *s, const struct map_key *key, uint64_t *ret_id)
         *ret_id = 0;
         return true;
     }
-    unsigned parity = table_parity(table);
-    for (e = follow(bucket_of(table, key->head)); e && !matches(e, key);
-         e = follow(&e->next[parity]))
+    unsigned parity = fm__table_parity(table);
+    for (e = fm__follow(fm__table_bucket(table, key->head)); e && !matches(e, key);
+         e = fm__follow(&e->next[parity]))
         if (__builtin_expect(++steps > FIND_STEPS, 0))
             return false;
     while (e) {
@@ -186,192 +148,15 @@ uint64_t fm__stripe_find(struct stripe *s, const struct map_key *key)
 
 struct place fm__stripe_find_locked(struct stripe *s, const struct map_key *key)
 {
-    uintptr_t table = table_in_use(s);
+    uintptr_t table = fm__table_in_use(s);
     if (!table)
         return (struct place) { NULL, NULL };
-    unsigned parity = table_parity(table);
-    _Atomic(struct entry *) *bucket = bucket_of(table, key->head), *link = bucket;
-    for (struct entry *e = follow(link); e; link = &e->next[parity], e = follow(link))
+    unsigned parity = fm__table_parity(table);
+    _Atomic(struct entry *) *bucket = fm__table_bucket(table, key->head), *link = bucket;
+    for (struct entry *e = fm__follow(link); e; link = &e->next[parity], e = fm__follow(link))
         if (matches(e, key))
             return (struct place) { link, e };
     return (struct place) { bucket, NULL };
-}
-
-/* ---- room ---- */
-
-/* What was allocated outside the lock, on its way into the stripe. */
-struct room {
-    void *slab;
-    uint32_t slab_entries;
-    void *table;
-    unsigned table_log2;
-    struct key_blob *blob;
-    bool no_table; /* none to be had: longer chains will do */
-};
-
-enum { NEED_ENTRY = 1, NEED_TABLE = 2, NEED_BLOB = 4 };
-
-static unsigned blob_class(uint32_t words)
-{
-    return words <= 16 ? 0 : 32 - (unsigned)__builtin_clz((words - 1) / 16);
-}
-
-/* A guess: detached fibers count as dead, and an exit may read the two numbers at different times. */
-static uint32_t dead_estimate(struct stripe *s, uint64_t count)
-{
-    /* relaxed: an exit may read it while the lock's holder writes */
-    uint32_t used = atomic_load_explicit(&s->used, memory_order_relaxed);
-    uint64_t members = fm__count_members(count);
-    return used > members ? (uint32_t)(used - members) : 0;
-}
-
-static bool have_entry_locked(struct stripe *s)
-{
-    if (s->free)
-        return true;
-    uint32_t dead = dead_estimate(s, fm__stripe_count(s));
-    if (dead >= SWEEP_WORTH &&
-        dead >= atomic_load_explicit(&s->used, memory_order_relaxed) / 16) {
-        fm__stripe_sweep_locked(s);
-        if (s->free)
-            return true;
-    }
-    return atomic_load_explicit(&s->made, memory_order_relaxed) < s->capacity;
-}
-
-static unsigned needs_locked(struct stripe *s, const struct map_key *key)
-{
-    unsigned need = 0;
-    uintptr_t table = table_in_use(s);
-
-    if (!have_entry_locked(s))
-        need |= NEED_ENTRY;
-    if (!table || s->linked >> table_log2(table))
-        need |= NEED_TABLE;
-    if (key->len > KEY_INLINE && !s->blob_free[blob_class(key->words)])
-        need |= NEED_BLOB;
-    return need;
-}
-
-/* Build the table that grows out of the one in use, and put it into use. */
-static void grow_locked(struct stripe *s, void *memory, unsigned log2)
-{
-    uintptr_t old = table_in_use(s);
-    unsigned from = table_parity(old), to = old ? !from : 0;
-    uintptr_t new = (uintptr_t)memory | log2 << TABLE_LOG2_SHIFT | to;
-    uint32_t linked = 0;
-
-    s->tables[log2] = memory;
-    /* (E): the links of this parity belonged to the table before the one in use; a lookup may still walk that */
-    atomic_store_explicit(&s->version,
-                          atomic_load_explicit(&s->version, memory_order_relaxed) + 1,
-                          memory_order_release);
-    for (size_t i = 0; old && i < (size_t)1 << table_log2(old); i++) {
-        struct entry *e = follow(&((struct table *)(old & ~TABLE_FLAGS))->bucket[i]), *next;
-        for (; e; e = next) {
-            next = follow(&e->next[from]);
-            if (fm__entry_life(fm__entry_read(e)) == ENTRY_DEAD) {
-                e->linked = false;
-                continue;
-            }
-            _Atomic(struct entry *) *bucket =
-                bucket_of(new, atomic_load_explicit(&e->head, memory_order_relaxed));
-            point(&e->next[to], follow(bucket));
-            point(bucket, e);
-            linked++;
-        }
-    }
-    s->linked = linked;
-    /* release: the new chains */
-    atomic_store_explicit(&s->table, new, memory_order_release);
-}
-
-static void accept_locked(struct stripe *s, struct room *room)
-{
-    uintptr_t table = table_in_use(s);
-
-    if (room->slab && room->slab_entries == s->capacity + SLAB_FIRST) {
-        s->slabs[31 - __builtin_clz(room->slab_entries / SLAB_FIRST)] = room->slab;
-        s->capacity += room->slab_entries;
-        room->slab = NULL;
-    }
-    if (room->table && !s->tables[room->table_log2] &&
-        (!table || room->table_log2 > table_log2(table))) {
-        grow_locked(s, room->table, room->table_log2);
-        room->table = NULL;
-    }
-    if (room->blob) {
-        room->blob->made = s->blobs;
-        s->blobs = room->blob;
-        room->blob->free = s->blob_free[room->blob->size_class];
-        s->blob_free[room->blob->size_class] = room->blob;
-        room->blob = NULL;
-    }
-}
-
-static void room_free(struct room *room)
-{
-    free(room->slab);
-    free(room->table);
-    free(room->blob);
-    room->slab = room->table = NULL;
-    room->blob = NULL;
-}
-
-/* Without the lock. False: no memory for what cannot be done without. */
-static bool room_make(struct room *room, unsigned need, uint32_t capacity, uintptr_t table,
-                      const struct map_key *key)
-{
-    if (need & NEED_ENTRY) {
-        room->slab_entries = capacity + SLAB_FIRST;
-        if (room->slab_entries >> (SLABS_MAX + 3))
-            return false;
-        room->slab = fm__calloc(room->slab_entries + 1, sizeof(struct entry));
-        if (!room->slab)
-            return false;
-    }
-    if (need & NEED_TABLE) {
-        room->table_log2 = table ? table_log2(table) + 1 : TABLE_FIRST_LOG2;
-        room->table = room->table_log2 < 32
-                          ? fm__zalloc_aligned(64, sizeof(void *) << room->table_log2)
-                          : NULL;
-        if (!room->table && !table)
-            return false;
-        room->no_table = !room->table;
-    }
-    if (need & NEED_BLOB) {
-        unsigned size_class = blob_class(key->words);
-        uint32_t capacity_words = 16u << size_class;
-        room->blob = fm__calloc(1, sizeof *room->blob + 8 * (size_t)capacity_words);
-        if (!room->blob)
-            return false;
-        room->blob->size_class = size_class;
-        room->blob->capacity = capacity_words;
-    }
-    return true;
-}
-
-int fm__stripe_lock_with_room(struct stripe *s, const struct map_key *key)
-{
-    struct room room = { 0 };
-
-    for (;;) {
-        fm__lock(&s->lock);
-        accept_locked(s, &room);
-        unsigned need = needs_locked(s, key);
-        if (room.no_table)
-            need &= ~(unsigned)NEED_TABLE;
-        if (__builtin_expect(!need && !room.slab && !room.table, 1))
-            return 0;
-        uint32_t capacity = s->capacity;
-        uintptr_t table = table_in_use(s);
-        fm__unlock(&s->lock);
-        room_free(&room);
-        if (!room_make(&room, need, capacity, table, key)) {
-            room_free(&room);
-            return -ENOMEM;
-        }
-    }
 }
 
 /* ---- entries in and out ---- */
@@ -381,7 +166,7 @@ static void write_key(struct stripe *s, struct entry *e, const struct map_key *k
     struct key_blob *blob = NULL;
 
     if (key->len > KEY_INLINE) {
-        unsigned size_class = blob_class(key->words);
+        unsigned size_class = fm__blob_class(key->words);
         blob = s->blob_free[size_class];
         s->blob_free[size_class] = blob->free;
         s->blob_bytes += key->len;
@@ -417,20 +202,20 @@ struct entry *fm__stripe_take_locked(struct stripe *s, const struct map_key *key
 
 uint64_t fm__stripe_install_locked(struct stripe *s, struct place place, struct entry *e)
 {
-    unsigned parity = table_parity(table_in_use(s));
+    unsigned parity = fm__table_parity(fm__table_in_use(s));
     struct entry *old = place.entry;
     uint64_t displaced = 0;
 
     if (old) {
-        point(&e->next[parity], follow(&old->next[parity]));
+        fm__point(&e->next[parity], fm__follow(&old->next[parity]));
         displaced = fm__entry_displace(old, e);
         old->linked = false;
     } else {
-        point(&e->next[parity], follow(place.link));
+        fm__point(&e->next[parity], fm__follow(place.link));
         s->linked++;
     }
     e->linked = true;
-    point(place.link, e);
+    fm__point(place.link, e);
     return displaced;
 }
 
@@ -439,21 +224,21 @@ void fm__stripe_unlink_locked(struct stripe *s, struct place place)
     FM_ASSERT(place.entry->linked);
     place.entry->linked = false;
     s->linked--;
-    point(place.link, follow(&place.entry->next[table_parity(table_in_use(s))]));
+    fm__point(place.link,
+              fm__follow(&place.entry->next[fm__table_parity(fm__table_in_use(s))]));
 }
 
 static void unlink_dead_locked(struct stripe *s, struct entry *dead)
 {
-    uintptr_t table = table_in_use(s);
-    unsigned parity = table_parity(table);
-    _Atomic(struct entry *) *link = bucket_of(table,
-                                              atomic_load_explicit(&dead->head,
-                                                                   memory_order_relaxed));
-    struct entry *e = follow(link);
+    uintptr_t table = fm__table_in_use(s);
+    unsigned parity = fm__table_parity(table);
+    _Atomic(struct entry *) *link =
+        fm__table_bucket(table, atomic_load_explicit(&dead->head, memory_order_relaxed));
+    struct entry *e = fm__follow(link);
     while (e != dead) {
         FM_ASSERT(e);
         link = &e->next[parity];
-        e = follow(link);
+        e = fm__follow(link);
     }
     fm__stripe_unlink_locked(s, (struct place) { link, dead });
 }
@@ -508,7 +293,7 @@ void fm__stripe_bury(struct stripe *s, struct entry *e)
                                                   memory_order_relaxed));
 
     uint64_t count = fm__stripe_count(s);
-    uint32_t dead = dead_estimate(s, count);
+    uint32_t dead = fm__dead_estimate(s, count);
     if (__builtin_expect(dead > BURY_SWEEPS && dead > fm__count_live(count), 0) &&
         fm__lock_try(&s->lock)) {
         fm__stripe_sweep_locked(s);

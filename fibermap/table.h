@@ -1,0 +1,57 @@
+/*
+ * table.h - what stripe.c and room.c share: the chains of a table, and two guesses
+ */
+#ifndef FM_FIBERMAP_TABLE_H
+#define FM_FIBERMAP_TABLE_H
+
+#include "fibermap/stripe.h"
+
+static inline unsigned fm__table_parity(uintptr_t table)
+{
+    return (unsigned)(table & TABLE_PARITY);
+}
+
+static inline unsigned fm__table_log2(uintptr_t table)
+{
+    return (unsigned)((table & TABLE_FLAGS) >> TABLE_LOG2_SHIFT);
+}
+
+static inline _Atomic(struct entry *) *fm__table_bucket(uintptr_t table, uint64_t head)
+{
+    uint64_t mask = (UINT64_C(1) << fm__table_log2(table)) - 1;
+    return &((struct table *)(table & ~TABLE_FLAGS))->bucket[(head >> KEY_LENGTH_BITS) & mask];
+}
+
+static inline struct entry *fm__follow(_Atomic(struct entry *) *link)
+{
+    /* acquire, with (A) of entry.h, and the fourth line of Order above */
+    return atomic_load_explicit(link, memory_order_acquire);
+}
+
+static inline void fm__point(_Atomic(struct entry *) *link, struct entry *to)
+{
+    /* release: all of `to` is written; (G) where `to` or the holder of the link is used again */
+    atomic_store_explicit(link, to, memory_order_release);
+}
+
+static inline uintptr_t fm__table_in_use(struct stripe *s)
+{
+    /* acquire: the chains are built */
+    return atomic_load_explicit(&s->table, memory_order_acquire);
+}
+
+/* A guess: detached fibers count as dead, and an exit may read the two numbers at different times. */
+static inline uint32_t fm__dead_estimate(struct stripe *s, uint64_t count)
+{
+    /* relaxed: an exit may read it while the lock's holder writes */
+    uint32_t used = atomic_load_explicit(&s->used, memory_order_relaxed);
+    uint64_t members = fm__count_members(count);
+    return used > members ? (uint32_t)(used - members) : 0;
+}
+
+static inline unsigned fm__blob_class(uint32_t words)
+{
+    return words <= 16 ? 0 : 32 - (unsigned)__builtin_clz((words - 1) / 16);
+}
+
+#endif
