@@ -39,7 +39,7 @@ void fm__lock_wake(struct lock *lock)
 }
 
 #ifndef NDEBUG
-enum { HELD_MAX = 16 };
+enum { HELD_MAX = 1024 + 16 }; /* a consistent snapshot of a map holds all its stripes */
 
 static __thread struct {
     struct lock *held[HELD_MAX];
