@@ -16,13 +16,10 @@
 #ifndef FM_FIBERMAP_MAP_H
 #define FM_FIBERMAP_MAP_H
 
-#include <time.h>
-
 #include "fibermap/count.h"
 #include "fibermap/stripe.h"
 #include "fm/map.h"
 #include "runtime/fiber/fiber.h"
-#include "runtime/fiber/runtime.h"
 
 enum map_state {
     MAP_OPEN,
@@ -77,16 +74,6 @@ static inline struct stripe *fm__map_stripe(struct fm_map *map, const struct map
 
 #define fm__map_each_stripe(map, s) \
     for (struct stripe *s = (map)->stripes; s <= (map)->stripes + (map)->stripe_mask; s++)
-
-/* The runtime's time, to the kernel's tick where it is real. */
-static inline int64_t fm__map_coarse_ns(struct fm_map *map)
-{
-    struct timespec t;
-    if (map->runtime->virtual_clock)
-        return fm__runtime_now_ns(map->runtime);
-    clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
 
 /* The fiber that is present under the key: a reference, or NULL. NULL once closing. */
 struct fm_fiber *fm__map_look(struct fm_map *map, const struct map_key *key);

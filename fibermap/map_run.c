@@ -52,7 +52,7 @@ static uint64_t install_locked(struct fm_map *map, struct stripe *stripe, struct
                                struct entry *entry, uint32_t flags)
 {
     entry->flags = flags;
-    entry->since_ns = fm__map_coarse_ns(map);
+    entry->since_ns = fm__runtime_coarse_ns(map->runtime);
     return fm__stripe_install_locked(stripe, place, entry);
 }
 

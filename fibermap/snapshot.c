@@ -166,7 +166,7 @@ int fm_map_snapshot(struct fm_map *map, uint32_t flags, struct fm_snapshot **ret
         return -ENOMEM;
     int r = flags & FM_SNAPSHOT_CONSISTENT ? copy_cut(snap, map, flags)
                                            : copy_each(snap, map, flags);
-    int64_t now = fm__map_coarse_ns(map);
+    int64_t now = fm__runtime_now_ns(map->runtime);
     for (size_t i = 0; i < snap->count; i++) {
         struct record *record = &snap->records[i];
         struct fm_member *member = &record->member;

@@ -194,6 +194,11 @@ void fm__budget_spend(void);
 /* ---- clock and timers, of the runtime the caller is in ---- */
 
 int64_t fm__runtime_now_ns(struct fm_runtime *runtime); /* real or virtual */
+/*
+ * The same for ages: as old as the worker's last look at the clock, which is some hundred
+ * microseconds where fibers take turns. No system call on a worker.
+ */
+int64_t fm__runtime_coarse_ns(struct fm_runtime *runtime);
 
 /* Read once it has ended: who set what a scope or a finalizer left behind. */
 struct fiber_extra {

@@ -268,6 +268,11 @@ int64_t fm__runtime_now_ns(struct fm_runtime *runtime)
                : fm__clock_ns();
 }
 
+int64_t fm__runtime_coarse_ns(struct fm_runtime *runtime)
+{
+    return runtime->virtual_clock ? fm__runtime_now_ns(runtime) : fm__sched_coarse_ns();
+}
+
 int64_t fm_now_ns(void)
 {
     struct fm_fiber *self = fm__fiber_self();
