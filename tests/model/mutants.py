@@ -51,11 +51,20 @@ def read_list(path):
     return mutants
 
 
+def pattern_of(lines):
+    """Blanks, line breaks and the edges of comments need not agree: layout is not the text."""
+    between = r"(?:\s|/\*|\*/|\*(?=\s))+"
+    words = " ".join(lines).split()
+    first = r"/\*\s+(?:\*\s+)?" if words[0] == "/*" else ""
+    last = r"\s*\*/" if words[-1] == "*/" else ""
+    words = [re.escape(word) for word in words if word not in ("/*", "*", "*/")]
+    return first + between.join(words) + last
+
+
 def apply(mutant, root):
-    """The file with the edit; blanks and line breaks need not agree."""
+    """The file with the edit."""
     text = (root / mutant.file).read_text()
-    words = " ".join(mutant.old).split()
-    pattern = r"\s+".join(re.escape(word) for word in words)
+    pattern = pattern_of(mutant.old)
     found = re.findall(pattern, text)
     if len(found) != 1:
         raise LookupError(f"line {mutant.line}: matches {len(found)} times in {mutant.file}")
