@@ -34,7 +34,7 @@ struct names {
 struct work {
     struct fm_map *map;
     struct names names;
-    const uint32_t *order;
+    const struct fm_key *order;
     uint64_t count;
     uint64_t seed;
     bool reference;
@@ -267,7 +267,7 @@ static struct fm_exit get_many(void *arg)
     uint64_t place = work->seed % ENTRIES, found = 0;
     for (uint64_t i = 0; i < work->count; i++) {
         struct fm_fiber *fiber;
-        if (fm_map_get(work->map, work->names.keys[work->order[place]], &fiber) == 0) {
+        if (fm_map_get(work->map, work->order[place], &fiber) == 0) {
             found++;
             fm_fiber_unref(fiber);
         }
@@ -280,14 +280,14 @@ static struct fm_exit get_many(void *arg)
 static struct fm_exit iv(void *arg)
 {
     const struct bench_run *run = arg;
-    static uint32_t order[ENTRIES];
+    static struct fm_key order[ENTRIES];
     struct work common = { .map = make_map(), .names = make_names(ENTRIES), .order = order };
     struct work works[64];
     uint64_t random = 88172645463325252u;
     for (uint32_t i = 0; i < ENTRIES; i++) { /* inside-out shuffle */
         uint64_t j = bench_random(&random) % (i + 1);
         order[i] = order[j];
-        order[j] = i;
+        order[j] = common.names.keys[i];
     }
     fill(common.map, &common.names, ENTRIES);
     int64_t ns = in_each_worker(run, get_many, works, &common);
