@@ -16,8 +16,8 @@
  *      younger than all others.
  *   3. the queue, oldest first.
  *   4. every tick (about 200 us): timers, io, the inject lists, and the oldest task of the own
- *      queue before anything newer: no runnable task waits for more than its turn in a queue
- *      that is served once a tick.
+ *      queue before anything newer (after ten ticks, if it was spawned and never ran): no
+ *      runnable task waits for more than its turn in a queue that is served so.
  * Others steal from the old end, half at a time.
  */
 #include "runtime/sched/worker.h"
@@ -41,6 +41,7 @@ enum {
     TICK_NS = 200000,
     TICK_MAX = 512,
     TICK_START = 61,
+    DUE_TICKS = 10,
     INJECT_BATCH = 64,
     SPIN_NS = 5000,
 };
@@ -184,8 +185,12 @@ static inline void push(struct worker *w, struct task *task, bool newest_first)
     if (__builtin_expect(!fm__deque_push(&w->deque, task), 0)) {
         spill(w, task);
         w->newest_first = 0;
+    } else if (newest_first) {
+        w->newest_first++;
     } else {
-        w->newest_first = newest_first ? w->newest_first + 1 : 0;
+        w->newest_first = 0;
+        /* relaxed: the owner's own index */
+        w->fair_end = atomic_load_explicit(&w->deque.bottom, memory_order_relaxed);
     }
     cover(w->sched);
 }
@@ -337,6 +342,25 @@ static void drop_token(struct sched *sched, int64_t now_ns)
 }
 
 /*
+ * Whether the oldest task of the own queue has its turn at this tick. One that was woken or
+ * yielded: at every tick. One that was spawned and never ran only when it has been the oldest for
+ * DUE_TICKS: to start another branch of a fork-join tree at every tick would keep that many
+ * branches, their stacks and queued leaves, half done.
+ */
+static bool oldest_is_due(struct worker *w)
+{
+    /* relaxed: about right is enough; a thief that moves it is as good as a turn */
+    int64_t oldest = atomic_load_explicit(&w->deque.top, memory_order_relaxed);
+    if (oldest < w->fair_end)
+        return true;
+    if (oldest != w->oldest_seen) {
+        w->oldest_seen = oldest;
+        w->oldest_ticks = 0;
+    }
+    return ++w->oldest_ticks > DUE_TICKS;
+}
+
+/*
  * The tick: what must not wait for the queue to run dry. Returns a task that has waited long,
  * or NULL.
  */
@@ -368,7 +392,7 @@ static __attribute__((noinline)) struct task *look_around(struct worker *w)
     struct task *task = take_injected_from(w, &w->inbox, 1);
     if (!task)
         task = take_injected(w);
-    if (!task)
+    if (!task && oldest_is_due(w))
         task = fm__deque_steal(&w->deque);
     return task;
 }
@@ -557,6 +581,8 @@ static void host(struct context_transfer from)
     for (;;) {
         w->sched->ops->run(task);
         w = fm__worker_self();
+        /* The slot's turns are counted against tasks that wake each other for ever; an end is not that. */
+        w->lifo_runs = 0;
         atomic_store_explicit(&w->current, NULL, memory_order_relaxed);
         struct task *next = pick(w, false);
         if (next && !next->stack && next->stack_class == stack->stack_class) {

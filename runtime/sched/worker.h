@@ -36,6 +36,10 @@ struct worker {
     uint32_t lifo_runs;     /* from the slot, in a row */
     /* so many tasks at the bottom of the queue are new: taken newest first */
     uint32_t newest_first;
+    /* woken and yielded tasks stand below this index of the queue, spawned ones above */
+    int64_t fair_end;
+    int64_t oldest_seen;   /* index of the oldest task at the last tick ... */
+    uint32_t oldest_ticks; /* ... and for how many ticks it has been that */
     uint64_t random;
     int64_t looked_ns;       /* the last look around */
     int64_t sample_start_ns; /* of the running task, 0: not sampled */
