@@ -41,10 +41,15 @@ void fm__lock_wake(struct lock *lock)
 #ifndef NDEBUG
 enum { HELD_MAX = 1024 + 16 }; /* a consistent snapshot of a map holds all its stripes */
 
+/*
+ * Dynamic, unlike the build's other thread-locals: it is large, and a library that is loaded by
+ * dlopen has little room in the static block. Locks are taken and let go between switches, so the
+ * address is never used in another thread.
+ */
 static __thread struct {
     struct lock *held[HELD_MAX];
     int count;
-} holder;
+} holder __attribute__((tls_model("global-dynamic")));
 
 __attribute__((noinline)) void fm__lock_note(struct lock *lock)
 {
