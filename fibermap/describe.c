@@ -62,18 +62,17 @@ static void describe(struct fm_fiber *fiber, char *buffer, size_t size)
     atomic_fetch_add_explicit(&readers, 1, memory_order_acq_rel);
     struct entry *entry = fm__described_entry(fiber);
     if (entry) {
-        uint32_t length = fm__entry_key_length(entry);
-        struct key_blob *blob = atomic_load_explicit(&entry->blob, memory_order_acquire);
+        uint32_t length = fm__entry_key_length(entry), words = fm__key_words(length);
         uint32_t shown = length < SHOWN ? length : SHOWN;
-        bool inline_key = length <= KEY_INLINE;
-        for (uint32_t i = 0; i < (shown + 7) / 8; i++) {
-            uint64_t word = 0;
-            if (inline_key)
-                word = atomic_load_explicit(&entry->word[i], memory_order_relaxed);
-            else if (blob && i < blob->capacity)
-                word = atomic_load_explicit(&blob->word[i], memory_order_relaxed);
-            memcpy(key + 8 * i, &word, 8);
+        for (uint32_t i = 0; i < words && 8 * i < SHOWN; i++) {
+            uint64_t word = fm__entry_key_word(entry, length, i);
+            if (length <= SHOWN)
+                fm__put_word(key, length, i, word);
+            else /* cut before the last word, which is the one that overlaps */
+                memcpy(key + 8 * i, &word, 8);
         }
+        if (length > SHOWN && length < SHOWN + 8)
+            shown = (length - 8) / 8 * 8;
         buffer[0] = '"';
         /* a key longer than what was read ends in dots */
         fm__key_print(buffer + 1, size - 5, key, shown);

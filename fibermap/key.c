@@ -7,13 +7,6 @@
 
 __extension__ typedef unsigned __int128 uint128;
 
-static inline uint64_t load(const unsigned char *p)
-{
-    uint64_t word;
-    memcpy(&word, p, 8);
-    return word;
-}
-
 static inline uint64_t rotate(uint64_t x, int n)
 {
     return x << n | x >> (64 - n);
@@ -52,7 +45,7 @@ static inline __attribute__((always_inline)) uint64_t sip(uint64_t k0, uint64_t 
         k1 ^ UINT64_C(0x7465646279746573),
     };
     for (size_t i = 0; i < full; i++) {
-        uint64_t word = load(p + 8 * i);
+        uint64_t word = fm__load_word(p + 8 * i);
         s.v3 ^= word;
         sip_rounds(&s, c);
         s.v0 ^= word;
@@ -89,39 +82,57 @@ static inline uint64_t fold(uint64_t a, uint64_t b)
     return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
-static inline uint64_t fast(uint64_t k0, uint64_t k1, const unsigned char *p, size_t full,
-                            uint64_t tail, size_t len)
+uint64_t fm__hash_fast(uint64_t k0, uint64_t k1, uint64_t a, uint64_t b, uint64_t c, uint64_t d)
 {
-    uint64_t h = k0 ^ len * UINT64_C(0x9e3779b97f4a7c15);
-    size_t i = 0;
-    for (; i + 1 < full; i += 2)
-        h = fold(load(p + 8 * i) ^ h, load(p + 8 * i + 8) ^ k1);
-    if (i < full)
-        h = fold(load(p + 8 * i) ^ h, tail ^ k1);
-    else
-        h = fold(tail ^ h, k1);
-    return fold(h ^ UINT64_C(0xe7037ed1a0b428db), k0 ^ k1);
-}
-
-uint64_t fm__hash_fast(uint64_t k0, uint64_t k1, const void *data, size_t len)
-{
-    const unsigned char *p = data;
-    return fast(k0, k1, p, len / 8, len % 8 ? fm__load_tail(p + len / 8 * 8, len % 8) : 0, len);
+    return fold(fold(a ^ k0, b ^ k1) ^ UINT64_C(0xe7037ed1a0b428db), fold(c ^ k1, d ^ k0) ^ k0);
 }
 
 /* ---- keys ---- */
 
-void fm__hash_seed_init(struct hash_seed *seed, uint64_t from, bool is_fast)
+void fm__hash_seed_init(struct hash_seed *seed, uint64_t from, enum hash_kind kind)
 {
-    static const char purpose[2][16] = { "fibermap key 0", "fibermap key 1" };
+    uint64_t *aes = &seed->aes.round[0][0][0];
+    uint64_t purpose[2] = { UINT64_C(0x70616d7265626966), 0 }; /* and a count */
 
-    seed->k0 = fm__siphash_24(from, ~from, purpose[0], sizeof purpose[0]);
-    seed->k1 = fm__siphash_24(from, ~from, purpose[1], sizeof purpose[1]);
-    seed->fast = is_fast;
-    if (is_fast) { /* its multipliers must not be even, let alone 0 */
-        seed->k0 |= 1;
-        seed->k1 = (seed->k1 & ~UINT64_C(1)) | 2;
+    if (kind == HASH_AES && !fm__aes_usable())
+        kind = HASH_SIP;
+    seed->kind = kind;
+    seed->k0 = fm__siphash_24(from, ~from, purpose, sizeof purpose);
+    purpose[1]++;
+    seed->k1 = fm__siphash_24(from, ~from, purpose, sizeof purpose);
+    for (size_t i = 0; i < sizeof seed->aes / sizeof *aes; i++) {
+        purpose[1]++;
+        aes[i] = fm__siphash_24(from, ~from, purpose, sizeof purpose);
     }
+}
+
+/* Of more than 24 bytes. */
+static uint64_t fast_long(const struct hash_seed *seed, const unsigned char *p, size_t len)
+{
+    uint64_t h = len;
+    for (size_t i = 0; i < len; i += 32)
+        h = fm__hash_fast(seed->k0, seed->k1, h ^ fm__load_word(p + fm__word_at(len, i / 8)),
+                          fm__load_word(p + fm__word_at(len, i / 8 + 1)),
+                          fm__load_word(p + fm__word_at(len, i / 8 + 2)),
+                          fm__load_word(p + fm__word_at(len, i / 8 + 3)));
+    return h;
+}
+
+static uint64_t hash(const struct map_key *key, const struct hash_seed *seed)
+{
+    bool is_short = key->len <= 8 * KEY_FIRST;
+    const uint64_t *word = key->word;
+
+    switch ((enum hash_kind)seed->kind) {
+    case HASH_AES:
+        return is_short ? fm__aes_hash_4(&seed->aes, word[0], word[1], word[2], key->len)
+                        : fm__aes_hash(&seed->aes, key->data, key->len, key->len, 0);
+    case HASH_FAST:
+        return is_short ? fm__hash_fast(seed->k0, seed->k1, word[0], word[1], word[2], key->len)
+                        : fast_long(seed, key->data, key->len);
+    case HASH_SIP: break;
+    }
+    return fm__siphash_13(seed->k0, seed->k1, key->data, key->len);
 }
 
 bool fm__key_read(struct map_key *key, const struct hash_seed *seed, struct fm_key given)
@@ -129,25 +140,24 @@ bool fm__key_read(struct map_key *key, const struct hash_seed *seed, struct fm_k
     if (__builtin_expect(!given.data || given.len - 1 >= FM_KEY_MAX, 0))
         return false;
     const unsigned char *p = given.data;
-    size_t len = given.len, full = len / 8, rest = len % 8;
-    uint64_t tail = 0, hash;
+    size_t len = given.len;
 
     key->data = p;
     key->len = (uint32_t)len;
-    key->words = (uint32_t)((len + 7) / 8);
-    if (rest)
-        tail = full ? load(p + len - 8) >> (8 * (8 - rest)) : fm__load_tail(p, rest);
-    if (len <= KEY_INLINE) {
-        for (size_t i = 0; i < full; i++)
-            key->word[i] = load(p + 8 * i);
-        if (rest)
-            key->word[full] = tail;
+    key->words = KEY_FIRST;
+    if (__builtin_expect(len - 8 <= 16, 1)) {
+        key->word[0] = fm__load_word(p);
+        key->word[1] = fm__load_word(p + fm__word_at(len, 1));
+        key->word[2] = fm__load_word(p + fm__word_at(len, 2));
+    } else if (len < 8) {
+        key->word[0] = fm__load_tail(p, len);
+        key->word[1] = key->word[2] = 0;
+    } else {
+        key->words = fm__key_words(len);
+        for (uint32_t i = 0; len <= KEY_INLINE && i < key->words; i++)
+            key->word[i] = fm__load_word(p + fm__word_at(len, i));
     }
-    if (seed->fast)
-        hash = fast(seed->k0, seed->k1, p, full, tail, len);
-    else
-        hash = sip(seed->k0, seed->k1, p, full, tail | (uint64_t)len << 56, 1, 3);
-    key->head = (hash & ~((UINT64_C(1) << KEY_LENGTH_BITS) - 1)) | len;
+    key->head = (hash(key, seed) & ~((UINT64_C(1) << KEY_LENGTH_BITS) - 1)) | len;
     return true;
 }
 

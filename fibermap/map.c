@@ -68,7 +68,8 @@ int fm_map_create(const struct fm_map_config *given, struct fm_map **ret_map)
     map->stripe_mask = count - 1;
     map->runtime = config.runtime;
     map->on_failure = config.on_failure;
-    fm__hash_seed_init(&map->seed, config.runtime->config.seed, config.hash == FM_HASH_FAST);
+    fm__hash_seed_init(&map->seed, config.runtime->config.seed,
+                       config.hash == FM_HASH_FAST ? HASH_FAST : HASH_AES);
     fm__waiting_init(&map->waiting);
     atomic_init(&map->refs, 1);
     fm__map_each_stripe(map, s) fm__stripe_init(s, map);

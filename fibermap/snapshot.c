@@ -89,7 +89,7 @@ static void copy_locked(struct fm_snapshot *snap, struct stripe *s, uint32_t fla
         } else {
             record->bytes_at = snap->byte_count;
             fm__entry_copy_key(e, snap->bytes + snap->byte_count);
-            snap->byte_count += (length + 7) & ~7u;
+            snap->byte_count += length;
         }
     }
 }

@@ -74,7 +74,13 @@ static inline bool matches(struct entry *e, const struct map_key *key)
         return false;
     if (__builtin_expect(key->len > KEY_INLINE, 0))
         return blob_matches(e, key);
-    for (uint32_t i = 0; i < key->words; i++)
+    /* Three words are compared without a branch; most keys have no more. */
+    uint64_t differ = 0;
+    for (uint32_t i = 0; i < KEY_FIRST; i++)
+        differ |= atomic_load_explicit(&e->word[i], memory_order_acquire) ^ key->word[i];
+    if (differ)
+        return false;
+    for (uint32_t i = KEY_FIRST; i < key->words; i++)
         if (atomic_load_explicit(&e->word[i], memory_order_acquire) != key->word[i])
             return false;
     return true;
@@ -82,14 +88,9 @@ static inline bool matches(struct entry *e, const struct map_key *key)
 
 void fm__entry_copy_key(struct entry *e, void *to)
 {
-    /* relaxed, all: the entry is not free, so nobody writes its key */
-    uint32_t len = fm__entry_key_length(e), words = (len + 7) / 8;
-    struct key_blob *blob = atomic_load_explicit(&e->blob, memory_order_relaxed);
-    for (uint32_t i = 0; i < words; i++) {
-        uint64_t word = atomic_load_explicit(len > KEY_INLINE ? &blob->word[i] : &e->word[i],
-                                             memory_order_relaxed);
-        memcpy((char *)to + 8 * i, &word, 8);
-    }
+    uint32_t len = fm__entry_key_length(e);
+    for (uint32_t i = 0; i < fm__key_words(len); i++)
+        fm__put_word(to, len, i, fm__entry_key_word(e, len, i));
 }
 
 /* ---- lookups ---- */

@@ -156,12 +156,23 @@ static inline uint64_t fm__count_members(uint64_t count)
     return (count & COUNT_MEMBER_MASK) / COUNT_MEMBER_ONE;
 }
 
-/* Copy the key of an entry that cannot be freed meanwhile: `to` has room for fm__entry_key_length() rounded up to 8. */
-void fm__entry_copy_key(struct entry *entry, void *to);
+/* The length of an entry's key, its words, all its bytes. Of an entry that is not free. */
 static inline uint32_t fm__entry_key_length(struct entry *entry)
 {
-    /* relaxed: as above */
+    /* relaxed: while an entry is not free nobody writes its key */
     return fm__key_head_length(atomic_load_explicit(&entry->head, memory_order_relaxed));
 }
+/* A dump may ask of an entry that is being freed: then the word is any, and nothing breaks. */
+static inline uint64_t fm__entry_key_word(struct entry *entry, uint32_t len, uint32_t i)
+{
+    if (len <= KEY_INLINE) /* relaxed: as above */
+        return i < KEY_WORDS ? atomic_load_explicit(&entry->word[i], memory_order_relaxed) : 0;
+    /* acquire: the blob's capacity */
+    struct key_blob *blob = atomic_load_explicit(&entry->blob, memory_order_acquire);
+    return blob && i < blob->capacity
+               ? atomic_load_explicit(&blob->word[i], memory_order_relaxed)
+               : 0;
+}
+void fm__entry_copy_key(struct entry *entry, void *to);
 
 #endif

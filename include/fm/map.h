@@ -66,7 +66,7 @@ static inline struct fm_key fm_key_bytes(const void *data, size_t len)
 /* ---- making and ending a map ---- */
 
 enum fm_hash {
-    FM_HASH_KEYED = 0, /* SipHash under a random key: for keys that come from outside */
+    FM_HASH_KEYED = 0, /* under a secret key: for keys that come from outside */
     /* seeded, faster, not safe against a chosen-key attacker who sees timings */
     FM_HASH_FAST = 1,
 };

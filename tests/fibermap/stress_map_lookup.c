@@ -17,7 +17,7 @@
 
 enum { STABLE = 6, ONE_SHOTS = 300, READERS = 2, RING = 512 };
 
-static const struct hash_seed seed_of_hash = { 3, 5, false };
+static const struct hash_seed seed_of_hash = { .kind = HASH_SIP, .k0 = 3, .k1 = 5 };
 static struct stripe stripe;
 static pthread_barrier_t gate;
 static _Atomic uint64_t installed;         /* one-shot keys that are in: 1 .. installed */

@@ -87,7 +87,7 @@ TEST(map_key, siphash_gives_the_published_vectors)
 
 TEST(map_key, key_is_hashed_as_siphash_1_3_at_every_length)
 {
-    struct hash_seed seed = { K0, K1, false };
+    struct hash_seed seed = { .kind = HASH_SIP, .k0 = K0, .k1 = K1 };
     for (size_t n = 1; n <= FM_KEY_MAX; n += n < 100 ? 1 : 333) {
         unsigned char *bytes = message(n);
         struct map_key key;
@@ -99,23 +99,87 @@ TEST(map_key, key_is_hashed_as_siphash_1_3_at_every_length)
     }
 }
 
-TEST(map_key, fast_hash_of_a_key_is_the_fast_hash)
+/* FIPS 197, appendix B: what the first round makes of the state after the first key was added. */
+TEST(map_key, aes_round_is_the_standards)
 {
-    struct hash_seed seed = { K0 | 1, K1, true };
-    for (size_t n = 1; n <= 200; n++) {
-        unsigned char *bytes = message(n);
-        struct map_key key;
-        cr_assert(fm__key_read(&key, &seed, fm_key_bytes(bytes, n)));
-        cr_expect_eq(key.head >> KEY_LENGTH_BITS,
-                     fm__hash_fast(seed.k0, seed.k1, bytes, n) >> KEY_LENGTH_BITS);
-        free(bytes);
+    static const unsigned char start[16] = {
+        0x19, 0x3d, 0xe3, 0xbe, 0xa0, 0xf4, 0xe2, 0x2b,
+        0x9a, 0xc6, 0x8d, 0x2a, 0xe9, 0xf8, 0x48, 0x08,
+    };
+    static const unsigned char round_key[16] = {
+        0xa0, 0xfa, 0xfe, 0x17, 0x88, 0x54, 0x2c, 0xb1,
+        0x23, 0xa3, 0x39, 0x39, 0x2a, 0x6c, 0x76, 0x05,
+    };
+    static const unsigned char after[16] = {
+        0xa4, 0x9c, 0x7f, 0xf2, 0x68, 0x9f, 0x35, 0x2b,
+        0x6b, 0x5b, 0xea, 0x43, 0x02, 0x6a, 0x50, 0x49,
+    };
+    uint64_t block[2], key[2];
+    if (!fm__aes_usable())
+        cr_skip("no AES instructions here");
+    memcpy(block, start, 16);
+    memcpy(key, round_key, 16);
+    fm__aes_round(block, key);
+    cr_expect_arr_eq(block, after, 16);
+}
+
+/* Four rounds by hand for each block, and the sum. */
+TEST(map_key, aes_hash_is_four_rounds_of_each_block_added)
+{
+    struct hash_seed seed;
+    uint64_t words[4] = { 11, 12, 13, 14 }, sum = 0;
+    if (!fm__aes_usable())
+        cr_skip("no AES instructions here");
+    fm__hash_seed_init(&seed, 9, HASH_AES);
+    cr_assert_eq(seed.kind, HASH_AES);
+    for (int block = 0; block < 2; block++) {
+        uint64_t x[2] = { words[2 * block] ^ seed.aes.round[block][0][0],
+                          words[2 * block + 1] ^ seed.aes.round[block][0][1] };
+        for (int round = 1; round <= AES_ROUNDS; round++)
+            fm__aes_round(x, seed.aes.round[block][round]);
+        sum ^= x[0];
+    }
+    cr_expect_eq(fm__aes_hash_4(&seed.aes, 11, 12, 13, 14), sum);
+}
+
+static const enum hash_kind kinds[] = { HASH_SIP, HASH_AES, HASH_FAST };
+enum { KINDS = sizeof kinds / sizeof kinds[0] };
+
+/* Every byte of a key of every length counts, and no byte beyond it. */
+TEST(map_key, every_byte_and_the_length_change_the_hash)
+{
+    for (int kind = 0; kind < KINDS; kind++) {
+        struct hash_seed seed;
+        fm__hash_seed_init(&seed, 3, kinds[kind]);
+        for (size_t n = 1; n <= 300; n += n < 70 ? 1 : 23) {
+            unsigned char *bytes = message(n);
+            struct map_key key, other;
+            cr_assert(fm__key_read(&key, &seed, fm_key_bytes(bytes, n)));
+            for (size_t i = 0; i < n; i++) {
+                bytes[i] ^= 0x10;
+                cr_assert(fm__key_read(&other, &seed, fm_key_bytes(bytes, n)));
+                cr_expect_neq(key.head, other.head, "hash %d, byte %zu of %zu", kind, i, n);
+                bytes[i] ^= 0x10;
+            }
+            cr_assert(fm__key_read(&other, &seed, fm_key_bytes(bytes, n)));
+            cr_expect_eq(key.head, other.head);
+            free(bytes);
+        }
+        unsigned char zeros[64] = { 0 };
+        for (size_t n = 1; n < 64; n++) {
+            struct map_key key, longer;
+            cr_assert(fm__key_read(&key, &seed, fm_key_bytes(zeros, n)));
+            cr_assert(fm__key_read(&longer, &seed, fm_key_bytes(zeros, n + 1)));
+            cr_expect_neq(key.head >> KEY_LENGTH_BITS, longer.head >> KEY_LENGTH_BITS,
+                          "hash %d, %zu zeros", kind, n);
+        }
     }
 }
 
 /* F56 */
 TEST(map_key, what_is_no_key_is_refused_without_being_read)
 {
-    struct hash_seed seed = { K0, K1, false };
+    struct hash_seed seed = { .kind = HASH_SIP };
     struct map_key key;
     char byte = 'x';
     cr_expect_not(fm__key_read(&key, &seed, fm_key_bytes(NULL, 0)));
@@ -128,26 +192,26 @@ TEST(map_key, what_is_no_key_is_refused_without_being_read)
     cr_expect(fm__key_read(&key, &seed, fm_key_bytes(&byte, 1)));
 }
 
-TEST(map_key, words_are_the_bytes_padded_with_zeros)
+TEST(map_key, words_say_all_bytes)
 {
-    struct hash_seed seed = { K0, K1, false };
-    for (size_t n = 1; n <= 200; n++) {
-        unsigned char *bytes = message(n);
+    struct hash_seed seed = { .kind = HASH_SIP };
+    for (size_t n = 1; n <= FM_KEY_MAX; n += n < 200 ? 1 : 97) {
+        unsigned char *bytes = message(n), *back = malloc(n);
         struct map_key key;
         cr_assert(fm__key_read(&key, &seed, fm_key_bytes(bytes, n)));
-        cr_assert_eq(key.words, (n + 7) / 8);
-        for (uint32_t i = 0; i < key.words; i++) {
-            uint64_t word = 0;
-            memcpy(&word, bytes + 8 * i, n - 8 * i < 8 ? n - 8 * i : 8);
-            cr_expect_eq(fm__key_word(&key, i), word, "word %u of %zu bytes", i, n);
-        }
+        cr_assert_eq(key.words, fm__key_words(n));
+        memset(back, 0xee, n);
+        for (uint32_t i = 0; i < key.words; i++)
+            fm__put_word(back, n, i, fm__key_word(&key, i));
+        cr_expect_arr_eq(back, bytes, n, "%zu bytes", n);
         free(bytes);
+        free(back);
     }
 }
 
 TEST(map_key, keys_that_differ_in_trailing_zeros_differ)
 {
-    struct hash_seed seed = { K0, K1, false };
+    struct hash_seed seed = { .kind = HASH_SIP };
     struct map_key one, two;
     cr_assert(fm__key_read(&one, &seed, fm_key_bytes("a\0", 1)));
     cr_assert(fm__key_read(&two, &seed, fm_key_bytes("a\0", 2)));
@@ -157,21 +221,21 @@ TEST(map_key, keys_that_differ_in_trailing_zeros_differ)
 TEST(map_key, same_seed_gives_same_secret_and_another_seed_another)
 {
     struct hash_seed a, b, c;
-    fm__hash_seed_init(&a, 5, false);
-    fm__hash_seed_init(&b, 5, false);
-    fm__hash_seed_init(&c, 6, false);
-    cr_expect(a.k0 == b.k0 && a.k1 == b.k1);
-    cr_expect(a.k0 != c.k0 && a.k1 != c.k1);
+    fm__hash_seed_init(&a, 5, HASH_AES);
+    fm__hash_seed_init(&b, 5, HASH_AES);
+    fm__hash_seed_init(&c, 6, HASH_AES);
+    cr_expect(a.k0 == b.k0 && a.k1 == b.k1 && memcmp(&a.aes, &b.aes, sizeof a.aes) == 0);
+    cr_expect(a.k0 != c.k0 && a.k1 != c.k1 && memcmp(&a.aes, &c.aes, sizeof a.aes) != 0);
 }
 
 /* F55, as far as numbers can show it: no bit of the bucket or stripe is a stranger to the key's last byte. */
-TEST(map_key, both_hashes_spread_counting_keys_evenly)
+TEST(map_key, all_hashes_spread_counting_keys_evenly)
 {
     enum { BUCKETS = 256, KEYS = 256 * 64 };
-    for (int fast = 0; fast < 2; fast++) {
+    for (int kind = 0; kind < KINDS; kind++) {
         struct hash_seed seed;
         unsigned low[BUCKETS] = { 0 }, high[BUCKETS] = { 0 }, worst = 0;
-        fm__hash_seed_init(&seed, 77, fast);
+        fm__hash_seed_init(&seed, 77, kinds[kind]);
         for (uint64_t i = 0; i < KEYS; i++) {
             struct map_key key;
             fm__key_read(&key, &seed, fm_key_bytes(&i, sizeof i));

@@ -8,7 +8,7 @@
 #include "runtime/platform/memory.h"
 #include "tests/support/test.h"
 
-static const struct hash_seed seed = { 1, 2, false };
+static const struct hash_seed seed = { .kind = HASH_SIP, .k0 = 1, .k1 = 2 };
 static struct stripe stripe;
 
 static struct map_key key_of(char *buffer, size_t length, unsigned n)
