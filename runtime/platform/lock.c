@@ -39,46 +39,45 @@ void fm__lock_wake(struct lock *lock)
 }
 
 #ifndef NDEBUG
-enum { HELD_MAX = 1024 + 16 }; /* a consistent snapshot of a map holds all its stripes */
-
 /*
- * Dynamic, unlike the build's other thread-locals: it is large, and a library that is loaded by
- * dlopen has little room in the static block. Locks are taken and let go between switches, so the
- * address is never used in another thread.
+ * Per rank, not per lock: a consistent snapshot holds all stripes of a map, and a library that is
+ * loaded by dlopen has little room for thread-locals.
  */
 static __thread struct {
-    struct lock *held[HELD_MAX];
-    int count;
-} holder __attribute__((tls_model("global-dynamic")));
+    uint32_t total;
+    struct {
+        uint32_t count;
+        struct lock *last; /* the highest address: equal ranks nest by address alone */
+    } rank[LOCK_RANKS];
+} held;
 
 __attribute__((noinline)) void fm__lock_note(struct lock *lock)
 {
-    FM_BUG_IF(holder.count == HELD_MAX, "a thread holds %d locks", HELD_MAX);
-    /* equal ranks may nest only by address: the stripes of one map, taken in order */
-    if (holder.count) {
-        struct lock *last = holder.held[holder.count - 1];
-        FM_BUG_IF(last->rank > lock->rank || (last->rank == lock->rank && last >= lock),
-                  "lock of rank %u taken under one of rank %u", lock->rank, last->rank);
-    }
-    holder.held[holder.count++] = lock;
+    uint32_t rank = lock->rank;
+
+    FM_BUG_IF(rank == 0 || rank >= LOCK_RANKS, "a lock of rank %u", rank);
+    for (uint32_t higher = rank + 1; held.total && higher < LOCK_RANKS; higher++)
+        FM_BUG_IF(held.rank[higher].count, "lock of rank %u taken under one of rank %u", rank,
+                  higher);
+    FM_BUG_IF(held.rank[rank].count && held.rank[rank].last >= lock,
+              "two locks of rank %u taken against the order of their addresses", rank);
+    held.rank[rank].count++;
+    held.rank[rank].last = lock;
+    held.total++;
 }
 
 __attribute__((noinline)) void fm__lock_forget(struct lock *lock)
 {
-    for (int i = holder.count; i-- > 0;) {
-        if (holder.held[i] != lock)
-            continue;
-        for (int j = i + 1; j < holder.count; j++)
-            holder.held[j - 1] = holder.held[j];
-        holder.count--;
-        return;
-    }
-    FM_BUG("unlock of rank %u by a thread that does not hold it", lock->rank);
+    FM_BUG_IF(held.rank[lock->rank].count == 0,
+              "unlock of rank %u by a thread that does not hold it", lock->rank);
+    held.rank[lock->rank].count--;
+    held.total--;
 }
 
 __attribute__((noinline)) void fm__lock_check_none(void)
 {
-    FM_BUG_IF(holder.count, "a fiber switches while it holds a lock of rank %u",
-              holder.held[0]->rank);
+    for (uint32_t rank = 1; held.total && rank < LOCK_RANKS; rank++)
+        FM_BUG_IF(held.rank[rank].count, "a fiber switches while it holds a lock of rank %u",
+                  rank);
 }
 #endif

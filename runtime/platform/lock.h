@@ -34,6 +34,7 @@ enum lock_rank {
     LOCK_IDLE,
     LOCK_STACK_POOL,
     LOCK_SLAB,
+    LOCK_RANKS,
 };
 
 struct lock {
