@@ -730,7 +730,9 @@ static struct task *search(struct worker *w)
     }
     int64_t until = 0;
     for (unsigned round = 0;; round++) {
-        task = take_injected(w);
+        task = take_injected_from(w, &w->inbox, 1);
+        if (!task)
+            task = take_injected(w);
         if (!task)
             task = steal_round(w);
         if (task || !sched->spin || count < 2)
@@ -745,6 +747,28 @@ static struct task *search(struct worker *w)
         fm__cpu_relax();
     }
     return steal_lifo(w, runs, count);
+}
+
+/*
+ * Enough others search: wait a moment, awake, for what is put into our hands or comes from outside,
+ * before the way to sleep and back is taken. It is awake and not searching, so submitters neither
+ * wake it nor trust it; it looks at every queue again on its way to sleep.
+ */
+static struct task *linger(struct worker *w)
+{
+    struct sched *sched = w->sched;
+
+    if (!sched->spin || !atomic_load_explicit(&sched->workers[1], memory_order_acquire))
+        return NULL;
+    int64_t until = fm__clock_ns() + SPIN_NS;
+    for (unsigned round = 1;; round++) {
+        struct task *task = take_injected_from(w, &w->inbox, 1);
+        if (!task)
+            task = take_injected(w);
+        if (task || (round % 16 == 0 && fm__clock_ns() >= until))
+            return task;
+        fm__cpu_relax();
+    }
 }
 
 /* ---- sleeping ---- */
@@ -891,6 +915,8 @@ static struct task *next_task(struct worker *w)
                 w->searching = fm__idle_search(&sched->idle);
             if (w->searching)
                 task = search(w);
+            else
+                task = linger(w);
         }
         if (task) {
             stop_searching(w);
