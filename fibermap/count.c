@@ -126,8 +126,7 @@ static void watch_locked(struct fm_map *map)
     if (w->watchers++)
         return;
     w->stripes_live = w->stripes_with_members = 0;
-    fm__map_each_stripe(map, s)
-    {
+    fm__map_each_stripe(map, s) {
         /* acq_rel (J): acquire of the exits that have left */
         uint64_t count = atomic_fetch_or_explicit(&s->count, COUNT_WATCHED,
                                                   memory_order_acq_rel);

@@ -71,8 +71,10 @@ int fm_map_create(const struct fm_map_config *given, struct fm_map **ret_map)
     fm__hash_seed_init(&map->seed, config.runtime->config.seed,
                        config.hash == FM_HASH_FAST ? HASH_FAST : HASH_AES);
     fm__waiting_init(&map->waiting);
+    fm__arena_init(&map->arena);
     atomic_init(&map->refs, 1);
-    fm__map_each_stripe(map, s) fm__stripe_init(s, map);
+    fm__map_each_stripe(map, s)
+        fm__stripe_init(s, map, &map->arena.source);
     fm__describe_start();
     *ret_map = map;
     return 0;
@@ -116,7 +118,9 @@ void fm__map_unref(struct fm_map *map)
     if (atomic_fetch_sub_explicit(&map->refs, 1, memory_order_acq_rel) != 1)
         return;
     fm__describe_wait();
-    fm__map_each_stripe(map, s) fm__stripe_fini(s);
+    fm__map_each_stripe(map, s)
+        fm__stripe_fini(s);
+    fm__arena_fini(&map->arena);
     while (map->failures) {
         struct closing_failure *failure = map->failures;
         map->failures = failure->next;
@@ -183,7 +187,8 @@ size_t fm_map_size(struct fm_map *map)
 
     if (!map)
         return 0;
-    fm__map_each_stripe(map, s) live += fm__count_live(fm__stripe_count(s));
+    fm__map_each_stripe(map, s)
+        live += fm__count_live(fm__stripe_count(s));
     return fm__map_is_open(map) ? live : 0;
 }
 
@@ -193,8 +198,7 @@ size_t fm_map_count(struct fm_map *map, uint32_t state)
 
     if (!map || state > FM_MEMBER_ENDING)
         return 0;
-    fm__map_each_stripe(map, s)
-    {
+    fm__map_each_stripe(map, s) {
         if (state == FM_MEMBER_ZOMBIE) {
             /* A set that displaces counts its key twice for an instant, and both fibers may have ended within it. */
             uint64_t both = fm__stripe_count(s), members = fm__count_members(both);

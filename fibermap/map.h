@@ -16,6 +16,7 @@
 #ifndef FM_FIBERMAP_MAP_H
 #define FM_FIBERMAP_MAP_H
 
+#include "fibermap/arena.h"
 #include "fibermap/count.h"
 #include "fibermap/stripe.h"
 #include "fm/map.h"
@@ -42,6 +43,7 @@ struct fm_map {
     char *name;           /* NULL: none */
 
     FM_ALONE struct waiting waiting;
+    struct arena arena;
     struct fm_exit verdict;           /* under the wait lock, until decided */
     struct closing_failure *failures; /* under the wait lock; the newest first */
     uint32_t failure_count;           /* of the list, at most CLOSE_FAILURES_MAX */

@@ -27,8 +27,7 @@ static int await_others(struct fm_map *map, int64_t deadline_ns)
 {
     uint64_t self = fm__self_id();
 
-    fm__map_each_stripe(map, s)
-    {
+    fm__map_each_stripe(map, s) {
         uint32_t made = fm__stripe_made(s);
         for (uint32_t i = 0; i < made; i++) {
             uint64_t state = fm__entry_read(fm__stripe_at(s, i)), id = state & ENTRY_ID;
@@ -89,7 +88,8 @@ static void copy_stuck(struct fm_map *map, struct fm_close_report *report)
 {
     struct fm_snapshot *snapshot;
 
-    fm__map_each_stripe(map, s) report->stuck += fm__count_members(fm__stripe_count(s));
+    fm__map_each_stripe(map, s)
+        report->stuck += fm__count_members(fm__stripe_count(s));
     if (fm_map_snapshot(map, FM_SNAPSHOT_ZOMBIES, &snapshot) < 0)
         return;
     if (fm__snapshot_members(snapshot, fm__self_id(), &report->stuck_members,
@@ -101,8 +101,7 @@ static void copy_stuck(struct fm_map *map, struct fm_close_report *report)
 static void report_fill(struct fm_map *map, struct fm_close_report *report, bool stuck)
 {
     memset(report, 0, sizeof *report);
-    fm__map_each_stripe(map, s)
-    {
+    fm__map_each_stripe(map, s) {
         /* relaxed: complete for all who have ended, whom we have awaited */
         report->awaited += atomic_load_explicit(&s->closing_ended, memory_order_relaxed);
         report->failed += atomic_load_explicit(&s->closing_failed, memory_order_relaxed);

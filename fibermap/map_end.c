@@ -97,8 +97,7 @@ int fm_map_clear(struct fm_map *map, int64_t deadline_ns)
 
     if (!map)
         return -EINVAL;
-    fm__map_each_stripe(map, s)
-    {
+    fm__map_each_stripe(map, s) {
         r = find_present(s, &found);
         if (r < 0)
             break;

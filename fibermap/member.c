@@ -202,8 +202,7 @@ void fm__member_signal(uint64_t id, enum fm_reason reason)
 void fm__map_signal_all(struct fm_map *map, enum fm_reason reason, bool zombies_too,
                         uint64_t except)
 {
-    fm__map_each_stripe(map, s)
-    {
+    fm__map_each_stripe(map, s) {
         uint32_t made = fm__stripe_made(s);
         for (uint32_t i = 0; i < made; i++) {
             uint64_t state = fm__entry_read(fm__stripe_at(s, i));
@@ -224,8 +223,7 @@ void fm__map_shut(struct fm_map *map)
                                                 memory_order_acq_rel, memory_order_acquire))
         fm__map_decide(map, fm_ok(NULL));
     /* A run that read OPEN has put its fiber in before it let go of the lock; one that comes later reads CLOSING. */
-    fm__map_each_stripe(map, s)
-    {
+    fm__map_each_stripe(map, s) {
         fm__lock(&s->lock);
         fm__unlock(&s->lock);
     }
@@ -254,8 +252,7 @@ enum self fm__map_self(struct fm_map *map)
     if (atomic_load_explicit(&map->sets, memory_order_relaxed) == 0)
         return found;
     uint64_t id = fm__fiber_id(self);
-    fm__map_each_stripe(map, s)
-    {
+    fm__map_each_stripe(map, s) {
         uint32_t made = fm__stripe_made(s);
         for (uint32_t i = 0; i < made; i++) {
             uint64_t state = fm__entry_read(fm__stripe_at(s, i));

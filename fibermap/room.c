@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "fibermap/table.h"
+#include "runtime/platform/atomic.h"
 #include "runtime/platform/memory.h"
 
 enum {
@@ -113,31 +114,47 @@ static void accept_locked(struct stripe *s, struct room *room)
     }
 }
 
-static void room_free(struct room *room)
+static void *block_take(struct stripe *s, size_t bytes)
 {
-    free(room->slab);
-    free(room->table);
+    if (fm__block_is_large(s, bytes))
+        return s->source->take(s->source, bytes);
+    return fm__zalloc_aligned(FM_CACHE_LINE, bytes);
+}
+
+static void block_give(struct stripe *s, void *block, size_t bytes)
+{
+    if (block && fm__block_is_large(s, bytes))
+        s->source->give(s->source, block, bytes);
+    else
+        free(block);
+}
+
+/* What did not fit, because another was faster. */
+static void room_free(struct stripe *s, struct room *room)
+{
+    block_give(s, room->slab, fm__slab_bytes(room->slab_entries));
+    block_give(s, room->table, fm__table_bytes(room->table_log2));
     free(room->blob);
     room->slab = room->table = NULL;
     room->blob = NULL;
 }
 
 /* Without the lock. False: no memory for what cannot be done without. */
-static bool room_make(struct room *room, unsigned need, uint32_t capacity, uintptr_t table,
-                      const struct map_key *key)
+static bool room_make(struct stripe *s, struct room *room, unsigned need, uint32_t capacity,
+                      uintptr_t table, const struct map_key *key)
 {
     if (need & NEED_ENTRY) {
         room->slab_entries = capacity + SLAB_FIRST;
         if (room->slab_entries >> (SLABS_MAX + 3))
             return false;
-        room->slab = fm__calloc(room->slab_entries + 1, sizeof(struct entry));
+        room->slab = block_take(s, fm__slab_bytes(room->slab_entries));
         if (!room->slab)
             return false;
     }
     if (need & NEED_TABLE) {
         room->table_log2 = table ? fm__table_log2(table) + 1 : TABLE_FIRST_LOG2;
-        room->table = room->table_log2 < 32
-                          ? fm__zalloc_aligned(64, sizeof(void *) << room->table_log2)
+        room->table = room->table_log2 < TABLES_MAX
+                          ? block_take(s, fm__table_bytes(room->table_log2))
                           : NULL;
         if (!room->table && !table)
             return false;
@@ -170,9 +187,9 @@ int fm__stripe_lock_with_room(struct stripe *s, const struct map_key *key)
         uint32_t capacity = s->capacity;
         uintptr_t table = fm__table_in_use(s);
         fm__unlock(&s->lock);
-        room_free(&room);
-        if (!room_make(&room, need, capacity, table, key)) {
-            room_free(&room);
+        room_free(s, &room);
+        if (!room_make(s, &room, need, capacity, table, key)) {
+            room_free(s, &room);
             return -ENOMEM;
         }
         fm__lock(&s->lock);

@@ -96,8 +96,7 @@ static void copy_locked(struct fm_snapshot *snap, struct stripe *s, uint32_t fla
 
 static int copy_each(struct fm_snapshot *snap, struct fm_map *map, uint32_t flags)
 {
-    fm__map_each_stripe(map, s)
-    {
+    fm__map_each_stripe(map, s) {
         for (;;) {
             size_t records = 0, bytes = 0;
             fm__lock(&s->lock);
@@ -118,8 +117,7 @@ static int copy_each(struct fm_snapshot *snap, struct fm_map *map, uint32_t flag
 
 static void hold_all(struct fm_map *map, bool hold)
 {
-    fm__map_each_stripe(map, s)
-    {
+    fm__map_each_stripe(map, s) {
         uint32_t made = fm__stripe_made(s);
         for (uint32_t i = 0; i < made; i++) {
             if (hold)
@@ -134,8 +132,7 @@ static int copy_cut(struct fm_snapshot *snap, struct fm_map *map, uint32_t flags
 {
     for (;;) {
         size_t records = 0, bytes = 0;
-        fm__map_each_stripe(map, s)
-        {
+        fm__map_each_stripe(map, s) {
             fm__lock(&s->lock);
             need_locked(s, &records, &bytes);
         }
@@ -143,7 +140,8 @@ static int copy_cut(struct fm_snapshot *snap, struct fm_map *map, uint32_t flags
         if (enough) {
             fm__lock(&map->waiting.lock);
             hold_all(map, true);
-            fm__map_each_stripe(map, s) copy_locked(snap, s, flags);
+            fm__map_each_stripe(map, s)
+                copy_locked(snap, s, flags);
             hold_all(map, false);
             fm__unlock(&map->waiting.lock);
         }

@@ -34,19 +34,22 @@ enum {
     BURY_SWEEPS = 512, /* dead entries that make an exit sweep */
 };
 
-void fm__stripe_init(struct stripe *s, struct fm_map *map)
+void fm__stripe_init(struct stripe *s, struct fm_map *map, struct block_source *source)
 {
     memset(s, 0, sizeof *s);
     fm__lock_init(&s->lock, LOCK_MAP_STRIPE);
     s->map = map;
+    s->source = source;
 }
 
 void fm__stripe_fini(struct stripe *s)
 {
-    for (int i = 0; i < SLABS_MAX; i++)
-        free(s->slabs[i]);
-    for (int i = 0; i < 32; i++)
-        free(s->tables[i]);
+    for (uint32_t i = 0; i < SLABS_MAX; i++)
+        if (!fm__block_is_large(s, fm__slab_bytes(SLAB_FIRST << i)))
+            free(s->slabs[i]);
+    for (unsigned i = 0; i < TABLES_MAX; i++)
+        if (!fm__block_is_large(s, fm__table_bytes(i)))
+            free(s->tables[i]);
     while (s->blobs) {
         struct key_blob *blob = s->blobs;
         s->blobs = blob->made;
@@ -255,7 +258,8 @@ void fm__stripe_sweep_locked(struct stripe *s)
     while (s->condemned && n < SWEEP_BATCH) {
         struct entry *e = s->condemned;
         s->condemned = e->link;
-        if (e->linked)
+        /* a displaced one is out already: its second line need not be read */
+        if (fm__entry_life(fm__entry_read(e)) == ENTRY_DEAD && e->linked)
             unlink_dead_locked(s, e);
         e->link = first;
         first = e;
@@ -269,9 +273,9 @@ void fm__stripe_sweep_locked(struct stripe *s)
                           atomic_load_explicit(&s->version, memory_order_relaxed) + 1,
                           memory_order_release);
     for (struct entry *e = first; e; e = e->link) {
-        struct key_blob *blob = atomic_load_explicit(&e->blob, memory_order_relaxed);
-        if (!blob)
+        if (fm__entry_key_length(e) <= KEY_INLINE)
             continue;
+        struct key_blob *blob = atomic_load_explicit(&e->blob, memory_order_relaxed);
         s->blob_bytes -= fm__entry_key_length(e);
         blob->free = s->blob_free[blob->size_class];
         s->blob_free[blob->size_class] = blob;

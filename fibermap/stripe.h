@@ -24,6 +24,7 @@ enum {
     SLABS_MAX = 24,
     BLOB_CLASSES = 6, /* 128 bytes to 4096 */
     TABLE_FIRST_LOG2 = 4,
+    TABLES_MAX = 32,
 };
 
 /*
@@ -56,17 +57,28 @@ struct table {
 #define TABLE_LOG2_SHIFT 1
 #define TABLE_FLAGS UINT64_C(63)
 
+/*
+ * Where large blocks come from: zeroed, aligned to 128, kept by the source until the stripe is no
+ * more. A block that is given back has not been touched.
+ */
+struct block_source {
+    void *(*take)(struct block_source *source, size_t bytes);
+    void (*give)(struct block_source *source, void *block, size_t bytes);
+};
+enum { BLOCK_LARGE = 128 << 10 }; /* bytes; smaller ones are malloc's */
+
 struct stripe {
     /* read by lookups; written when a batch of entries is freed and when the table grows */
     FM_ALONE _Atomic uint64_t version;
-    _Atomic uintptr_t table; /* struct table * | log2 << 1 | parity; 0: none yet */
-    struct fm_map *map;      /* constant */
+    _Atomic uintptr_t table;     /* struct table * | log2 << 1 | parity; 0: none yet */
+    struct fm_map *map;          /* constant */
+    struct block_source *source; /* constant; NULL: malloc for all */
     /* written seldom, under the lock */
     struct key_blob *blob_free[BLOB_CLASSES];
-    struct key_blob *blobs; /* all */
-    size_t blob_bytes;      /* of the keys that stand in them */
-    void *tables[32];       /* all that were, by log2 */
-    void *slabs[SLABS_MAX]; /* as allocated; slab i holds SLAB_FIRST << i entries */
+    struct key_blob *blobs;   /* all */
+    size_t blob_bytes;        /* of the keys that stand in them */
+    void *tables[TABLES_MAX]; /* all that were, by log2 */
+    void *slabs[SLABS_MAX];   /* as allocated; slab i holds SLAB_FIRST << i entries */
     _Atomic uint32_t closing_ended, closing_failed; /* by exits, once the map is closing */
 
     /* written by every run and every exit */
@@ -82,7 +94,7 @@ struct stripe {
     uint32_t linked;       /* lock: in chains */
 };
 
-void fm__stripe_init(struct stripe *stripe, struct fm_map *map);
+void fm__stripe_init(struct stripe *stripe, struct fm_map *map, struct block_source *source);
 /* Give all memory back. Nobody looks any more. */
 void fm__stripe_fini(struct stripe *stripe);
 

@@ -54,4 +54,20 @@ static inline unsigned fm__blob_class(uint32_t words)
     return words <= 16 ? 0 : 32 - (unsigned)__builtin_clz((words - 1) / 16);
 }
 
+static inline size_t fm__table_bytes(unsigned log2)
+{
+    return sizeof(void *) << log2;
+}
+
+/* With room to align what malloc gives. */
+static inline size_t fm__slab_bytes(uint32_t entries)
+{
+    return ((size_t)entries + 1) * sizeof(struct entry);
+}
+
+static inline bool fm__block_is_large(struct stripe *s, size_t bytes)
+{
+    return s->source && bytes >= BLOCK_LARGE;
+}
+
 #endif

@@ -107,6 +107,12 @@ void *fm__pages_reserve(size_t bytes, size_t alignment, void *hint, const char *
     return start;
 }
 
+void fm__pages_let_huge(void *start, size_t bytes)
+{
+    /* May be unknown to the kernel, and nothing depends on it. */
+    madvise(start, bytes, MADV_HUGEPAGE);
+}
+
 void fm__pages_release(void *start, size_t bytes)
 {
     munmap(start, bytes);

@@ -22,6 +22,8 @@ size_t fm__page_bytes(void);
 void *fm__pages_reserve(size_t bytes, size_t alignment, void *hint, const char *name,
                         int *ret_error);
 void fm__pages_release(void *start, size_t bytes);
+/* Let huge pages be used here, where the system has them. */
+void fm__pages_let_huge(void *start, size_t bytes);
 
 /*
  * MADV_GUARD_INSTALL: any access faults from now on; what was there is gone. Splits no mapping.

@@ -184,7 +184,7 @@ int main(void)
     for (uint64_t round = 0; round < rounds; round++) {
         struct entry *old;
         uint64_t displaced;
-        fm__stripe_init(&stripe, NULL);
+        fm__stripe_init(&stripe, NULL, NULL);
         atomic_store(&installed, 0);
         atomic_store(&ended, 0);
         atomic_store(&ring_put, 0);

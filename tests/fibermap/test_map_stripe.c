@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "fibermap/arena.h"
 #include "fibermap/stripe.h"
 #include "runtime/platform/memory.h"
 #include "tests/support/test.h"
@@ -22,7 +23,7 @@ static struct map_key key_of(char *buffer, size_t length, unsigned n)
 
 static void start(void)
 {
-    fm__stripe_init(&stripe, NULL);
+    fm__stripe_init(&stripe, NULL, NULL);
 }
 
 /* Put an id under a key, as run does. Returns the id displaced. */
@@ -242,4 +243,64 @@ TEST(map_stripe, without_memory_for_a_larger_table_chains_grow)
         cr_expect_eq(fm__stripe_find(&stripe, &key), n + 1);
     }
     fm__stripe_fini(&stripe);
+}
+
+/* ---- large blocks ---- */
+
+TEST(map_arena, blocks_are_zeroed_aligned_and_apart)
+{
+    struct arena arena;
+    struct block_source *source = &arena.source;
+    unsigned char *blocks[40];
+    size_t bytes[40];
+    fm__arena_init(&arena);
+    for (int i = 0; i < 40; i++) {
+        bytes[i] = i == 20 ? 5 << 20 : BLOCK_LARGE + (size_t)i * 8000;
+        blocks[i] = source->take(source, bytes[i]);
+        cr_assert_not_null(blocks[i]);
+        cr_expect_eq((uintptr_t)blocks[i] % 128, 0);
+        for (size_t at = 0; at < bytes[i]; at += 512)
+            cr_assert_eq(blocks[i][at], 0);
+        cr_assert_eq(blocks[i][bytes[i] - 1], 0);
+        if (i % 4 == 3) { /* untouched: another one of that size is the same */
+            source->give(source, blocks[i], bytes[i]);
+            unsigned char *again = source->take(source, bytes[i]);
+            cr_expect_eq(again, blocks[i]);
+            for (int b = 0; b < 64; b++)
+                cr_assert_eq(again[b], 0);
+        }
+        memset(blocks[i], 0xff, bytes[i]);
+    }
+    fm__arena_fini(&arena);
+}
+
+TEST(map_arena, no_memory_is_told_and_the_next_request_succeeds)
+{
+    struct arena arena;
+    fm__arena_init(&arena);
+    fm__fault_set(FAULT_MAP, 1, false);
+    cr_expect_null(arena.source.take(&arena.source, BLOCK_LARGE));
+    fm__fault_set(FAULT_MAP, 0, false);
+    cr_expect_not_null(arena.source.take(&arena.source, BLOCK_LARGE));
+    fm__arena_fini(&arena);
+}
+
+TEST(map_arena, stripe_with_many_keys_lives_in_it)
+{
+    enum { KEYS = 40000 };
+    struct arena arena;
+    char text[12];
+    fm__arena_init(&arena);
+    fm__stripe_init(&stripe, NULL, &arena.source);
+    for (unsigned n = 0; n < KEYS; n++) {
+        struct map_key key = key_of(text, sizeof text, n);
+        put(&key, n + 1);
+    }
+    for (unsigned n = 0; n < KEYS; n++) {
+        struct map_key key = key_of(text, sizeof text, n);
+        cr_assert_eq(fm__stripe_find(&stripe, &key), n + 1);
+    }
+    cr_expect_not_null(arena.chunks);
+    fm__stripe_fini(&stripe);
+    fm__arena_fini(&arena);
 }

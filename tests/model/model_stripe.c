@@ -13,7 +13,7 @@ static struct stripe *stripe_new(void)
 {
     struct stripe *s = model_aligned(_Alignof(struct stripe), sizeof *s);
     struct table *table = model_aligned(_Alignof(struct table), sizeof *table);
-    fm__stripe_init(s, NULL);
+    fm__stripe_init(s, NULL, NULL);
     s->tables[0] = table;
     atomic_store_explicit(&s->table, (uintptr_t)table, memory_order_relaxed);
     return s;
