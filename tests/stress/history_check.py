@@ -127,6 +127,8 @@ class Search:
             return DONE if late else None
         if name not in READS and name not in ("remove", "clear") and (result is None or name == "detach" and result):
             return None
+        if name == "set":
+            return None  # the same fiber again changes nothing now, but might put it in after it has left
         for effect in outcomes(op, fiber, closing):
             # whoever is found first leaves first: the earlier a removal has found, the earlier it is through
             if effect[:2] == (fiber, closing):
