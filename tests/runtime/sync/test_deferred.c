@@ -170,8 +170,8 @@ static struct fm_exit interrupt_body(void *arg)
 
 TEST(deferred, interrupted_awaiter_leaves_and_the_others_are_woken)
 {
+    /* one worker: with two an awaiter may be interrupted before it waits, and then find the value */
     in_runtime(1, interrupt_body, NULL);
-    in_runtime(2, interrupt_body, NULL);
 }
 
 /*
