@@ -163,8 +163,8 @@ static struct fm_exit head_body(void *arg)
 
 TEST_WITH(semaphore, those_behind_go_on_when_the_head_of_the_queue_leaves, .timeout = 10)
 {
+    /* one worker: with two the head may come to the queue after those behind it */
     in_runtime(1, head_body, NULL);
-    in_runtime(2, head_body, NULL);
 }
 
 /*
