@@ -6,7 +6,8 @@ Runs each benchmark program once a round, and after it the peers that answer the
 slow moment of the machine hits them alike (A B C A B C ...). Prints a Markdown table of medians over
 the rounds: the figure, the best peer's, their ratio, and the ratio that the project has set itself.
 Peers are built into DIR/peers; one that cannot be built is left out, with a line that says why
-(`tools/need peers` installs what they need). The first round warms up and is not counted.
+(`tools/need peers` installs what they need). Every program does its work twice in a round and reports
+the second time; the first round is not counted.
 """
 import argparse
 import collections
@@ -168,7 +169,7 @@ def main():
         for turn in range(options.rounds + 1):
             kept = figures if turn else None
             for name in names:
-                take([programs / name, '--runs', '1', '--warmup', '0', '--json'], os.environ, kept,
+                take([programs / name, '--runs', '1', '--warmup', '1', '--json'], os.environ, kept,
                      units)
             for rival in rivals:
                 for workers in PEERS[rival][2]:
