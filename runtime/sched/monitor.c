@@ -9,6 +9,8 @@
  *
  * Knows not   fibers: ops->stalled makes the report.
  */
+#include "runtime/sched/monitor.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -20,7 +22,7 @@
 #include "runtime/platform/clock.h"
 #include "runtime/platform/futex.h"
 #include "runtime/platform/memory.h"
-#include "runtime/sched/worker.h"
+#include "runtime/sched/ready.h"
 
 enum {
     TICK_MS = 5,
@@ -158,7 +160,10 @@ static void *monitor_main(void *arg)
         if (quiet > QUIET_TICKS) {
             fm__stack_trim(now, TRIM_BATCH);
             quiet = 0;
-            /* seq_cst, with rouse: a worker that wakes up after this look sees that we sleep */
+            /*
+             * seq_cst, with fm__monitor_rouse: a worker that wakes up after this look sees that
+             * we sleep
+             */
             atomic_store_explicit(&m->asleep, 1, memory_order_seq_cst);
             if (IDLE_AWAKE(fm__idle_read(&sched->idle)) == 0 &&
                 !atomic_load_explicit(&m->quit, memory_order_seq_cst))

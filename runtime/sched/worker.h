@@ -79,18 +79,23 @@ struct worker {
  */
 struct worker *fm__worker_self(void);
 
-/* Take a worker's slot from another thread, when it has been stuck there. NULL if empty. */
-struct task *fm__worker_take_lifo(struct worker *worker);
-/* Put a task where any worker finds it, and see that one does. Any thread. */
-void fm__sched_inject(struct sched *sched, struct task *task);
-/* Wake a sleeper if the rules of idle.h ask for it. */
-void fm__sched_wake_one(struct sched *sched, bool force);
+/* For the thread that becomes a worker, and NULL when it leaves. */
+void fm__worker_set_self(struct worker *worker);
 
-/* monitor.c */
-int fm__monitor_start(struct sched *sched);
-void fm__monitor_stop(struct sched *sched);
-/* Work flows again: the monitor must watch. Cheap when it does. */
-void fm__monitor_rouse(struct sched *sched);
-uint64_t fm__monitor_stalls(struct sched *sched);
+/* A record without a thread, known to nobody yet. 0 · -ENOMEM · what worker_init returned */
+int fm__worker_create(struct sched *sched, uint32_t index, struct worker **ret_worker);
+/* Its thread has been joined. */
+void fm__worker_destroy(struct worker *worker);
+
+/*
+ * Told to go, and free to: it takes nothing more and hands over what it has. relaxed: who told
+ * it has woken it afterwards.
+ */
+static inline bool fm__worker_leaving(struct worker *w)
+{
+    return __builtin_expect(atomic_load_explicit(&w->retire, memory_order_relaxed) == RETIRE_GO,
+                            0) &&
+           atomic_load_explicit(&w->pins, memory_order_relaxed) == 0;
+}
 
 #endif

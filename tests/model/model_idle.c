@@ -1,9 +1,10 @@
 /*
  * model_idle.c - no task waits while every worker sleeps
  *
- * Protocol   runtime/sched/idle.c with the real queues. The workers here follow the loop of
- *            runtime/sched/worker.c: pick, search, sleep, look again. Whoever submits does
- *            nothing else, so that the task runs only if a worker finds it or is woken for it.
+ * Protocol   runtime/sched/idle.c with the real queues. The workers here follow
+ *            runtime/sched/loop.c and sleep.c: pick, search, sleep, look again. Whoever submits
+ *            does nothing else, so that the task runs only if a worker finds it or is woken for
+ *            it.
  */
 #include "runtime/platform/futex.h"
 #include "runtime/queue/deque.h"
@@ -55,7 +56,7 @@ static struct world *world_new(uint32_t total, uint32_t jobs)
     return w;
 }
 
-/* --- as worker.c ---------------------------------------------------------------------- */
+/* --- as sleep.c and loop.c ------------------------------------------------------------- */
 
 static void name_worker(struct worker *worker)
 {

@@ -1,0 +1,198 @@
+/*
+ * ready.c - where runnable tasks stand
+ *
+ * A task that is made runnable goes to the slot of the worker that did it; what it pushes out
+ * goes to the end of that worker's queue, and from a full queue half goes to the inject lists.
+ * Tasks made runnable by other threads go to the inject lists at once, pinned ones to their
+ * worker's inbox. Each way ends in a look whether somebody must be woken for it.
+ *
+ * Knows not   when a worker looks where: pick.h, search.c.
+ * Invariant   a runnable task stands in exactly one place: a slot, a queue, an inbox, an inject
+ *             list, or a worker's hands.
+ */
+#include "runtime/sched/ready.h"
+
+#include <errno.h>
+
+#include "runtime/platform/clock.h"
+#include "runtime/platform/spin.h"
+
+enum { INJECT_BATCH = 64 };
+
+/* ---- any thread ---- */
+
+/* The address of a thread-local tells foreign threads apart well enough. */
+static unsigned shard_here(struct sched *sched, struct worker *w)
+{
+    return (w && w->sched == sched ? w->index : (unsigned)((uintptr_t)&errno >> 12)) %
+           INJECT_SHARDS;
+}
+
+static struct inject *shard_of(struct sched *sched, struct worker *w)
+{
+    return &sched->inject[shard_here(sched, w)];
+}
+
+void fm__sched_inject(struct sched *sched, struct task *task)
+{
+    fm__inject_push(shard_of(sched, fm__worker_self()), task, task, 1);
+    fm__sched_cover(sched);
+}
+
+void fm__sched_ready_pinned(struct sched *sched, struct task *task)
+{
+    /* relaxed: a worker with pins is there */
+    struct worker *w = atomic_load_explicit(&sched->workers[task->pinned - 1],
+                                            memory_order_relaxed);
+    fm__inject_push(&w->inbox, task, task, 1);
+    if (w != fm__worker_self())
+        fm__sched_rouse(sched, w);
+}
+
+/*
+ * From a thread that is none of ours. As soon as the task is queued it may run and end, be the
+ * last one, and the runtime be destroyed, while we have yet to look for a sleeper: fini waits
+ * until the visitors have left.
+ */
+static __attribute__((noinline)) void ready_from_outside(struct sched *sched, struct task *task)
+{
+    _Atomic uint32_t *visitors = &sched->visitors[shard_here(sched, NULL)].count;
+    /*
+     * relaxed: before the push, whose lock shows it to the worker that ends the task and so to
+     * fini
+     */
+    atomic_fetch_add_explicit(visitors, 1, memory_order_relaxed);
+    if (task->pinned)
+        fm__sched_ready_pinned(sched, task);
+    else
+        fm__sched_inject(sched, task);
+    /* release: the last access to the scheduler; with await_visitors */
+    atomic_fetch_sub_explicit(visitors, 1, memory_order_release);
+}
+
+void fm__sched_await_visitors(struct sched *sched)
+{
+    for (uint32_t i = 0; i < INJECT_SHARDS; i++)
+        /* acquire: all that they did here */
+        for (unsigned spins = 0;
+             atomic_load_explicit(&sched->visitors[i].count, memory_order_acquire); spins++)
+            fm__spin(spins);
+}
+
+void fm__sched_ready(struct sched *sched, struct task *task)
+{
+    struct worker *w = fm__worker_self();
+
+    if (__builtin_expect(!w || w->sched != sched, 0)) {
+        ready_from_outside(sched, task);
+        return;
+    }
+    if (__builtin_expect(task->pinned != 0, 0)) {
+        fm__sched_ready_pinned(sched, task);
+        return;
+    }
+    /*
+     * Into the slot. Only the owner fills it, anybody may empty it: release for who takes it,
+     * acquire of nothing (a task that comes back from the slot was put there by this thread).
+     */
+    struct task *older = atomic_load_explicit(&w->lifo, memory_order_relaxed);
+    if (!older) {
+        atomic_store_explicit(&w->lifo, task, memory_order_release);
+        return;
+    }
+    bool spawned = (task->flags & TASK_SPAWNED) != 0;
+    older = atomic_exchange_explicit(&w->lifo, task, memory_order_acq_rel);
+    if (older)
+        fm__worker_push(w, older, spawned || (older->flags & TASK_SPAWNED));
+}
+
+/* ---- the owner's queue ---- */
+
+void fm__worker_mark_sample(struct worker *w, struct task *task)
+{
+    w->sample_next = false;
+    task->since_tick = (uint32_t)(fm__clock_ns() / 1000) | 1;
+}
+
+/* The queue is full: half of it, the oldest first, and the task go to the inject list. */
+void fm__worker_spill(struct worker *w, struct task *task)
+{
+    struct task *first = NULL, *last = NULL, *oldest;
+    uint32_t count = 0;
+    for (uint32_t n = w->sched->queue_size / 2; n && (oldest = fm__deque_steal(&w->deque));
+         n--, count++) {
+        if (last)
+            last->next = oldest;
+        else
+            first = oldest;
+        last = oldest;
+    }
+    if (last)
+        last->next = task;
+    else
+        first = task;
+    fm__inject_push(shard_of(w->sched, w), first, task, count + 1);
+    fm__count(&w->overflows, 1);
+}
+
+/* ---- from the lists ---- */
+
+static struct task *take_injected_from(struct worker *w, struct inject *inject, uint32_t limit)
+{
+    struct task *first;
+    uint32_t count = fm__inject_take(inject, limit, &first);
+    if (!count)
+        return NULL;
+    fm__count(&w->injected, count);
+    struct task *rest = first->next;
+    while (rest) {
+        struct task *next = rest->next;
+        fm__worker_push(w, rest, false);
+        rest = next;
+    }
+    return first;
+}
+
+struct task *fm__worker_take_inbox(struct worker *w)
+{
+    return take_injected_from(w, &w->inbox, 1);
+}
+
+struct task *fm__worker_take_injected(struct worker *w)
+{
+    struct sched *sched = w->sched;
+    for (uint32_t i = 0; i < INJECT_SHARDS; i++) {
+        struct inject *inject = &sched->inject[(w->index + i) % INJECT_SHARDS];
+        uint32_t count = fm__inject_count(inject);
+        if (!count)
+            continue;
+        /* a fair part, and no more than the own queue takes with ease */
+        uint32_t limit = count /
+                             atomic_load_explicit(&sched->worker_count, memory_order_relaxed) +
+                         1;
+        if (limit > INJECT_BATCH)
+            limit = INJECT_BATCH;
+        if (limit > sched->queue_size / 2)
+            limit = sched->queue_size / 2;
+        struct task *task = take_injected_from(w, inject, limit ? limit : 1);
+        if (task)
+            return task;
+    }
+    return NULL;
+}
+
+/* ---- pins ---- */
+
+void fm__sched_pin(struct task *self)
+{
+    struct worker *w = fm__worker_self();
+    self->pinned = (uint16_t)(w->index + 1);
+    atomic_fetch_add_explicit(&w->pins, 1, memory_order_relaxed);
+}
+
+void fm__sched_unpin(struct task *self)
+{
+    struct worker *w = fm__worker_self();
+    self->pinned = 0;
+    atomic_fetch_sub_explicit(&w->pins, 1, memory_order_relaxed);
+}
