@@ -13,9 +13,22 @@
 #include "runtime/platform/pages.h"
 #include "runtime/platform/sanitizer.h"
 
+/*
+ * The first chunks come one by one, page by page: most programs need no more. Where there are
+ * many fibers, a page of four KiB holds the descriptors of sixteen, and each fault and each miss
+ * of the address cache would cost more than what is done with them: the others come eight at a
+ * time from one huge page.
+ */
+enum { SLAB_SMALL_CHUNKS = 8, SLAB_REGION_CHUNKS = 8 };
+
+#define CHUNK_BYTES (sizeof(struct fm_fiber) * SLAB_CHUNK)
+#define REGION_BYTES (CHUNK_BYTES * SLAB_REGION_CHUNKS)
+
 static struct {
     struct lock lock;
-    struct fm_fiber *free; /* linked through task.next */
+    struct fm_fiber *free;   /* linked through task.next */
+    struct fm_fiber *region; /* what is left of it: the next chunks */
+    uint32_t region_chunks;
     _Atomic uint32_t chunk_count;
     _Atomic(struct fm_fiber *) chunks[SLAB_CHUNKS];
 } slab = { .lock = LOCK_INIT(LOCK_SLAB) };
@@ -24,22 +37,41 @@ static struct {
 _Static_assert(sizeof(struct fm_fiber) == 256, "four lines, as docs/design.md says");
 #endif
 
-/*
- * Room for more; the lock is held. Address space first, pages at first touch: 1024 at a time
- * are 64 pages.
- */
+static struct fm_fiber *reserve(size_t bytes, size_t alignment)
+{
+    return fm__pages_reserve(bytes, alignment, NULL, "fibermap descriptors", NULL);
+}
+
+/* Address space for a chunk; pages come at first touch. The lock is held. */
+static struct fm_fiber *take_chunk_locked(uint32_t index)
+{
+    if (index < SLAB_SMALL_CHUNKS)
+        return reserve(CHUNK_BYTES, fm__page_bytes());
+    if (!slab.region_chunks) {
+        /* a power of two, and a huge page where a descriptor has its usual size */
+        slab.region = reserve(REGION_BYTES, (size_t)1 << (63 - __builtin_clzl(REGION_BYTES)));
+        if (!slab.region)
+            return reserve(CHUNK_BYTES, fm__page_bytes());
+        fm__pages_let_huge(slab.region, REGION_BYTES);
+        slab.region_chunks = SLAB_REGION_CHUNKS;
+    }
+    struct fm_fiber *chunk = slab.region;
+    slab.region += SLAB_CHUNK;
+    slab.region_chunks--;
+    return chunk;
+}
+
+/* Room for more; the lock is held. */
 static bool grow_locked(void)
 {
     uint32_t index = atomic_load_explicit(&slab.chunk_count, memory_order_relaxed);
     if (index == SLAB_CHUNKS)
         return false;
-    struct fm_fiber *chunk = fm__pages_reserve(sizeof(struct fm_fiber) * SLAB_CHUNK,
-                                               fm__page_bytes(), NULL, "fibermap descriptors",
-                                               NULL);
+    struct fm_fiber *chunk = take_chunk_locked(index);
     if (!chunk)
         return false;
     /* The values that fibers left behind, and their extras, hang on descriptors: not a leak. */
-    fm__lsan_root(chunk, sizeof(struct fm_fiber) * SLAB_CHUNK);
+    fm__lsan_root(chunk, CHUNK_BYTES);
     for (uint32_t i = SLAB_CHUNK; i-- > 0;) {
         struct fm_fiber *fiber = &chunk[i];
         fiber->slot = index * SLAB_CHUNK + i;
