@@ -1,5 +1,8 @@
 /*
  * task.h - what the scheduler moves; it never learns what a fiber is
+ *
+ * A task is the first line of a record of four lines that its owner keeps, which ready.c has
+ * fetched into the caches ahead of a run.
  */
 #ifndef FM_RUNTIME_SCHED_TASK_H
 #define FM_RUNTIME_SCHED_TASK_H
