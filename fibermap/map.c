@@ -137,7 +137,7 @@ struct fm_fiber *fm__map_look(struct fm_map *map, const struct map_key *key)
 {
     struct stripe *stripe = fm__map_stripe(map, key);
     for (;;) {
-        uint64_t id = fm__stripe_find(stripe, key);
+        uint64_t id = fm__stripe_find_ahead(stripe, key, fm__fiber_prefetch);
         if (!id || !fm__map_is_open(map))
             return NULL;
         struct fm_fiber *fiber = fm__fiber_ref_id(id);

@@ -28,6 +28,9 @@ int fm_map_remove(struct fm_map *map, struct fm_key given, int64_t deadline_ns)
 
 /* ---- clear ---- */
 
+/* Fibers of a large map are far apart in memory: so many are on their way while one is dealt with. */
+enum { AHEAD = 8 };
+
 struct found {
     uint64_t *ids;
     size_t count, room;
@@ -72,12 +75,16 @@ static int end_all(const uint64_t *ids, size_t count, enum fm_reason reason,
     int result = 0;
 
     for (size_t i = 0; i < count; i++) {
+        if (count - i > AHEAD)
+            fm__fiber_prefetch((uint32_t)ids[i + AHEAD]);
         if (ids[i] == self)
             among = true;
         else
             fm__member_signal(ids[i], reason);
     }
     for (size_t i = count; i-- > 0 && result != -ECANCELED && result != -ETIMEDOUT;) {
+        if (i >= AHEAD)
+            fm__fiber_prefetch((uint32_t)ids[i - AHEAD]);
         struct fm_fiber *fiber = ids[i] == self ? NULL : fm__fiber_ref_id(ids[i]);
         if (!fiber)
             continue; /* the caller, or ended and gone */

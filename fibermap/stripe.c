@@ -98,8 +98,17 @@ void fm__entry_copy_key(struct entry *e, void *to)
 
 /* ---- lookups ---- */
 
+static inline struct entry *follow_ahead(_Atomic(struct entry *) *link, stripe_ahead_fn *ahead)
+{
+    struct entry *to = fm__link_read(link);
+    if (ahead && to)
+        ahead(fm__link_slot(to));
+    return fm__link_entry(to);
+}
+
 /* One walk. False: something was used again under it, or it went on too long. */
-static bool walk(struct stripe *s, const struct map_key *key, uint64_t *ret_id)
+static inline bool walk(struct stripe *s, const struct map_key *key, stripe_ahead_fn *ahead,
+                        uint64_t *ret_id)
 {
     /* acquire (F) */
     uint64_t version = atomic_load_explicit(&s->version, memory_order_acquire);
@@ -113,8 +122,8 @@ static bool walk(struct stripe *s, const struct map_key *key, uint64_t *ret_id)
         return true;
     }
     unsigned parity = fm__table_parity(table);
-    for (e = fm__follow(fm__table_bucket(table, key->head)); e && !matches(e, key);
-         e = fm__follow(&e->next[parity]))
+    for (e = follow_ahead(fm__table_bucket(table, key->head), ahead); e && !matches(e, key);
+         e = follow_ahead(&e->next[parity], ahead))
         if (__builtin_expect(++steps > FIND_STEPS, 0))
             return false;
     while (e) {
@@ -135,12 +144,12 @@ static bool walk(struct stripe *s, const struct map_key *key, uint64_t *ret_id)
     return true;
 }
 
-uint64_t fm__stripe_find(struct stripe *s, const struct map_key *key)
+static inline uint64_t find(struct stripe *s, const struct map_key *key, stripe_ahead_fn *ahead)
 {
     uint64_t id = 0;
 
     for (int i = 0; i < FIND_TRIES; i++)
-        if (__builtin_expect(walk(s, key, &id), 1))
+        if (__builtin_expect(walk(s, key, ahead, &id), 1))
             return id;
     fm__lock(&s->lock);
     struct place place = fm__stripe_find_locked(s, key);
@@ -148,6 +157,17 @@ uint64_t fm__stripe_find(struct stripe *s, const struct map_key *key)
         id = fm__entry_present(fm__entry_read(place.entry));
     fm__unlock(&s->lock);
     return id;
+}
+
+uint64_t fm__stripe_find(struct stripe *s, const struct map_key *key)
+{
+    return find(s, key, NULL);
+}
+
+uint64_t fm__stripe_find_ahead(struct stripe *s, const struct map_key *key,
+                               stripe_ahead_fn *ahead)
+{
+    return find(s, key, ahead);
 }
 
 struct place fm__stripe_find_locked(struct stripe *s, const struct map_key *key)

@@ -5,6 +5,7 @@
 #define FM_FIBERMAP_TABLE_H
 
 #include "fibermap/stripe.h"
+#include "runtime/platform/check.h"
 
 static inline unsigned fm__table_parity(uintptr_t table)
 {
@@ -22,16 +23,50 @@ static inline _Atomic(struct entry *) *fm__table_bucket(uintptr_t table, uint64_
     return &((struct table *)(table & ~TABLE_FLAGS))->bucket[(head >> KEY_LENGTH_BITS) & mask];
 }
 
-static inline struct entry *fm__follow(_Atomic(struct entry *) *link)
+/*
+ * A link is the address of an entry, and in the bits that an address leaves free the low bits of the slot of its fiber: a lookup that
+ * wants the fiber can have both fetched at once, where memory is far away. A hint alone: the entry's state says who it is.
+ */
+#define LINK_ADDRESS UINT64_C(0x0000ffffffffffc0)
+#define LINK_LOW 6
+#define LINK_HIGH 48
+
+static inline struct entry *fm__link_entry(struct entry *link)
+{
+    return (struct entry *)((uintptr_t)link & LINK_ADDRESS);
+}
+
+static inline uint32_t fm__link_slot(struct entry *link)
+{
+    uintptr_t bits = (uintptr_t)link;
+    return (uint32_t)(bits & ~LINK_ADDRESS & ((UINT64_C(1) << LINK_LOW) - 1)) |
+           (uint32_t)(bits >> LINK_HIGH << LINK_LOW);
+}
+
+/* The link as it is, for fm__link_entry and fm__link_slot. */
+static inline struct entry *fm__link_read(_Atomic(struct entry *) *link)
 {
     /* acquire, with (A) of entry.h, and the fourth line of Order above */
     return atomic_load_explicit(link, memory_order_acquire);
 }
 
+static inline struct entry *fm__follow(_Atomic(struct entry *) *link)
+{
+    return fm__link_entry(fm__link_read(link));
+}
+
 static inline void fm__point(_Atomic(struct entry *) *link, struct entry *to)
 {
+    uintptr_t bits = (uintptr_t)to;
+    if (to) {
+        /* relaxed: a hint */
+        uint64_t id = atomic_load_explicit(&to->state, memory_order_relaxed);
+        FM_ASSERT((bits & ~LINK_ADDRESS) == 0);
+        bits |= id & ((UINT64_C(1) << LINK_LOW) - 1);
+        bits |= id >> LINK_LOW << LINK_HIGH;
+    }
     /* release: all of `to` is written; (G) where `to` or the holder of the link is used again */
-    atomic_store_explicit(link, to, memory_order_release);
+    atomic_store_explicit(link, (struct entry *)bits, memory_order_release);
 }
 
 static inline uintptr_t fm__table_in_use(struct stripe *s)

@@ -163,6 +163,14 @@ struct fm_fiber *fm__fiber_ref_id(uint64_t id)
     return NULL;
 }
 
+void fm__fiber_prefetch(uint32_t slot)
+{
+    struct fm_fiber *fiber = fm__slab_find((uint32_t)(slot & REF_MASK));
+    /* to write: who wants the fiber counts a reference */
+    if (fiber)
+        __builtin_prefetch(fiber, 1);
+}
+
 struct fiber_extra *fm__fiber_extra(struct fm_fiber *fiber)
 {
     /* acquire, with the release below: the extra is complete */

@@ -115,6 +115,11 @@ static inline uint64_t fm__fiber_id(const struct fm_fiber *fiber)
  */
 struct fm_fiber *fm__fiber_ref_id(uint64_t id);
 /*
+ * The low bits of an id name a slot that will be asked for soon: have its descriptor fetched. A
+ * hint: any number will do.
+ */
+void fm__fiber_prefetch(uint32_t slot);
+/*
  * Whether the end is public: stored, and every owner told. Not to be asked by an owner of the
  * fiber while it is being told. True: fiber->exit may be read.
  */
