@@ -47,6 +47,8 @@ bool fm__idle_sleep(struct idle *idle, uint32_t worker, bool searching)
 {
     fm__lock(&idle->lock);
     idle->sleepers[idle->sleeper_count++] = (uint16_t)worker;
+    /* seq_cst (C), to fm__idle_asleep */
+    atomic_store_explicit(&idle->asleep[worker], 1, memory_order_seq_cst);
     /* seq_cst (C) */
     uint64_t before = atomic_fetch_sub_explicit(&idle->word,
                                                 AWAKE + (searching ? SEARCHING : 0),
@@ -63,6 +65,8 @@ static bool remove_locked(struct idle *idle, uint32_t worker)
         for (uint32_t j = i + 1; j < idle->sleeper_count; j++)
             idle->sleepers[j - 1] = idle->sleepers[j];
         idle->sleeper_count--;
+        /* relaxed: who still reads 1 takes the lock */
+        atomic_store_explicit(&idle->asleep[worker], 0, memory_order_relaxed);
         /* seq_cst: from here on submitters trust it */
         atomic_fetch_add_explicit(&idle->word, AWAKE + SEARCHING + EPOCH, memory_order_seq_cst);
         return true;

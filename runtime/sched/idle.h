@@ -6,19 +6,21 @@
  * others' queues). The sleepers stand on a stack under a lock, so that one woken again soon is
  * the one whose caches are warm.
  *
- * Rules       - At most half of the awake workers search: more would only take tasks from one
- *             another. - A submitter wakes a sleeper only if nobody searches: the searcher will
- *             find the task. - The last searcher that finds work wakes one more: a submitter
- *             may have trusted it for a second task.
+ * Rules
+ *   - At most half of the awake workers search: more would only take tasks from one another.
+ *   - A submitter wakes a sleeper only if nobody searches: the searcher will find the task.
+ *   - The last searcher that finds work wakes one more: a submitter may have trusted it for a
+ *     second task.
  *
  * The race that must not be lost:
  *
- *   submit                                          sleep
- *     push the task          (A)                      searching -= 1, awake -= 1, join the
- *     sleepers   (C)
- *     read the word          (B)                      look at every queue
- *     (D)
- *     nobody searches, some sleep: wake one           found one: leave the sleepers, else sleep
+ *   submit                                     sleep
+ *     push the task          (A)                 searching -= 1, awake -= 1,
+ *     read the word          (B)                   join the sleepers            (C)
+ *     nobody searches, some sleep: wake one      look at every queue            (D)
+ *                                                found one: leave the sleepers, else sleep
+ *
+ * For a task that one worker alone may run B reads that worker's `asleep`, which C has set.
  *
  * A, B, C and D are seq_cst. A lost wake-up needs B to read the word from before C and D to
  * read a queue from before A: then A, B, C, D would each come before the next in a circle. The
@@ -39,6 +41,7 @@ struct idle {
     FM_ALONE struct lock lock;
     uint32_t sleeper_count;
     uint16_t sleepers[256]; /* worker indices; the last went to sleep last */
+    _Atomic uint8_t asleep[256]; /* by worker index: 1 while among them; written under the lock */
 };
 
 #define IDLE_AWAKE(word) ((uint32_t)((word)&0xffff))
@@ -87,6 +90,14 @@ static inline bool fm__idle_no_need(const struct idle *idle, uint32_t total)
  * costs more to wake); -1 none. The caller makes it run.
  */
 int fm__idle_wake(struct idle *idle, bool force, int avoid);
+/*
+ * Whether this very worker may sleep, asked after a push that it alone can see. seq_cst (B); its
+ * joining the sleepers is (C). False: it looks at its queues after the push.
+ */
+static inline bool fm__idle_asleep(const struct idle *idle, uint32_t worker)
+{
+    return atomic_load_explicit(&idle->asleep[worker], memory_order_seq_cst) != 0;
+}
 /* Name this very sleeper: true if it slept. */
 bool fm__idle_wake_this(struct idle *idle, uint32_t worker);
 

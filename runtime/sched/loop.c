@@ -44,6 +44,8 @@ static struct task *next_task(struct worker *w)
         struct task *task = fm__worker_pick(w, false);
         if (!task)
             task = fm__worker_take_injected(w);
+        if (!task && !w->searching)
+            task = fm__worker_await_inbox(w);
         if (!task) {
             /*
              * One that must go but has pinned tasks searches like any other: submitters trust

@@ -45,7 +45,7 @@ void fm__sched_ready_pinned(struct sched *sched, struct task *task)
     struct worker *w = atomic_load_explicit(&sched->workers[task->pinned - 1],
                                             memory_order_relaxed);
     fm__inject_push(&w->inbox, task, task, 1);
-    if (w != fm__worker_self())
+    if (w != fm__worker_self() && fm__idle_asleep(&sched->idle, w->index))
         fm__sched_rouse(sched, w);
 }
 

@@ -12,7 +12,7 @@
 #include "runtime/platform/cpu.h"
 #include "runtime/sched/ready.h"
 
-enum { SPIN_NS = 5000 };
+enum { SPIN_NS = 5000, INBOX_NS = 2000 };
 
 static uint32_t next_random(struct worker *w)
 {
@@ -67,6 +67,23 @@ static struct task *steal_lifo(struct worker *w, const uint32_t *runs, uint32_t 
         }
     }
     return NULL;
+}
+
+struct task *fm__worker_await_inbox(struct worker *w)
+{
+    struct sched *sched = w->sched;
+
+    /* relaxed: the owner's own fibers count */
+    if (atomic_load_explicit(&w->pins, memory_order_relaxed) == 0 || !sched->spin ||
+        !atomic_load_explicit(&sched->workers[1], memory_order_acquire))
+        return NULL;
+    int64_t until = fm__clock_ns() + INBOX_NS;
+    for (unsigned round = 1;; round++) {
+        struct task *task = fm__worker_take_inbox(w);
+        if (task || (round % 16 == 0 && fm__clock_ns() >= until))
+            return task;
+        fm__cpu_relax();
+    }
 }
 
 struct task *fm__worker_search(struct worker *w)

@@ -7,6 +7,13 @@
 #include "runtime/sched/worker.h"
 
 /*
+ * A worker with pinned tasks most likely waits for one of them, which another worker puts into
+ * its inbox: look there alone for a moment, so that the two exchange the line of the inbox and
+ * not also those of the word of idle.h and of each other's queues.
+ */
+struct task *fm__worker_await_inbox(struct worker *w);
+
+/*
  * A searcher looks at every queue, and again for some microseconds where that may help. NULL:
  * nothing is there.
  */

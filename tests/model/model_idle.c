@@ -24,6 +24,7 @@ struct job {
 struct worker {
     struct world *world;
     struct deque deque;
+    struct inject inbox;
     _Atomic uint32_t awake;
     uint32_t index;
     bool searching;
@@ -50,6 +51,7 @@ static struct world *world_new(uint32_t total, uint32_t jobs)
     for (uint32_t i = 0; i < total; i++) {
         w->workers[i].world = w;
         w->workers[i].index = i;
+        fm__inject_init(&w->workers[i].inbox);
         model_assert(fm__deque_init(&w->workers[i].deque, 4) == 0);
         fm__idle_join(&w->idle);
     }
@@ -77,9 +79,10 @@ static void cover(struct world *w)
         wake_one(w, false);
 }
 
-static bool work_visible(struct world *w)
+static bool work_visible(struct worker *self)
 {
-    if (fm__inject_count(&w->inject))
+    struct world *w = self->world;
+    if (fm__inject_count(&w->inject) || fm__inject_count(&self->inbox))
         return true;
     for (uint32_t i = 0; i < w->total; i++)
         if (fm__deque_count(&w->workers[i].deque) > 0)
@@ -91,7 +94,8 @@ static struct task *take(struct worker *self)
 {
     struct world *w = self->world;
     struct task *task = fm__deque_steal(&self->deque);
-    if (task || fm__inject_take(&w->inject, 1, &task))
+    if (task || fm__inject_take(&self->inbox, 1, &task) ||
+        fm__inject_take(&w->inject, 1, &task))
         return task;
     if (!self->searching)
         self->searching = fm__idle_search(&w->idle);
@@ -117,7 +121,7 @@ static void sleep_worker(struct worker *self)
     bool was_searching = self->searching;
     self->searching = false;
     fm__idle_sleep(&w->idle, self->index, was_searching);
-    if ((work_visible(w) || /* look again */
+    if ((work_visible(self) || /* look again */
          atomic_load_explicit(&w->quit, memory_order_relaxed)) &&
         fm__idle_rise(&w->idle, self->index))
         self->searching = true;
@@ -130,7 +134,7 @@ static void stop_searching(struct worker *self)
     if (!self->searching)
         return;
     self->searching = false;
-    if (fm__idle_found(&self->world->idle) && work_visible(self->world)) /* one more */
+    if (fm__idle_found(&self->world->idle) && work_visible(self)) /* one more */
         wake_one(self->world, false);
 }
 
@@ -194,6 +198,23 @@ static void inject_meets_sleep(void)
     settle(w, threads, 1);
 }
 
+/* For one worker alone, which goes to sleep; nobody else may run it or is woken for it. */
+static void push_pinned(struct worker *to, struct job *job)
+{
+    fm__inject_push(&to->inbox, &job->task, &job->task, 1);
+    if (fm__idle_asleep(&to->world->idle, to->index) && /* pinned */
+        fm__idle_wake_this(&to->world->idle, to->index))
+        name_worker(to);
+}
+
+static void pinned_meets_sleep(void)
+{
+    struct world *w = world_new(2, 1);
+    int threads[] = { model_spawn(work, &w->workers[0]) };
+    push_pinned(&w->workers[0], &w->jobs[0]);
+    settle(w, threads, 1);
+}
+
 /* By a worker that is busy from then on, while the other goes to sleep. */
 static void push_one(struct worker *self)
 {
@@ -248,6 +269,7 @@ static void two_submitters(void)
 const struct model_scenario model_scenarios[] = {
     SCENARIO(inject_meets_sleep),
     SCENARIO(push_meets_sleep),
+    SCENARIO(pinned_meets_sleep),
     SCENARIO(last_searcher_wakes_one_more, .less = 1),
     SCENARIO(two_submitters, .less = 1),
     SCENARIO_END,
