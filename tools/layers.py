@@ -22,7 +22,7 @@ QUEUE = PLATFORM | {'runtime/queue'}
 SCHED = CONTEXT | QUEUE | {'runtime/sched'}
 FIBER = SCHED | {'runtime/fiber'}
 TIME = FIBER | {'runtime/time'}
-ROOMS = TIME | {'runtime/sync', 'runtime/io', 'runtime', 'fibermap'}
+ROOMS = TIME | {'runtime/sync', 'runtime/io', 'runtime/flow', 'runtime', 'fibermap'}
 
 MAY = {
     'include/fm': set(),
@@ -34,6 +34,7 @@ MAY = {
     'runtime/time': TIME,
     'runtime/sync': TIME | {'runtime/sync'},
     'runtime/io': TIME | {'runtime/io'},
+    'runtime/flow': TIME | {'runtime/sync', 'runtime/flow'},
     'runtime': TIME | {'runtime/sync', 'runtime/io', 'runtime'},
     'fibermap': PLATFORM | {'runtime/fiber', 'fibermap'},
     'tools': {'tools'},

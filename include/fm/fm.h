@@ -8,6 +8,7 @@
 #include "fm/io.h"
 #include "fm/map.h"
 #include "fm/runtime.h"
+#include "fm/schedule.h"
 #include "fm/scope.h"
 #include "fm/sync.h"
 

@@ -64,6 +64,7 @@ struct fm_runtime {
     _Atomic int64_t virtual_now_ns;
     struct clock_control *clock;      /* of the virtual clock */
     _Atomic uint64_t foreign_spawned; /* fibers created by threads; workers count their own */
+    _Atomic uint64_t random_runs;     /* runs of jittered schedules, so each has its own seed */
     struct lock end_lock;             /* shutdown's waiters */
     struct waitlist end_waiters;
 };
