@@ -31,6 +31,15 @@ static bool retires(struct worker *w)
                                                    memory_order_acq_rel, memory_order_relaxed);
 }
 
+/* What is due comes before work of others. True: there is work now. */
+static bool fire_due(struct worker *w)
+{
+    struct sched *sched = w->sched;
+    int64_t now = fm__clock_ns();
+    w->looked_ns = now;
+    return sched->ops->timer_next(sched) <= now && sched->ops->timer_fire(sched, now);
+}
+
 static struct task *next_task(struct worker *w)
 {
     struct sched *sched = w->sched;
@@ -44,6 +53,8 @@ static struct task *next_task(struct worker *w)
         struct task *task = fm__worker_pick(w, false);
         if (!task)
             task = fm__worker_take_injected(w);
+        if (!task && fire_due(w))
+            continue;
         if (!task && !w->searching)
             task = fm__worker_await_inbox(w);
         if (!task) {
@@ -67,9 +78,7 @@ static struct task *next_task(struct worker *w)
             continue;
         if (atomic_load_explicit(&sched->quit, memory_order_acquire))
             return NULL;
-        int64_t now = fm__clock_ns();
-        w->looked_ns = now;
-        if (sched->ops->timer_next(sched) <= now && sched->ops->timer_fire(sched, now))
+        if (fire_due(w))
             continue;
         fm__worker_sleep(w);
         fm__monitor_rouse(sched);

@@ -137,24 +137,6 @@ void fm__worker_spill(struct worker *w, struct task *task)
 
 /* ---- from the lists ---- */
 
-/*
- * A task that has stood in a list long enough to come from it has most likely left the caches,
- * and so has its stack. All that the switch to it and its way back to the caller read is fetched
- * here, for a batch at a time, so that the waits for memory overlap.
- */
-static inline void fetch_ahead(struct task *task)
-{
-    enum { LINE = 64, FRAME_LINES = 4 };
-    /* what lies behind a task in its owner's record is used with it: task.h */
-    __builtin_prefetch((char *)task + LINE, 1);
-    __builtin_prefetch((char *)task + 3 * LINE, 1);
-    if (!task->stack)
-        return;
-    __builtin_prefetch(task->stack, 1);
-    for (int i = 0; i < FRAME_LINES; i++)
-        __builtin_prefetch((char *)task->ctx.fctx + i * LINE, 1);
-}
-
 static struct task *take_injected_from(struct worker *w, struct inject *inject, uint32_t limit)
 {
     struct task *first;
@@ -165,7 +147,7 @@ static struct task *take_injected_from(struct worker *w, struct inject *inject, 
     struct task *rest = first->next;
     while (rest) {
         struct task *next = rest->next;
-        fetch_ahead(rest);
+        fm__task_fetch(rest);
         fm__worker_push(w, rest, false);
         rest = next;
     }
@@ -214,4 +196,13 @@ void fm__sched_unpin(struct task *self)
     struct worker *w = fm__worker_self();
     self->pinned = 0;
     atomic_fetch_sub_explicit(&w->pins, 1, memory_order_relaxed);
+}
+
+uint32_t fm__sched_room(struct sched *sched)
+{
+    struct worker *w = fm__worker_self();
+    if (!w || w->sched != sched)
+        return sched->queue_size;
+    int64_t queued = fm__deque_count(&w->deque);
+    return queued < sched->queue_size ? sched->queue_size - (uint32_t)queued : 1;
 }

@@ -1,8 +1,5 @@
 /*
  * task.h - what the scheduler moves; it never learns what a fiber is
- *
- * A task is the first line of a record of four lines that its owner keeps, which ready.c has
- * fetched into the caches ahead of a run.
  */
 #ifndef FM_RUNTIME_SCHED_TASK_H
 #define FM_RUNTIME_SCHED_TASK_H
@@ -22,6 +19,24 @@ struct task {
 };
 
 #define TASK_SPAWNED 1u /* never run yet */
+
+/*
+ * A task that was parked for long has most likely left the caches, and so has its stack. Have
+ * fetched what the switch to it and its way back to the caller read, so that for a batch of
+ * tasks the waits for memory overlap. The caller has the task in its hands. A task is the first
+ * line of a record of four that its owner keeps.
+ */
+static inline void fm__task_fetch(struct task *task)
+{
+    enum { LINE = 64, FRAME_LINES = 4 };
+    __builtin_prefetch((char *)task + LINE, 1);
+    __builtin_prefetch((char *)task + 3 * LINE, 1);
+    if (!task->stack)
+        return;
+    __builtin_prefetch(task->stack, 1);
+    for (int i = 0; i < FRAME_LINES; i++)
+        __builtin_prefetch((char *)task->ctx.fctx + i * LINE, 1);
+}
 
 _Static_assert(offsetof(struct task, next) == 0, "queue/inject.c finds the link there");
 

@@ -17,9 +17,6 @@
 #include "runtime/platform/memory.h"
 #include "runtime/time/clock.h"
 
-/* One call of fire fills a worker's own queue at most once. */
-enum { FIRE_MAX = 256 };
-
 static struct fm_fiber *fiber_of(struct timer *timer)
 {
     return (void *)((char *)timer - offsetof(struct fm_fiber, timer));
@@ -141,18 +138,32 @@ static void wake_due(void *context, const struct wheel_due *due, unsigned count)
 {
     unsigned *woke = context;
 
+    struct fm_fiber *won[WHEEL_BATCH];
+    unsigned won_count = 0;
+
     for (unsigned i = 0; i < count; i++)
         __builtin_prefetch(fiber_of(due[i].timer), 1);
     /* The wait may be over and the fiber gone: the state word of a descriptor can be read for ever. */
-    for (unsigned i = 0; i < count; i++)
-        *woke += fm__wake((struct wait){fiber_of(due[i].timer), due[i].epoch}, WAKE_TIMEOUT);
+    for (unsigned i = 0; i < count; i++) {
+        struct fm_fiber *fiber = fiber_of(due[i].timer);
+        enum wake wake = fm__wake_win((struct wait){fiber, due[i].epoch}, WAKE_TIMEOUT);
+        *woke += wake != WAKE_LOST;
+        if (wake == WAKE_QUEUE)
+            won[won_count++] = fiber;
+    }
+    /* Those that are won stand still until they are released: what they need has left the caches. */
+    for (unsigned i = 0; i < won_count; i++)
+        fm__task_fetch(&won[i]->task);
+    for (unsigned i = 0; i < won_count; i++)
+        fm__wake_release(won[i]);
 }
 
 unsigned fm__timer_fire(struct fm_runtime *runtime, int64_t now_ns)
 {
     struct timers *timers = runtime->timers;
     int self = fm__worker_index();
-    unsigned woke = 0, room = FIRE_MAX;
+    /* What does not fit into the queue would be spilled, and newer ones overtake it: on the wheel they keep their order. */
+    unsigned woke = 0, room = fm__sched_room(&runtime->sched);
 
     /* relaxed: a wheel that is missed has been made just now */
     uint32_t end = atomic_load_explicit(&timers->wheel_end, memory_order_relaxed);
