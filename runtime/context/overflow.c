@@ -10,16 +10,14 @@
 #include "runtime/context/overflow.h"
 
 #include <errno.h>
-#include <limits.h>
-#include <link.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
-#include <ucontext.h>
 #include <unistd.h>
 
+#include "runtime/context/backtrace.h"
 #include "runtime/context/stack.h"
 #include "runtime/platform/lock.h"
 #include "runtime/platform/memory.h"
@@ -28,8 +26,6 @@
 
 enum {
     ALTSTACK_BYTES = 64 << 10,
-    MODULES = 128,
-    MODULE_NAME = 48,
     FRAMES_FIRST = 24, /* of the backtrace: the newest, where it went wrong */
     FRAMES_LAST = 8,   /* and the oldest, how it came there */
 };
@@ -49,13 +45,6 @@ static struct {
 } handlers = { .lock = LOCK_INIT(LOCK_STACK_POOL) };
 
 static _Atomic(overflow_describe_fn *) describe_owner;
-
-static struct module {
-    uintptr_t start, end; /* executable part */
-    uintptr_t bias;       /* address - bias is what addr2line takes */
-    char name[MODULE_NAME];
-} modules[MODULES];
-static _Atomic unsigned module_count;
 
 /* --- a line of text, without stdio ------------------------------------------------------- */
 
@@ -98,108 +87,28 @@ static void end_line(struct line *line)
 
 /* --- the backtrace ----------------------------------------------------------------------- */
 
-static int note_module(struct dl_phdr_info *info, size_t size, void *data)
-{
-    unsigned *count = data;
-    char own[PATH_MAX];
-    const char *name = info->dlpi_name;
-    if (!name || !*name) {
-        ssize_t n = readlink("/proc/self/exe", own, sizeof own - 1);
-        own[n > 0 ? n : 0] = '\0';
-        name = own;
-    }
-    const char *slash = strrchr(name, '/');
-    name = slash ? slash + 1 : name;
-    for (int i = 0; i < info->dlpi_phnum && *count < MODULES; i++) {
-        const ElfW(Phdr) *part = &info->dlpi_phdr[i];
-        if (part->p_type != PT_LOAD || !(part->p_flags & PF_X))
-            continue;
-        struct module *module = &modules[(*count)++];
-        module->start = info->dlpi_addr + part->p_vaddr;
-        module->end = module->start + part->p_memsz;
-        module->bias = info->dlpi_addr;
-        memcpy(module->name, name, strnlen(name, MODULE_NAME - 1));
-    }
-    return 0;
-}
-
 static void print_frame(unsigned number, uintptr_t pc)
 {
+    char text[FRAME_TEXT];
     struct line line = { .size = 0 };
-    add(&line, "fibermap:   #");
-    add_number(&line, number, 10);
-    add(&line, " ");
-    add_number(&line, pc, 16);
-    /* acquire, with the release at install: the table is whole */
-    unsigned count = atomic_load_explicit(&module_count, memory_order_acquire);
-    for (unsigned i = 0; i < count; i++) {
-        if (pc < modules[i].start || pc >= modules[i].end)
-            continue;
-        add(&line, " ");
-        add(&line, modules[i].name);
-        add(&line, "+");
-        add_number(&line, pc - modules[i].bias, 16);
-        break;
-    }
+    fm__frame_text(text, number, pc, false);
+    add(&line, "fibermap:   ");
+    add(&line, text);
     end_line(&line);
 }
 
-struct registers {
-    uintptr_t pc, sp, fp;
-};
-
-static struct registers registers_of(const ucontext_t *context)
+static void print_backtrace(const struct stack *stack, struct registers at)
 {
-#if defined __x86_64__
-    const greg_t *r = context->uc_mcontext.gregs;
-    return (struct registers) { (uintptr_t)r[REG_RIP], (uintptr_t)r[REG_RSP],
-                                (uintptr_t)r[REG_RBP] };
-#elif defined __aarch64__
-    const mcontext_t *m = &context->uc_mcontext;
-    return (struct registers) { m->pc, m->sp, m->regs[29] };
-#else
-    return (struct registers) { 0, 0, 0 };
-#endif
-}
-
-/* Both architectures keep the caller's frame pointer and the return address side by side. */
-struct frame {
-    uintptr_t next;
-    uintptr_t pc;
-};
-
-/*
- * A frame lies in the stack, above the one that it was called from; anything else ends the
- * walk.
- */
-static const struct frame *frame_at(const struct stack *stack, uintptr_t fp, uintptr_t above)
-{
-    if (fp % sizeof(uintptr_t) || fp <= above || fp < (uintptr_t)stack->low ||
-        fp > (uintptr_t)stack->top - sizeof(struct frame))
-        return NULL;
-    return (const struct frame *)fp;
-}
-
-/*
- * The link of a fiber's first frame is NULL; what stands beside that is the trampoline, no
- * caller.
- */
-static FM_NO_ASAN FM_NO_TSAN void print_backtrace(const struct stack *stack,
-                                                  struct registers at)
-{
-    uintptr_t last[FRAMES_LAST];
+    uintptr_t last[FRAMES_LAST], pc;
     unsigned number = 0;
+    struct walk walk;
 
-    print_frame(number++, at.pc);
-    uintptr_t above = 0;
-    for (const struct frame *frame; (frame = frame_at(stack, at.fp, above)) && frame->next;
-         number++) {
+    fm__walk_from(&walk, stack->low, stack->top, at);
+    for (; (pc = fm__walk_next(&walk)); number++) {
         if (number < FRAMES_FIRST)
-            print_frame(number, frame->pc);
+            print_frame(number, pc);
         else
-            last[number % FRAMES_LAST] = frame->pc;
-        above = at.fp;
-        at.fp = frame->next;
+            last[number % FRAMES_LAST] = pc;
     }
     if (number <= FRAMES_FIRST)
         return;
@@ -319,7 +228,7 @@ static void on_fault(int signal_number, siginfo_t *info, void *context)
     if (!stack || !in_guard) {
         pass_on(index, info, context);
     } else {
-        struct registers at = registers_of(context);
+        struct registers at = fm__registers_of(context);
         /* relaxed, both: the thread that faults again wrote it itself */
         if (atomic_load_explicit(&returned_sp, memory_order_relaxed) == at.sp) {
             by_default(signal_number, info);
@@ -381,12 +290,7 @@ int fm__overflow_install(overflow_describe_fn *describe)
         goto unlock;
     /* release: see add_owner */
     atomic_store_explicit(&describe_owner, describe, memory_order_release);
-    if (atomic_load_explicit(&module_count, memory_order_relaxed) == 0) {
-        unsigned count = 0;
-        dl_iterate_phdr(note_module, &count);
-        /* release: see print_frame */
-        atomic_store_explicit(&module_count, count, memory_order_release);
-    }
+    fm__modules_note();
     for (int i = 0; i < SIGNALS; i++) {
         r = install_locked(i);
         if (r < 0) {
