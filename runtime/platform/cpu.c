@@ -56,6 +56,14 @@ static bool read_line(const char *root, const char *folder, const char *name, ch
     return read;
 }
 
+/* What is asked of each group from our own one upwards. */
+struct question {
+    const char *root;
+    void (*ask)(struct question *question, const char *folder, bool unified);
+    unsigned least;       /* quota_of: the tightest so far, 0: no limit */
+    int64_t throttled_ns; /* throttled_in: the sum so far */
+};
+
 /* Processors of one group; 0: no limit. */
 static unsigned group_quota(const char *root, const char *folder, bool unified)
 {
@@ -88,24 +96,44 @@ static unsigned tighter(unsigned a, unsigned b)
     return a < b ? a : b;
 }
 
-/*
- * The tightest quota from the group `path` (below `mount`; "" is the mount point itself)
- * upwards.
- */
-static unsigned walk_up(const char *root, const char *mount, const char *path, bool unified)
+static void quota_of(struct question *question, const char *folder, bool unified)
+{
+    question->least = tighter(question->least, group_quota(question->root, folder, unified));
+}
+
+/* How long one group was kept from running by its quota. */
+static void throttled_in(struct question *question, const char *folder, bool unified)
+{
+    FILE *file = open_below(question->root, folder, "cpu.stat");
+    char line[128];
+    long long time;
+
+    if (!file)
+        return;
+    while (fgets(line, sizeof line, file)) {
+        if (unified && sscanf(line, "throttled_usec %lld", &time) == 1)
+            question->throttled_ns += time * 1000;
+        else if (!unified && sscanf(line, "throttled_time %lld", &time) == 1)
+            question->throttled_ns += time;
+    }
+    fclose(file);
+}
+
+/* Ask the group `path` (below `mount`; "" is the mount point itself) and all above it. */
+static void walk_up(struct question *question, const char *mount, const char *path,
+                    bool unified)
 {
     char folder[PATH_MAX];
     int n = snprintf(folder, sizeof folder, "%s%s", mount, path);
     if (n < 0 || (size_t)n >= sizeof folder)
-        return 0;
+        return;
 
     size_t top = strlen(mount);
-    unsigned least = 0;
     for (;;) {
-        least = tighter(least, group_quota(root, folder, unified));
+        question->ask(question, folder, unified);
         char *slash = strrchr(folder, '/');
         if (!slash || (size_t)(slash - folder) < top)
-            return least;
+            return;
         *slash = '\0';
     }
 }
@@ -153,59 +181,55 @@ static const char *path_in_mount(const char *group, const char *part)
 }
 
 /*
- * The quota of the group in the hierarchy that one line of mountinfo mounts, if it is that
- * hierarchy.
+ * Ask the groups in the hierarchy that one line of mountinfo mounts, if it is that hierarchy.
  */
-static unsigned mount_quota(const char *root, char *line, const char *group, bool unified)
+static void ask_mount(struct question *question, char *line, const char *group, bool unified)
 {
     /* id parent major:minor part mount options [optional...] - type source super-options */
     char *rest = strstr(line, " - ");
     if (!rest)
-        return 0;
+        return;
     *rest = '\0';
     char *type = strtok_r(rest + 3, " \n", &rest);
     strtok_r(NULL, " \n", &rest);
     char *super_options = strtok_r(NULL, " \n", &rest);
     if (!type || strcmp(type, unified ? "cgroup2" : "cgroup") != 0)
-        return 0;
+        return;
     if (!unified && (!super_options || !lists(super_options, "cpu")))
-        return 0;
+        return;
 
     char *field[5] = { 0 };
     rest = line;
     for (int i = 0; i < 5; i++) {
         field[i] = strtok_r(NULL, " ", &rest);
         if (!field[i])
-            return 0;
+            return;
     }
     unescape(field[3]);
     unescape(field[4]);
-    return walk_up(root, field[4], path_in_mount(group, field[3]), unified);
+    walk_up(question, field[4], path_in_mount(group, field[3]), unified);
 }
 
-static unsigned hierarchy_quota(const char *root, const char *group, bool unified)
+static void ask_hierarchy(struct question *question, const char *group, bool unified)
 {
-    FILE *file = open_below(root, "/proc/self", "mountinfo");
+    FILE *file = open_below(question->root, "/proc/self", "mountinfo");
     if (!file)
-        return 0;
+        return;
 
-    unsigned least = 0;
     char *line = NULL;
     size_t size = 0;
     while (getline(&line, &size, file) > 0)
-        least = tighter(least, mount_quota(root, line, group, unified));
+        ask_mount(question, line, group, unified);
     free(line);
     fclose(file);
-    return least;
 }
 
-unsigned fm__cpu_quota_under(const char *root)
+static void ask_groups(struct question *question)
 {
-    FILE *file = open_below(root, "/proc/self", "cgroup");
+    FILE *file = open_below(question->root, "/proc/self", "cgroup");
     if (!file)
-        return 0;
+        return;
 
-    unsigned least = 0;
     char *line = NULL;
     size_t size = 0;
     while (getline(&line, &size, file) > 0) {
@@ -219,11 +243,24 @@ unsigned fm__cpu_quota_under(const char *root)
         *group++ = '\0';
         bool unified = strcmp(line, "0") == 0 && *controllers == '\0';
         if (unified || lists(controllers, "cpu"))
-            least = tighter(least, hierarchy_quota(root, group, unified));
+            ask_hierarchy(question, group, unified);
     }
     free(line);
     fclose(file);
-    return least;
+}
+
+unsigned fm__cpu_quota_under(const char *root)
+{
+    struct question question = { .root = root, .ask = quota_of };
+    ask_groups(&question);
+    return question.least;
+}
+
+int64_t fm__cpu_throttled_under(const char *root)
+{
+    struct question question = { .root = root, .ask = throttled_in };
+    ask_groups(&question);
+    return question.throttled_ns;
 }
 
 unsigned fm__cpu_count(void)

@@ -10,6 +10,7 @@
 #define FM_RUNTIME_PLATFORM_CPU_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 /* At least 1; a quota of 1.5 processors counts as 2. */
 unsigned fm__cpu_count(void);
@@ -21,5 +22,12 @@ bool fm__cpu_quota(void);
  * path that is read (/proc/self/..., the mount points): "" on a real system.
  */
 unsigned fm__cpu_quota_under(const char *root);
+
+/*
+ * For how long those groups have been kept from running because a quota was used up, in all
+ * since they were made, one after the other and each processor for itself; 0 where that is not
+ * counted. `root` as above.
+ */
+int64_t fm__cpu_throttled_under(const char *root);
 
 #endif

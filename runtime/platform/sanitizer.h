@@ -130,6 +130,17 @@ static inline void *fm__tsan_current(void)
 #define FM_TSAN_SWITCH(fiber) ((void)(fiber))
 #endif
 
+/*
+ * A word that somebody else may be writing, read in a function without instrumentation
+ * (FM_NO_TSAN, FM_NO_ASAN) and judged afterwards. acquire: what is read to judge it is read
+ * later. ThreadSanitizer follows atomic accesses everywhere, so there it is a plain one.
+ */
+#if FM_TSAN
+#define FM_PEEK(place) (*(volatile __typeof__(*(place)) *)(place))
+#else
+#define FM_PEEK(place) __atomic_load_n((place), __ATOMIC_ACQUIRE)
+#endif
+
 #if defined FM_HAVE_VALGRIND
 #include <valgrind/valgrind.h>
 #define FM_VALGRIND_STACK_REGISTER(low, high) VALGRIND_STACK_REGISTER(low, high)
