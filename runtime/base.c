@@ -1,7 +1,7 @@
 /*
  * base.c - exits, texts, the version
  */
-#include "fm/base.h"
+#include "fm/runtime.h"
 
 #include <errno.h>
 #include <string.h>
@@ -79,4 +79,28 @@ const char *fm_reason_name(int reason)
 const char *fm_version(void)
 {
     return FM_BUILD_VERSION;
+}
+
+uint64_t fm_histogram_percentile(const struct fm_histogram *histogram, double percent)
+{
+    enum { BUCKETS = sizeof histogram->bucket / sizeof histogram->bucket[0] };
+    uint64_t total = 0, seen = 0;
+
+    if (!histogram)
+        return 0;
+    /* of the buckets, not count: they may have been read while values were added */
+    for (unsigned i = 0; i < BUCKETS; i++)
+        total += histogram->bucket[i];
+    if (!total)
+        return 0;
+    double share = percent > 0 ? percent < 100 ? percent / 100 : 1 : 0;
+    for (unsigned i = 0; i < BUCKETS; i++) {
+        seen += histogram->bucket[i];
+        /* the highest value of the bucket */
+        if (seen && (double)seen >= share * (double)total) {
+            uint64_t last = (UINT64_C(2) << i) - 1;
+            return i < BUCKETS - 1 && last < histogram->max ? last : histogram->max;
+        }
+    }
+    return histogram->max;
 }

@@ -10,16 +10,17 @@
 #include "runtime/dump.h"
 
 #include <errno.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "runtime/context/backtrace.h"
 #include "runtime/context/stack.h"
 #include "runtime/fiber/runtime.h"
 #include "runtime/fiber/slab.h"
 #include "runtime/io/blocking.h"
 #include "runtime/platform/clock.h"
+#include "runtime/platform/text.h"
+#include "runtime/sched/sample.h"
 
 static _Atomic(fiber_describe_fn *) describe_key;
 
@@ -28,97 +29,51 @@ void fm__fiber_set_key_describe(fiber_describe_fn *describe)
     atomic_store_explicit(&describe_key, describe, memory_order_release);
 }
 
-/* ---- text without stdio, for signal handlers ---- */
+/* ---- one fiber ---- */
 
-struct text {
-    char *at;
-    size_t left; /* without the final NUL */
-};
-
-static void put(struct text *text, const char *s)
+FM_NO_TSAN void fm__describe_key(struct fm_fiber *fiber, char *buffer, size_t size)
 {
-    while (*s && text->left) {
-        *text->at++ = *s++;
-        text->left--;
-    }
-    *text->at = 0;
-}
-
-static void put_number(struct text *text, uint64_t n, unsigned base)
-{
-    char digits[24];
-    int i = sizeof digits - 1;
-    digits[i] = 0;
-    do {
-        digits[--i] = "0123456789abcdef"[n % base];
-        n /= base;
-    } while (n && i);
-    put(text, digits + i);
+    fiber_describe_fn *key = atomic_load_explicit(&describe_key, memory_order_acquire);
+    buffer[0] = '\0';
+    if (key && fiber->flags & FIBER_KEYED)
+        key(fiber, buffer, size);
 }
 
 static FM_NO_TSAN void put_fiber(struct text *text, struct fm_fiber *fiber)
 {
     struct fiber_extra *extra = atomic_load_explicit(&fiber->extra, memory_order_acquire);
-    fiber_describe_fn *key = atomic_load_explicit(&describe_key, memory_order_acquire);
-    char key_text[256];
+    char key[256], place[PLACE_TEXT];
 
-    put_number(text, fm__fiber_id(fiber), 10);
+    fm__put_number(text, fm__fiber_id(fiber), 10);
     if (extra && extra->name[0]) {
-        put(text, " \"");
-        put(text, extra->name);
-        put(text, "\"");
+        fm__put(text, " \"");
+        fm__put(text, extra->name);
+        fm__put(text, "\"");
     }
-    if (key && fiber->flags & FIBER_KEYED) {
-        key_text[0] = 0;
-        key(fiber, key_text, sizeof key_text);
-        if (key_text[0]) {
-            put(text, " key ");
-            put(text, key_text);
-        }
+    fm__describe_key(fiber, key, sizeof key);
+    if (key[0]) {
+        fm__put(text, " key ");
+        fm__put(text, key);
     }
-    put(text, " spawned at 0x");
-    put_number(text, (uintptr_t)fiber->spawn_site, 16);
+    fm__place_text(place, (uintptr_t)fiber->spawn_site, false);
+    fm__put(text, " spawned at ");
+    fm__put(text, place);
 }
 
 void fm__describe_owner(void *owner, char *buffer, size_t size)
 {
-    struct text text = { buffer, size - 1 };
-    buffer[0] = 0;
+    struct text text = fm__text(buffer, size);
     put_fiber(&text, owner);
 }
 
 void fm__describe_running(char *buffer, unsigned size)
 {
     struct fm_fiber *self = fm__fiber_self();
-    struct text text = { buffer, size - 1 };
-    buffer[0] = 0;
+    struct text text = fm__text(buffer, size);
     if (!self)
         return;
-    put(&text, "fiber ");
+    fm__put(&text, "fiber ");
     put_fiber(&text, self);
-}
-
-void fm__report_stall(struct fm_fiber *fiber, uint32_t ms, char thread_state)
-{
-    char who[512], line[768];
-
-    /* It may have ended in the meantime: then there is nothing to tell. */
-    fiber = fm__fiber_ref_id(fm__fiber_id(fiber));
-    if (!fiber)
-        return;
-    const char *where = thread_state == 'R'   ? "on the processor or waiting for one"
-                        : thread_state == 'S' ? "asleep in the kernel"
-                        : thread_state == 'D' ? "blocked in the kernel"
-                        : thread_state == 'T' ? "stopped"
-                                              : "in an unknown state";
-    fm__describe_owner(fiber, who, sizeof who);
-    fm_fiber_unref(fiber);
-    int n = snprintf(line, sizeof line,
-                     "fibermap: fiber %s has not let others run for %u ms; its thread is %s\n",
-                     who, ms, where);
-    ssize_t written = write(STDERR_FILENO, line,
-                            (size_t)n < sizeof line ? (size_t)n : sizeof line - 1);
-    (void)written;
 }
 
 /* ---- the dump ---- */
@@ -136,12 +91,13 @@ static const char *state_name(uint64_t word, bool running)
     return "?";
 }
 
-static bool is_running(struct fm_runtime *runtime, struct fm_fiber *fiber)
+/* The worker that is running it, -1 if none is. */
+static int runs_on(struct fm_runtime *runtime, struct fm_fiber *fiber)
 {
     for (uint32_t i = 0; i < WORKERS_MAX; i++)
         if (fm__sched_running(&runtime->sched, i) == &fiber->task)
-            return true;
-    return false;
+            return (int)i;
+    return -1;
 }
 
 static int write_all(int fd, const char *text, size_t size)
@@ -158,49 +114,141 @@ static int write_all(int fd, const char *text, size_t size)
     return 0;
 }
 
-static FM_NO_TSAN int dump_one(struct fm_runtime *runtime, struct fm_fiber *fiber, int fd)
+/* ---- its calls ---- */
+
+/* What a fiber that does not run has saved of itself, as one look finds it. */
+struct saved {
+    uint64_t word;
+    struct stack *stack;
+    void *fctx;
+};
+
+static FM_NO_TSAN struct saved saved_by(struct fm_fiber *fiber)
+{
+    struct saved saved;
+    saved.word = fm__state_read(&fiber->state);
+    saved.stack = FM_PEEK(&fiber->task.stack);
+    saved.fctx = FM_PEEK(&fiber->task.ctx.fctx);
+    return saved;
+}
+
+/*
+ * The calls of a fiber that does not run. Its stack is type-stable memory: it may be read
+ * whatever happens, and what was read is true if the fiber stands in the same wait, its epoch,
+ * before and after. A fiber in a queue has no epoch of its own; for that one, best effort.
+ */
+static FM_NO_TSAN bool walk_saved(struct fm_runtime *runtime, struct fm_fiber *fiber,
+                                  struct backtrace *ret_backtrace)
+{
+    enum { TRIES = 4 };
+    for (int i = 0; i < TRIES; i++) {
+        struct saved before = saved_by(fiber);
+        enum life life = fm__state_life(before.word);
+        struct walk walk;
+        if ((life != LIFE_PARKED && life != LIFE_ACTIVE) || !before.stack || !before.fctx ||
+            fm__stack_find(before.fctx, NULL) != before.stack || runs_on(runtime, fiber) >= 0)
+            continue;
+        if (!fm__walk_above(&walk, (char *)before.fctx, before.stack, (uintptr_t)before.fctx))
+            continue;
+        fm__walk_keep(&walk, ret_backtrace);
+        struct saved after = saved_by(fiber);
+        if (after.word == before.word && after.stack == before.stack &&
+            after.fctx == before.fctx && runs_on(runtime, fiber) < 0)
+            return true;
+    }
+    return false;
+}
+
+static int write_calls(const struct backtrace *backtrace, int fd)
+{
+    char line[PLACE_TEXT + 32], place[PLACE_TEXT];
+    int r = 0;
+    for (uint32_t i = 0; i < backtrace->count && r == 0; i++) {
+        struct text text = fm__text(line, sizeof line);
+        fm__place_text(place, backtrace->pc[i], true);
+        if (backtrace->gaps >> i & 1)
+            fm__put(&text, "    ... some calls may be missing\n");
+        fm__put(&text, "    #");
+        fm__put_number(&text, i, 10);
+        fm__put(&text, " ");
+        fm__put(&text, place);
+        fm__put(&text, "\n");
+        r = write_all(fd, line, (size_t)(text.at - line));
+    }
+    if (r == 0 && backtrace->cut)
+        r = write_all(fd, "    ... and more\n", 17);
+    return r;
+}
+
+static int dump_calls(struct fm_runtime *runtime, struct fm_fiber *fiber, int fd)
+{
+    struct backtrace backtrace = { 0 };
+    int worker = runs_on(runtime, fiber), r = -ESRCH;
+
+    if (!saved_by(fiber).stack)
+        return write_all(fd, "    has not begun\n", 18);
+    if (worker >= 0)
+        r = fm__sample_task(&runtime->sched, (uint32_t)worker, &fiber->task, &backtrace);
+    if (r == -ESRCH && walk_saved(runtime, fiber, &backtrace))
+        r = 0;
+    if (r == 0)
+        return write_calls(&backtrace, fd);
+    const char *why = r == -ESRCH     ? "    it moves on and on\n"
+                      : r == -ENOTSUP ? "    it runs, and may not be sent a signal\n"
+                      : r == -EBUSY   ? "    it runs, and is being asked already\n"
+                                      : "    it runs, and its thread does not answer\n";
+    return write_all(fd, why, strlen(why));
+}
+
+/* ---- all of them ---- */
+
+static FM_NO_TSAN int dump_one(struct fm_runtime *runtime, struct fm_fiber *fiber, int fd,
+                               uint32_t flags)
 {
     char line[1024];
-    struct text text = { line, sizeof line - 2 };
+    struct text text = fm__text(line, sizeof line - 1); /* and the newline */
     uint64_t word = fm__state_read(&fiber->state);
     const char *waits_for = atomic_load_explicit(&fiber->waits_for, memory_order_relaxed);
 
-    put(&text, "fiber ");
+    fm__put(&text, "fiber ");
     put_fiber(&text, fiber);
-    put(&text, " ");
-    put(&text, state_name(word, is_running(runtime, fiber)));
+    fm__put(&text, " ");
+    fm__put(&text, state_name(word, runs_on(runtime, fiber) >= 0));
     if (waits_for) {
-        put(&text, " in ");
-        put(&text, waits_for);
-        put(&text, " for ");
+        fm__put(&text, " in ");
+        fm__put(&text, waits_for);
+        fm__put(&text, " for ");
         uint32_t since = atomic_load_explicit(&fiber->futex, memory_order_relaxed);
         uint32_t ms = (uint32_t)(fm__clock_ns() / 1000000) - since;
-        put_number(&text, ms > INT32_MAX ? 0 : ms, 10);
-        put(&text, " ms");
+        fm__put_number(&text, ms > INT32_MAX ? 0 : ms, 10);
+        fm__put(&text, " ms");
     }
     if (fiber->mask_depth)
-        put(&text, " masked");
+        fm__put(&text, " masked");
     if (word & STATE_INTERRUPT) {
         uint64_t by = atomic_load_explicit(&fiber->interrupter, memory_order_acquire);
-        put(&text, " interrupted by ");
-        put(&text, fm_reason_name((int)(by & 15)));
+        fm__put(&text, " interrupted by ");
+        fm__put(&text, fm_reason_name((int)(by & 15)));
     }
     struct stack *stack = fiber->task.stack;
     if (stack) {
-        put(&text, " stack ");
-        put_number(&text, fm__stack_high_water(stack) / 1024, 10);
-        put(&text, "/");
-        put_number(&text, (size_t)((char *)stack->top - (char *)stack->low) / 1024, 10);
-        put(&text, " KiB");
+        fm__put(&text, " stack ");
+        fm__put_number(&text, fm__stack_high_water(stack) / 1024, 10);
+        fm__put(&text, "/");
+        fm__put_number(&text, (size_t)((char *)stack->top - (char *)stack->low) / 1024, 10);
+        fm__put(&text, " KiB");
     }
     *text.at++ = '\n';
-    return write_all(fd, line, (size_t)(text.at - line));
+    int r = write_all(fd, line, (size_t)(text.at - line));
+    return r == 0 && flags & FM_DUMP_BACKTRACE ? dump_calls(runtime, fiber, fd) : r;
 }
 
-int fm_runtime_dump(struct fm_runtime *runtime, int fd)
+int fm_runtime_dump_with(struct fm_runtime *runtime, int fd, uint32_t flags)
 {
-    if (!runtime || fd < 0)
+    if (!runtime || fd < 0 || flags & ~FM_DUMP_BACKTRACE)
         return -EINVAL;
+    if (flags & FM_DUMP_BACKTRACE)
+        fm__modules_note();
     uint32_t slots = fm__slab_slots();
     for (uint32_t slot = 0; slot < slots; slot++) {
         struct fm_fiber *fiber = fm__slab_find(slot);
@@ -210,10 +258,15 @@ int fm_runtime_dump(struct fm_runtime *runtime, int fd)
             continue;
         int r = 0;
         if (fiber->runtime == runtime && fiber->kind == FIBER_TASK && !fm__fiber_ended(fiber))
-            r = dump_one(runtime, fiber, fd);
+            r = dump_one(runtime, fiber, fd, flags);
         fm_fiber_unref(fiber);
         if (r < 0)
             return r;
     }
     return fm__blocking_dump(runtime, fd);
+}
+
+int fm_runtime_dump(struct fm_runtime *runtime, int fd)
+{
+    return fm_runtime_dump_with(runtime, fd, 0);
 }

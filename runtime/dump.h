@@ -1,6 +1,5 @@
 /*
- * dump.h - fibers told in words: dumps, stall and overflow reports, the last line of a broken
- * invariant
+ * dump.h - fibers told in words: dumps, overflow reports, the last line of a broken invariant
  */
 #ifndef FM_RUNTIME_DUMP_H
 #define FM_RUNTIME_DUMP_H
@@ -14,7 +13,7 @@
 void fm__describe_owner(void *owner, char *buffer, size_t size);
 /* "fiber 42 ..." of the fiber that the calling thread runs; "" if none. */
 void fm__describe_running(char *buffer, unsigned size);
-/* One line on stderr: a fiber has been running for so long. */
-void fm__report_stall(struct fm_fiber *fiber, uint32_t ms, char thread_state);
+/* Its key as dumps show it, "" if it has none. */
+void fm__describe_key(struct fm_fiber *fiber, char *buffer, size_t size);
 
 #endif

@@ -21,7 +21,9 @@
 #include "runtime/platform/config.h"
 #include "runtime/platform/cpu.h"
 #include "runtime/platform/memory.h"
+#include "runtime/sched/sample.h"
 #include "runtime/sched/worker.h"
+#include "runtime/stall.h"
 #include "runtime/time/clock.h"
 #include "runtime/time/timers.h"
 
@@ -101,11 +103,14 @@ static bool poll_needed(struct sched *sched)
     return runtime->hooks->poll_needed(runtime);
 }
 
-static void stalled(struct sched *sched, struct task *task, uint32_t ms, char state)
+static void stalled(struct sched *sched, const struct sched_stall *stall)
 {
-    struct fm_runtime *runtime = runtime_of(sched);
-    if (!(runtime->config.flags & FM_RUNTIME_NO_STALL_REPORT))
-        fm__report_stall((struct fm_fiber *)task, ms, state);
+    fm__stall_report(runtime_of(sched), stall);
+}
+
+static int64_t throttled_ns(struct sched *sched)
+{
+    return runtime_of(sched)->quota ? fm__cpu_throttled_under("") : 0;
 }
 
 static const struct sched_ops sched_ops = {
@@ -122,6 +127,7 @@ static const struct sched_ops sched_ops = {
     .poll_wake = poll_wake,
     .poll_needed = poll_needed,
     .stalled = stalled,
+    .throttled_ns = throttled_ns,
 };
 
 static const struct runtime_hooks hooks = {
@@ -195,7 +201,11 @@ int fm_runtime_create(const struct fm_runtime_config *config, struct fm_runtime 
     runtime->hooks = &hooks;
     runtime->virtual_clock = runtime->config.clock == FM_CLOCK_VIRTUAL;
     fm__lock_init(&runtime->end_lock, LOCK_RUNTIME);
+    runtime->quota = fm__cpu_quota();
     fm__check_set_describe(fm__describe_running);
+    r = fm__sample_init(runtime->config.backtrace_signal);
+    if (r < 0 && runtime->config.backtrace_signal > 0)
+        goto free_runtime;
     r = fm__overflow_install(fm__describe_owner);
     if (r < 0)
         goto free_runtime;

@@ -34,18 +34,67 @@ enum fm_guard {
 /* runtime_config.flags */
 #define FM_RUNTIME_NO_STALL_REPORT 1u /* count stalls, print nothing */
 
+/* What a fiber's thread was doing for most of a stall. */
+enum fm_stall_cause {
+    FM_STALL_UNKNOWN = 0,
+    FM_STALL_RUNNING = 1,   /* on a processor: a long computation, or an endless loop */
+    FM_STALL_KERNEL = 2,    /* in a system call that waits, a page fault, a lock of the C library */
+    FM_STALL_QUEUED = 3,    /* runnable, waiting for a processor: the machine is busy */
+    FM_STALL_THROTTLED = 4, /* kept from running by the cpu quota of a control group */
+    FM_STALL_STOPPED = 5,   /* by a signal or a debugger */
+};
+
+/*
+ * A fiber that has kept its worker for long without a wait. Times are of its thread, since
+ * some milliseconds after its begin. Everything here is valid during the call only.
+ */
+struct fm_stall {
+    uint32_t size;
+    uint32_t ms;             /* so far */
+    uint32_t cause;          /* enum fm_stall_cause */
+    uint32_t worker;
+    uint64_t fiber;          /* its id */
+    const char *name;        /* "" if it has none */
+    const char *key;         /* as in a dump, in quotes; "" if it has none */
+    const void *spawn_site;
+    int64_t ran_ns;          /* on processors */
+    int64_t queued_ns;       /* runnable, waiting for one */
+    int64_t throttled_ns;    /* of the control groups, summed over processors */
+    int32_t thread_id;
+    int32_t system_call;     /* it is blocked in; -1: none, or not known */
+    const char *wait_channel; /* kernel function it sleeps in, "" if not known */
+    void *const *frames;     /* return addresses, innermost first */
+    uint32_t frame_count;    /* 0: none could be had */
+    bool counts;             /* it has reached stall_ms: said once for each stall */
+};
+
+/*
+ * Called at 10, 20, 40 ms of a stall and so on, each time that it has become twice as long, and
+ * once when it reaches stall_ms. On the thread that watches the workers: it must not wait, and
+ * while it runs nothing is watched. It may interrupt the fiber, by its id's map key or a handle.
+ */
+typedef void fm_stall_fn(void *arg, const struct fm_stall *stall);
+
 struct fm_runtime_config {
     uint32_t size;             /* set by FM_RUNTIME_CONFIG_INIT */
     uint32_t worker_count;     /* 0: the least of affinity and cgroup quota, at least 1 */
     uint32_t stack_bytes;      /* default class: 16, 64 or 256 KiB or 1 MiB; 0: 64 KiB */
     uint32_t blocking_threads; /* bound of the blocking pool; 0: 64 */
     uint32_t clock;            /* enum fm_clock */
-    uint32_t stall_ms;         /* report a fiber that runs for so long without waiting; 0: 40 */
+    uint32_t stall_ms;         /* print a fiber that runs for so long without waiting; 0: 40 */
     uint64_t seed;             /* of victims and hashes; 0: from the system */
     uint32_t flags;
     uint32_t guard;            /* enum fm_guard: force a rung of the ladder */
     uint32_t max_fibers;       /* bound of live fibers; 0: the 16 million that ids allow */
     uint32_t queue_size;       /* slots of a worker's own queue, a power of two; 0: 256 */
+    fm_stall_fn *on_stall;     /* NULL: none; FM_RUNTIME_NO_STALL_REPORT does not concern it */
+    void *on_stall_arg;
+    /*
+     * the real-time signal that backtraces of running fibers are had with: 0 a free one, chosen
+     * once a process; negative: none. Code of yours that a worker is in the midst of may see
+     * EINTR.
+     */
+    int32_t backtrace_signal;
 };
 #define FM_RUNTIME_CONFIG_INIT {.size = sizeof(struct fm_runtime_config)}
 
@@ -56,7 +105,8 @@ struct fm_runtime_config {
  * ret_runtime  required; owned by the caller, to be given back with fm_runtime_destroy().
  *
  * Returns    0 · -EINVAL · -E2BIG · -ENOMEM · -EAGAIN (a thread could not be made) · -EMFILE,
- *            -ENFILE (the poller needs descriptors). On failure nothing is left behind.
+ *            -ENFILE (the poller needs descriptors) · -EBUSY (backtrace_signal has a handler, or
+ *            another runtime uses another). On failure nothing is left behind.
  * Callers    any thread, any fiber.
  */
 FM_API int fm_runtime_create(const struct fm_runtime_config *config,
@@ -116,6 +166,14 @@ struct fm_histogram {
     uint64_t bucket[48];
 };
 
+/*
+ * fm_histogram_percentile - the value that `percent` of all values do not exceed
+ *
+ * At most twice the true one, never below it, and never above max. percent is held to 0 to 100.
+ * 0 for an empty histogram or NULL.
+ */
+FM_API uint64_t fm_histogram_percentile(const struct fm_histogram *histogram, double percent);
+
 struct fm_runtime_stats {
     uint32_t worker_count;
     uint32_t workers_awake;
@@ -160,6 +218,28 @@ FM_API int fm_runtime_stats(struct fm_runtime *runtime, struct fm_runtime_stats 
  * Returns    0 · -EINVAL · -errno of write(2)
  */
 FM_API int fm_runtime_dump(struct fm_runtime *runtime, int fd);
+
+/* dump flags */
+/*
+ * The calls that each fiber is in, innermost first: address, module+offset for addr2line, and
+ * the function where its name is exported.
+ */
+#define FM_DUMP_BACKTRACE 1u
+
+/*
+ * fm_runtime_dump_with - the same, with more to it
+ *
+ * Nothing is stopped. A parked fiber's calls are read from its stack, and believed only if it
+ * did not run meanwhile; a running one's thread walks its own stack when it is sent a signal
+ * (not under ThreadSanitizer), or is left alone where it is blocked in the kernel. Where the
+ * calls are not to be had the dump says why. They are followed along frame pointers: code that
+ * was compiled without leaves gaps.
+ *
+ * flags      FM_DUMP_...
+ *
+ * Returns    as fm_runtime_dump
+ */
+FM_API int fm_runtime_dump_with(struct fm_runtime *runtime, int fd, uint32_t flags);
 
 /*
  * The virtual clock. fm_clock_advance_ns waits until nothing is runnable on any worker, steps

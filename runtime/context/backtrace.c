@@ -19,6 +19,7 @@
 
 #include "runtime/platform/lock.h"
 #include "runtime/platform/sanitizer.h"
+#include "runtime/platform/text.h"
 
 enum { MODULES = 256, MODULE_NAME = 48 };
 
@@ -43,6 +44,7 @@ static bool is_noted(const struct module *module, unsigned count)
 
 static int note_module(struct dl_phdr_info *info, size_t size, void *data)
 {
+    (void)size;
     unsigned *count = data;
     char own[PATH_MAX];
     const char *name = info->dlpi_name;
@@ -118,9 +120,8 @@ static FM_NO_ASAN FM_NO_TSAN bool read_record(const struct walk *walk, uintptr_t
         fp > walk->top - sizeof(struct record))
         return false;
     const uintptr_t *word = (const uintptr_t *)fp;
-    /* acquire: who looks afterwards whether the fiber has moved looks after these */
-    ret_record->fp = __atomic_load_n(&word[0], __ATOMIC_ACQUIRE);
-    ret_record->pc = __atomic_load_n(&word[1], __ATOMIC_ACQUIRE);
+    ret_record->fp = FM_PEEK(&word[0]);
+    ret_record->pc = FM_PEEK(&word[1]);
     return true;
 }
 
@@ -212,53 +213,42 @@ uintptr_t fm__walk_next(struct walk *walk)
     return pc;
 }
 
-/* ---- text, without stdio ---- */
-
-struct text {
-    char *at, *end;
-};
-
-static void put(struct text *text, const char *s)
+void fm__walk_keep(struct walk *walk, struct backtrace *ret_backtrace)
 {
-    while (*s && text->at < text->end)
-        *text->at++ = *s++;
-    *text->at = '\0';
+    uintptr_t pc;
+
+    *ret_backtrace = (struct backtrace) { 0 };
+    while ((pc = fm__walk_next(walk))) {
+        if (ret_backtrace->count == BACKTRACE_FRAMES) {
+            ret_backtrace->cut = true;
+            return;
+        }
+        ret_backtrace->gaps |= (uint64_t)walk->gap << ret_backtrace->count;
+        ret_backtrace->pc[ret_backtrace->count++] = pc;
+    }
 }
 
-static void put_number(struct text *text, uint64_t number, unsigned base)
-{
-    char digits[24];
-    size_t at = sizeof digits;
-    digits[--at] = '\0';
-    do
-        digits[--at] = "0123456789abcdef"[number % base];
-    while (number /= base);
-    put(text, base == 16 ? "0x" : "");
-    put(text, digits + at);
-}
+/* ---- text ---- */
 
-size_t fm__frame_text(char buffer[FRAME_TEXT], unsigned number, uintptr_t pc, bool names)
+size_t fm__place_text(char buffer[PLACE_TEXT], uintptr_t pc, bool names)
 {
-    struct text text = { buffer, buffer + FRAME_TEXT - 1 };
+    struct text text = fm__text(buffer, PLACE_TEXT);
     const struct module *module = module_of(pc);
     Dl_info info;
 
-    put(&text, "#");
-    put_number(&text, number, 10);
-    put(&text, " ");
-    put_number(&text, pc, 16);
+    fm__put_number(&text, pc, 16);
     if (module) {
-        put(&text, " ");
-        put(&text, module->name);
-        put(&text, "+");
-        put_number(&text, pc - module->bias, 16);
+        fm__put(&text, " ");
+        fm__put(&text, module->name);
+        fm__put(&text, "+");
+        fm__put_number(&text, pc - module->bias, 16);
     }
     /* - 1: a call that does not return may be the last instruction of its function */
     if (names && dladdr((const void *)(pc - 1), &info) && info.dli_sname) {
-        put(&text, " ");
-        put(&text, info.dli_sname);
-        put(&text, "+");
-        put_number(&text, pc - (uintptr_t)info.dli_saddr, 16);
+        fm__put(&text, " ");
+        fm__put(&text, info.dli_sname);
+        fm__put(&text, "+");
+        fm__put_number(&text, pc - (uintptr_t)info.dli_saddr, 16);
     }
     return (size_t)(text.at - buffer);
 }

@@ -5,7 +5,7 @@
  * somebody's code keeps none the chain breaks; the walk then goes on at the next record above
  * from which a chain leads whole to the fiber's first frame, and says that there is a gap.
  *
- * Everything here but fm__modules_note and fm__frame_text with names is async-signal-safe, takes
+ * Everything here but fm__modules_note and fm__place_text with names is async-signal-safe, takes
  * no lock and reads no memory outside the bounds it is given. So a walk may be made over a stack
  * that is in use: what it tells is then for the caller to believe or not.
  */
@@ -42,6 +42,16 @@ bool fm__walk_above(struct walk *walk, const void *low, const void *top, uintptr
 /* The next return address, innermost first; 0 at the end. */
 uintptr_t fm__walk_next(struct walk *walk);
 
+/* A walk, kept. */
+enum { BACKTRACE_FRAMES = 48 };
+struct backtrace {
+    uint32_t count;
+    bool cut; /* there were more */
+    uintptr_t pc[BACKTRACE_FRAMES];
+    uint64_t gaps; /* bit i: frames may be missing before pc[i] */
+};
+void fm__walk_keep(struct walk *walk, struct backtrace *ret_backtrace);
+
 /* ---- where an address lies ---- */
 
 /*
@@ -50,12 +60,12 @@ uintptr_t fm__walk_next(struct walk *walk);
  */
 void fm__modules_note(void);
 
-enum { FRAME_TEXT = 256 };
+enum { PLACE_TEXT = 256 };
 /*
- * "#3 0x55d0c1c02a41 serve+0x2a41" into buffer, the module and offset as addr2line takes them;
- * with `names` also the function where its name is exported, for which the loader's lock is
- * taken. Returns the length.
+ * "0x55d0c1c02a41 serve+0x2a41" into buffer, the module and offset as addr2line takes them; with
+ * `names` also the function where its name is exported, for which the loader's lock is taken.
+ * Returns the length.
  */
-size_t fm__frame_text(char buffer[FRAME_TEXT], unsigned number, uintptr_t pc, bool names);
+size_t fm__place_text(char buffer[PLACE_TEXT], uintptr_t pc, bool names);
 
 #endif

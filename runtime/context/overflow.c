@@ -23,6 +23,7 @@
 #include "runtime/platform/memory.h"
 #include "runtime/platform/pages.h"
 #include "runtime/platform/sanitizer.h"
+#include "runtime/platform/text.h"
 
 enum {
     ALTSTACK_BYTES = 64 << 10,
@@ -46,54 +47,44 @@ static struct {
 
 static _Atomic(overflow_describe_fn *) describe_owner;
 
-/* --- a line of text, without stdio ------------------------------------------------------- */
+/* --- a line of text ---------------------------------------------------------------------- */
 
 struct line {
-    char text[512];
-    size_t size;
+    char buffer[512];
+    struct text text;
 };
 
-static void add(struct line *line, const char *text)
+static void begin_line(struct line *line, const char *words)
 {
-    while (*text && line->size < sizeof line->text - 1)
-        line->text[line->size++] = *text++;
-}
-
-static void add_number(struct line *line, uint64_t number, unsigned base)
-{
-    char digits[24];
-    size_t at = sizeof digits;
-    digits[--at] = '\0';
-    do
-        digits[--at] = "0123456789abcdef"[number % base];
-    while (number /= base);
-    add(line, base == 16 ? "0x" : "");
-    add(line, digits + at);
+    /* one place is kept for the newline */
+    line->text = fm__text(line->buffer, sizeof line->buffer - 1);
+    fm__put(&line->text, words);
 }
 
 static void end_line(struct line *line)
 {
-    line->text[line->size++] = '\n';
-    for (size_t done = 0; done < line->size;) {
-        ssize_t n = write(STDERR_FILENO, line->text + done, line->size - done);
+    *line->text.at++ = '\n';
+    for (const char *from = line->buffer; from < line->text.at;) {
+        ssize_t n = write(STDERR_FILENO, from, (size_t)(line->text.at - from));
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0)
             break;
-        done += (size_t)n;
+        from += n;
     }
-    line->size = 0;
 }
 
 /* --- the backtrace ----------------------------------------------------------------------- */
 
 static void print_frame(unsigned number, uintptr_t pc)
 {
-    char text[FRAME_TEXT];
-    struct line line = { .size = 0 };
-    fm__frame_text(text, number, pc, false);
-    add(&line, "fibermap:   ");
-    add(&line, text);
+    char place[PLACE_TEXT];
+    struct line line;
+    fm__place_text(place, pc, false);
+    begin_line(&line, "fibermap:   #");
+    fm__put_number(&line.text, number, 10);
+    fm__put(&line.text, " ");
+    fm__put(&line.text, place);
     end_line(&line);
 }
 
@@ -114,10 +105,10 @@ static void print_backtrace(const struct stack *stack, struct registers at)
         return;
     unsigned from = number > FRAMES_FIRST + FRAMES_LAST ? number - FRAMES_LAST : FRAMES_FIRST;
     if (from > FRAMES_FIRST) {
-        struct line line = { .size = 0 };
-        add(&line, "fibermap:   ... ");
-        add_number(&line, from - FRAMES_FIRST, 10);
-        add(&line, " more ...");
+        struct line line;
+        begin_line(&line, "fibermap:   ... ");
+        fm__put_number(&line.text, from - FRAMES_FIRST, 10);
+        fm__put(&line.text, " more ...");
         end_line(&line);
     }
     for (unsigned i = from; i < number; i++)
@@ -139,29 +130,29 @@ static void add_owner(struct line *line, const struct stack *stack)
     if (owner && describe)
         describe(owner, who, sizeof who);
     who[sizeof who - 1] = '\0';
-    add(line, who[0] ? "fiber " : "no fiber");
-    add(line, who);
+    fm__put(&line->text, who[0] ? "fiber " : "no fiber");
+    fm__put(&line->text, who);
 }
 
 static void report(const struct stack *stack, const void *address, struct registers at)
 {
-    struct line line = { .size = 0 };
+    struct line line;
     const struct stack *running = fm__stack_find((const void *)at.sp, NULL);
 
-    add(&line, running == stack ? "fibermap: stack overflow of "
-                                : "fibermap: access to the stack guard of ");
+    begin_line(&line, running == stack ? "fibermap: stack overflow of "
+                                       : "fibermap: access to the stack guard of ");
     add_owner(&line, stack);
-    add(&line, " (stack ");
-    add_number(&line, fm__stack_class_bytes(stack->stack_class) >> 10, 10);
-    add(&line, " KiB at ");
-    add_number(&line, (uintptr_t)stack->low, 16);
-    add(&line, ", access to ");
-    add_number(&line, (uintptr_t)address, 16);
+    fm__put(&line.text, " (stack ");
+    fm__put_number(&line.text, fm__stack_class_bytes(stack->stack_class) >> 10, 10);
+    fm__put(&line.text, " KiB at ");
+    fm__put_number(&line.text, (uintptr_t)stack->low, 16);
+    fm__put(&line.text, ", access to ");
+    fm__put_number(&line.text, (uintptr_t)address, 16);
     if (running && running != stack) {
-        add(&line, " by ");
+        fm__put(&line.text, " by ");
         add_owner(&line, running);
     }
-    add(&line, ")");
+    fm__put(&line.text, ")");
     end_line(&line);
     if (running)
         print_backtrace(running, at);

@@ -60,6 +60,7 @@ struct fm_runtime {
     struct blocking *blocking;
     int default_stack_class;
     bool virtual_clock;
+    bool quota; /* of processor time, when it was made */
     _Atomic bool stopping; /* shutdown has begun: spawns from outside are refused */
     _Atomic int64_t virtual_now_ns;
     struct clock_control *clock;      /* of the virtual clock */

@@ -107,6 +107,7 @@ void *fm__worker_main(void *arg)
     atomic_store_explicit(&w->kernel_id, (int)syscall(SYS_gettid), memory_order_relaxed);
     /* without one an overflow is still caught, by the kernel */
     fm__overflow_attach_thread(&w->altstack);
+    fm__sample_attach();
     fm__context_init_thread(&w->home);
     fm__context_init_thread(&w->nowhere);
     w->looked_ns = fm__clock_ns();

@@ -12,11 +12,7 @@
 #include "runtime/sched/monitor.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 #include "runtime/context/stack.h"
 #include "runtime/platform/clock.h"
@@ -26,6 +22,8 @@
 
 enum {
     TICK_MS = 5,
+    STALL_FIRST_MS = 10, /* told from there on, and each time it has become twice as long */
+    STARVED_FACTOR = 10,
     QUIET_TICKS = 8, /* so many without an awake worker: sleep */
     TRIM_AGE_S = 10, /* a stack that has lain unused for so long is given back */
     TRIM_BATCH = 256,
@@ -34,8 +32,11 @@ enum {
 struct watched {
     uint32_t runs;    /* at the last tick */
     int64_t since_ns; /* that the same task has been seen running */
-    int64_t cpu_ns;   /* of its thread, then */
-    bool reported;
+    int64_t from_ns;  /* a tick later; then: */
+    struct thread_times times;
+    int64_t throttled_ns;
+    uint32_t next_ms; /* told next when it has lasted so long; 0: seen but once */
+    bool counted;
 };
 
 struct monitor {
@@ -47,63 +48,73 @@ struct monitor {
     struct watched watched[WORKERS_MAX];
 };
 
-/* The state letter of a thread, '?' where /proc is not to be read. */
-static char thread_state(int kernel_id)
+/*
+ * Whether it counts as a stall by now. A thread that waits for a processor is the machine's
+ * fault and not the fiber's: it counts when it has had half of the time, or when it lasts.
+ */
+static bool is_stall(struct monitor *m, int64_t lasted_ns, const struct thread_times *since)
 {
-    char path[64], text[512];
-
-    snprintf(path, sizeof path, "/proc/self/task/%d/stat", kernel_id);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return '?';
-    ssize_t n = read(fd, text, sizeof text - 1);
-    close(fd);
-    if (n <= 0)
-        return '?';
-    text[n] = 0;
-    /* the name in parentheses may hold anything: the state follows the last one */
-    char *end = strrchr(text, ')');
-    return end && end[1] == ' ' && end[2] ? end[2] : '?';
+    int64_t most = (int64_t)m->sched->stall_ms * 1000000;
+    return lasted_ns >= most &&
+           (lasted_ns - since->queued_ns >= most / 2 || lasted_ns >= STARVED_FACTOR * most);
 }
 
-/*
- * Processor time of a thread, 0 if it has gone. The clock's number is made as
- * pthread_getcpuclockid makes it, without the pthread_t.
- */
-static int64_t thread_cpu_ns(int kernel_id)
+/* The same task as at the last tick. */
+static void watch_longer(struct monitor *m, uint32_t index, struct worker *w,
+                         struct watched *seen, struct task *task, int64_t now)
 {
-    struct timespec t;
-    clockid_t clock = (clockid_t)((~(unsigned)kernel_id << 3) | 6);
-    return clock_gettime(clock, &t) == 0 ? (int64_t)t.tv_sec * 1000000000 + t.tv_nsec : 0;
+    struct sched *sched = m->sched;
+    int kernel_id = atomic_load_explicit(&w->kernel_id, memory_order_relaxed);
+    int64_t lasted = now - seen->since_ns;
+    uint32_t ms = (uint32_t)(lasted / 1000000);
+
+    struct task *stuck = fm__worker_take_lifo(w);
+    if (stuck)
+        fm__sched_inject(sched, stuck);
+    if (!seen->next_ms) {
+        seen->next_ms = STALL_FIRST_MS;
+        seen->from_ns = now;
+        seen->times = fm__thread_times(kernel_id);
+        seen->throttled_ns = sched->ops->throttled_ns(sched);
+        return;
+    }
+    if (ms < seen->next_ms && (seen->counted || ms < sched->stall_ms))
+        return;
+    struct thread_times times = fm__thread_times(kernel_id);
+    times.ran_ns -= seen->times.ran_ns;
+    times.queued_ns -= seen->times.queued_ns;
+    bool counts = !seen->counted && is_stall(m, lasted, &times);
+    if (ms < seen->next_ms && !counts)
+        return;
+    while (ms >= seen->next_ms)
+        seen->next_ms *= 2;
+    if (counts) {
+        seen->counted = true;
+        fm__count(&m->stalls, 1);
+    }
+    struct sched_stall stall = {
+        .task = task,
+        .worker = index,
+        .kernel_id = kernel_id,
+        .ms = ms,
+        .watched_ns = now - seen->from_ns,
+        .times = times,
+        .throttled_ns = sched->ops->throttled_ns(sched) - seen->throttled_ns,
+        .counts = counts,
+    };
+    sched->ops->stalled(sched, &stall);
 }
 
 static void watch(struct monitor *m, uint32_t index, struct worker *w, int64_t now)
 {
     struct watched *seen = &m->watched[index];
     uint32_t runs = atomic_load_explicit(&w->runs, memory_order_relaxed);
-    struct task *current = atomic_load_explicit(&w->current, memory_order_relaxed);
+    struct task *current = atomic_load_explicit(&w->current, memory_order_acquire);
 
-    if (!current || runs != seen->runs) {
+    if (!current || runs != seen->runs)
         *seen = (struct watched) { .runs = runs, .since_ns = now };
-        return;
-    }
-    int kernel_id = atomic_load_explicit(&w->kernel_id, memory_order_relaxed);
-    if (!seen->cpu_ns)
-        seen->cpu_ns = thread_cpu_ns(kernel_id);
-    struct task *stuck = fm__worker_take_lifo(w);
-    if (stuck)
-        fm__sched_inject(m->sched, stuck);
-    int64_t ms = (now - seen->since_ns) / 1000000;
-    if (!seen->reported && ms >= m->sched->stall_ms) {
-        char state = thread_state(kernel_id);
-        /* A thread that waits for a processor is the machine's fault, not the fiber's. */
-        if (state == 'R' &&
-            thread_cpu_ns(kernel_id) - seen->cpu_ns < (int64_t)m->sched->stall_ms * 1000000 / 2)
-            return;
-        seen->reported = true;
-        fm__count(&m->stalls, 1);
-        m->sched->ops->stalled(m->sched, current, (uint32_t)ms, state);
-    }
+    else
+        watch_longer(m, index, w, seen, current, now);
 }
 
 /* Timers and io that nobody looks after. */

@@ -136,7 +136,7 @@ struct task *fm__sched_running(struct sched *sched, uint32_t index)
     struct worker *w = index < WORKERS_MAX
                            ? atomic_load_explicit(&sched->workers[index], memory_order_acquire)
                            : NULL;
-    return w ? atomic_load_explicit(&w->current, memory_order_relaxed) : NULL;
+    return w ? atomic_load_explicit(&w->current, memory_order_acquire) : NULL;
 }
 
 void fm__sched_stats(struct sched *sched, struct fm_runtime_stats *stats)

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "runtime/platform/lock.h"
+#include "runtime/platform/thread.h"
 #include "runtime/queue/inject.h"
 #include "runtime/sched/idle.h"
 #include "runtime/sched/task.h"
@@ -21,6 +22,18 @@ enum { WORKERS_MAX = 256, INJECT_SHARDS = 8 };
 struct worker;
 struct sched;
 struct fm_runtime_stats;
+
+/* ms is since the task was first seen running; the times are since a tick of the monitor later. */
+struct sched_stall {
+    struct task *task;
+    uint32_t worker;
+    int kernel_id;
+    uint32_t ms;
+    int64_t watched_ns; /* for so long the times below were taken */
+    struct thread_times times;
+    int64_t throttled_ns;
+    bool counts; /* it is one from here on; said once */
+};
 
 struct sched_ops {
     /* The whole life of a task, on its stack; returns when nobody needs the task any more. */
@@ -49,10 +62,12 @@ struct sched_ops {
     void (*poll_wake)(struct sched *sched);
     bool (*poll_needed)(struct sched *sched);
     /*
-     * A task has been running for ms without a switch; `state`: of its thread, as in /proc.
-     * Monitor thread.
+     * A task has been running for long without a switch: at 10 ms, and each time it has become
+     * twice as long; and when it begins to count as a stall. Monitor thread.
      */
-    void (*stalled)(struct sched *sched, struct task *task, uint32_t ms, char state);
+    void (*stalled)(struct sched *sched, const struct sched_stall *stall);
+    /* For how long the process was kept from running by a quota, since it began. */
+    int64_t (*throttled_ns)(struct sched *sched);
 };
 
 struct sched {

@@ -56,8 +56,9 @@ static void end_sample(struct worker *w)
 /* The worker's counters and marks at each start or resumption of a task. */
 static inline void note_run(struct worker *w, struct task *task)
 {
-    /* relaxed: one writer; the monitor and dumps read */
-    atomic_store_explicit(&w->current, task, memory_order_relaxed);
+    /* release: the monitor and dumps read it, and then the task */
+    atomic_store_explicit(&w->current, task, memory_order_release);
+    /* relaxed: one writer */
     atomic_store_explicit(&w->runs, atomic_load_explicit(&w->runs, memory_order_relaxed) + 1,
                           memory_order_relaxed);
     if (__builtin_expect(task->since_tick != 0, 0)) {

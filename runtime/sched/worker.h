@@ -9,6 +9,7 @@
 #include "runtime/context/stack.h"
 #include "runtime/platform/histogram.h"
 #include "runtime/queue/deque.h"
+#include "runtime/sched/sample.h"
 #include "runtime/sched/sched.h"
 
 /* What to do with the task that has just been left, once its context is saved. */
@@ -71,6 +72,7 @@ struct worker {
     FM_ALONE _Atomic uint32_t awake; /* futex: 1 somebody has named this worker */
     _Atomic uint32_t blocked_in_poll;
     _Atomic uint32_t retire; /* enum retire */
+    struct sample sample;    /* sample.c */
 };
 
 /*

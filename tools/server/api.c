@@ -276,19 +276,6 @@ static void get_fibers(struct exchange *x, const char *name)
     answer_json(x, 200, object);
 }
 
-/* An upper bound of the share-th part of the values: the end of the bucket in which it lies. */
-static uint64_t quantile_ns(const struct fm_histogram *histogram, double share)
-{
-    uint64_t seen = 0;
-    for (unsigned i = 0; i < sizeof histogram->bucket / sizeof histogram->bucket[0]; i++) {
-        seen += histogram->bucket[i];
-        uint64_t end = (uint64_t)2 << i;
-        if (seen && (double)seen >= share * (double)histogram->count)
-            return end < histogram->max ? end : histogram->max;
-    }
-    return histogram->max;
-}
-
 static struct json_object *histogram_object(const struct fm_histogram *histogram)
 {
     struct json_object *object = json_object_new_object();
@@ -296,8 +283,8 @@ static struct json_object *histogram_object(const struct fm_histogram *histogram
         return NULL;
     add_number(object, "count", histogram->count);
     add_number(object, "mean_ns", histogram->count ? histogram->sum / histogram->count : 0);
-    add_number(object, "p50_ns", quantile_ns(histogram, 0.50));
-    add_number(object, "p99_ns", quantile_ns(histogram, 0.99));
+    add_number(object, "p50_ns", fm_histogram_percentile(histogram, 50));
+    add_number(object, "p99_ns", fm_histogram_percentile(histogram, 99));
     add_number(object, "max_ns", histogram->max);
     return object;
 }

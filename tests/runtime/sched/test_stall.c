@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* test_stall.c - fibers that keep their workers are told by name, cause and place */
+#include "runtime/stall.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "runtime/platform/sanitizer.h"
+#include "tests/support/child.h"
+#include "tests/support/fibers.h"
+
+enum { SEEN = 64 };
+
+static struct seen {
+    struct fm_stall stall;
+    char name[32], key[32], channel[64];
+    void *frames[64];
+} seen[SEEN];
+static _Atomic int seen_count;
+static _Atomic bool enough;
+static int ends[2];
+static _Atomic uint64_t expected; /* the id of the fiber that stalls on purpose */
+
+/* The fiber that is meant; others may stall where the machine is busy. */
+static void note(void *arg, const struct fm_stall *stall)
+{
+    int at = atomic_load(&seen_count);
+    if (stall->fiber != atomic_load(&expected) || at == SEEN)
+        return;
+    struct seen *now = &seen[at];
+    now->stall = *stall;
+    snprintf(now->name, sizeof now->name, "%s", stall->name);
+    snprintf(now->key, sizeof now->key, "%s", stall->key);
+    snprintf(now->channel, sizeof now->channel, "%s", stall->wait_channel);
+    memcpy(now->frames, stall->frames, stall->frame_count * sizeof *now->frames);
+    atomic_store(&seen_count, at + 1);
+    uint32_t cause = *(uint32_t *)arg;
+    if (stall->cause == cause && stall->ms >= 40 && !atomic_exchange(&enough, true))
+        cr_assert_eq(write(ends[1], "x", 1), 1);
+}
+
+static struct fm_runtime *watched_runtime(uint32_t *cause)
+{
+    struct fm_runtime_config config = FM_RUNTIME_CONFIG_INIT;
+    struct fm_runtime *runtime = NULL;
+    config.worker_count = 2;
+    config.flags = FM_RUNTIME_NO_STALL_REPORT;
+    config.on_stall = note;
+    config.on_stall_arg = cause;
+    cr_assert_eq(pipe(ends), 0);
+    cr_assert_eq(fm_runtime_create(&config, &runtime), 0);
+    return runtime;
+}
+
+static uintptr_t spins_from; /* where the endless loop will return to */
+
+static __attribute__((noinline)) void spin(void)
+{
+    spins_from = (uintptr_t)__builtin_return_address(0);
+    while (!atomic_load(&enough))
+        ;
+}
+
+static struct fm_exit never_wait(void *arg)
+{
+    atomic_store(&expected, fm_fiber_id(fm_fiber_self()));
+    spin();
+    return fm_ok(arg);
+}
+
+static bool has_frame(const struct seen *at, uintptr_t pc)
+{
+    for (uint32_t i = 0; i < at->stall.frame_count; i++)
+        if (at->frames[i] == (void *)pc)
+            return true;
+    return false;
+}
+
+static const struct seen *last_seen(void)
+{
+    return &seen[atomic_load(&seen_count) - 1];
+}
+
+/* F15 */
+TEST(stall, an_endless_loop_is_told_at_10_20_40_ms_with_name_and_calls)
+{
+    uint32_t cause = FM_STALL_RUNNING;
+    struct fm_runtime *runtime = watched_runtime(&cause);
+    struct fm_spawn_options options = FM_SPAWN_OPTIONS_INIT;
+    struct fm_runtime_stats stats;
+    struct fm_fiber *fiber;
+    options.name = "spinner";
+    cr_assert_eq(fm_runtime_spawn(runtime, never_wait, NULL, &options, &fiber), 0);
+    cr_assert_eq(fm_fiber_join(fiber, FM_NEVER, NULL), 0);
+    const struct seen *last = last_seen();
+    cr_assert_str_eq(last->name, "spinner");
+    cr_assert_str_eq(last->key, "");
+    cr_assert_eq(last->stall.fiber, fm_fiber_id(fiber));
+    cr_assert_eq(last->stall.system_call, -1);
+    cr_assert_gt(last->stall.ran_ns, 0);
+    if (!FM_TSAN)
+        cr_assert(has_frame(last, spins_from), "%u frames", last->stall.frame_count);
+    /* each step once, twice as long as the one before; and the moment when it begins to count */
+    int counts = 0;
+    for (int i = 0; i < atomic_load(&seen_count); i++) {
+        const struct fm_stall *stall = &seen[i].stall;
+        counts += stall->counts;
+        cr_assert_geq(stall->ms, 10);
+        if (i)
+            cr_assert_gt(stall->ms, seen[i - 1].stall.ms);
+        for (uint32_t step = 10; i && step <= seen[i - 1].stall.ms; step *= 2)
+            cr_assert(stall->ms >= 2 * step || stall->counts, "%u after %u", stall->ms,
+                      seen[i - 1].stall.ms);
+    }
+    cr_assert_leq(counts, 1);
+    fm_runtime_stats(runtime, &stats);
+    cr_assert_geq(stats.stalls, counts);
+    fm_fiber_unref(fiber);
+    fm_runtime_destroy(runtime);
+}
+
+static __attribute__((noinline)) void block(void)
+{
+    char byte;
+    spins_from = (uintptr_t)__builtin_return_address(0);
+    cr_assert_eq(read(ends[0], &byte, 1), 1, "%s", strerror(errno));
+}
+
+static struct fm_exit read_pipe(void *arg)
+{
+    atomic_store(&expected, fm_fiber_id(fm_fiber_self()));
+    block();
+    return fm_ok(arg);
+}
+
+TEST(stall, a_call_that_blocks_is_told_by_its_number_and_is_not_cut_short)
+{
+    uint32_t cause = FM_STALL_KERNEL;
+    struct fm_runtime *runtime = watched_runtime(&cause);
+    struct fm_fiber *fiber;
+    struct fm_exit exit;
+    cr_assert_eq(fm_runtime_spawn(runtime, read_pipe, NULL, NULL, &fiber), 0);
+    cr_assert_eq(fm_fiber_join(fiber, FM_NEVER, &exit), 0);
+    cr_assert_eq(exit.kind, FM_SUCCESS);
+    const struct seen *last = last_seen();
+    cr_assert_eq(last->stall.system_call, SYS_read);
+    cr_assert_lt(last->stall.ran_ns, (int64_t)last->stall.ms * 1000000 / 2);
+    cr_assert(has_frame(last, spins_from), "%u frames", last->stall.frame_count);
+    fm_fiber_unref(fiber);
+    fm_runtime_destroy(runtime);
+}
+
+TEST(stall, a_keyed_fiber_is_told_by_its_key)
+{
+    uint32_t cause = FM_STALL_RUNNING;
+    struct fm_runtime *runtime = watched_runtime(&cause);
+    struct fm_map_config config = FM_MAP_CONFIG_INIT;
+    struct fm_map *map;
+    struct fm_fiber *fiber;
+    config.runtime = runtime;
+    cr_assert_eq(fm_map_create(&config, &map), 0);
+    cr_assert_eq(fm_map_run(map, fm_key_str("user-7"), never_wait, NULL, NULL, &fiber), 0);
+    cr_assert_eq(fm_fiber_join(fiber, FM_NEVER, NULL), 0);
+    fm_fiber_unref(fiber);
+    cr_assert_str_eq(last_seen()->key, "\"user-7\"");
+    fm_map_destroy(map);
+    fm_runtime_destroy(runtime);
+}
+
+static void print_one(void *arg)
+{
+    struct fm_runtime_config config = FM_RUNTIME_CONFIG_INIT;
+    struct fm_spawn_options options = FM_SPAWN_OPTIONS_INIT;
+    struct fm_runtime *runtime;
+    uint32_t cause = FM_STALL_RUNNING;
+    config.worker_count = 1;
+    config.stall_ms = 20;
+    config.on_stall = note;
+    config.on_stall_arg = &cause;
+    options.name = "printed";
+    if (pipe(ends) != 0 || fm_runtime_create(&config, &runtime) != 0)
+        _exit(2);
+    struct fm_fiber *fiber;
+    fm_runtime_spawn(runtime, never_wait, NULL, &options, &fiber);
+    fm_fiber_join(fiber, FM_NEVER, NULL);
+    fm_fiber_unref(fiber);
+    fm_runtime_destroy(runtime);
+    (void)arg;
+}
+
+/* F15 */
+TEST(stall, it_is_printed_once_with_place_and_cause)
+{
+    struct child child;
+    if (FM_TSAN)
+        cr_skip_test("a child of its has no threads");
+    child_run(&child, print_one, NULL);
+    cr_assert_eq(child.exit_code, 0, "%s", child.said);
+    cr_assert_eq(child_said(&child, " \"printed\" spawned at 0x"), 1, "%s", child.said);
+    cr_assert_eq(child_said(&child, "has not let others run for "), 1, "%s", child.said);
+    cr_assert_geq(child_said(&child, "fibermap:   #"), 2, "%s", child.said);
+}
+
+TEST(stall, the_cause_is_what_took_most_of_the_time)
+{
+    static const struct {
+        int64_t ran, queued, throttled;
+        char state;
+        enum fm_stall_cause cause;
+    } cases[] = {
+        { 39, 0, 0, 'R', FM_STALL_RUNNING },   { 25, 15, 0, 'R', FM_STALL_RUNNING },
+        { 2, 37, 0, 'R', FM_STALL_QUEUED },    { 2, 37, 30, 'R', FM_STALL_THROTTLED },
+        { 5, 0, 35, 'R', FM_STALL_THROTTLED }, { 0, 0, 0, 'S', FM_STALL_KERNEL },
+        { 1, 1, 0, 'D', FM_STALL_KERNEL },     { 1, 1, 0, 'R', FM_STALL_KERNEL },
+        { 39, 0, 0, 'T', FM_STALL_STOPPED },   { 12, 12, 0, '?', FM_STALL_UNKNOWN },
+        { 12, 12, 0, 'R', FM_STALL_RUNNING },  { 25, 0, 0, 'S', FM_STALL_RUNNING },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct sched_stall stall = { .ms = 45,
+                                     .watched_ns = 40000000,
+                                     .times = { cases[i].ran * 1000000,
+                                                cases[i].queued * 1000000 },
+                                     .throttled_ns = cases[i].throttled * 1000000 };
+        cr_expect_eq(fm__stall_cause(&stall, cases[i].state), cases[i].cause, "case %zu", i);
+    }
+}
+
+TEST(stall, a_flood_is_cut_and_counted)
+{
+    uint64_t left_out = 9;
+    int64_t second = 1000000000;
+    for (int i = 0; i < STALLS_A_SECOND; i++)
+        cr_assert(fm__stall_may_print(second + i, &left_out));
+    cr_assert_eq(left_out, 0);
+    for (int i = 0; i < 7; i++)
+        cr_assert_not(fm__stall_may_print(second + 100 + i, &left_out));
+    cr_assert(fm__stall_may_print(2 * second + 1, &left_out));
+    cr_assert_eq(left_out, 7);
+    cr_assert(fm__stall_may_print(2 * second + 2, &left_out));
+    cr_assert_eq(left_out, 0);
+}
+
+/* ---- the signal ---- */
+
+static void ignore(int number)
+{
+    (void)number;
+}
+
+TEST(stall, a_signal_that_somebody_has_is_not_taken)
+{
+    struct fm_runtime_config config = FM_RUNTIME_CONFIG_INIT;
+    struct fm_runtime *runtime = NULL;
+    if (FM_TSAN)
+        cr_skip_test("no signal is taken");
+    config.worker_count = 1;
+    signal(SIGRTMIN + 3, ignore);
+    config.backtrace_signal = SIGRTMIN + 3;
+    cr_assert_eq(fm_runtime_create(&config, &runtime), -EBUSY);
+    config.backtrace_signal = SIGUSR1;
+    cr_assert_eq(fm_runtime_create(&config, &runtime), -EINVAL);
+    cr_assert_null(runtime);
+    config.backtrace_signal = SIGRTMIN + 4;
+    cr_assert_eq(fm_runtime_create(&config, &runtime), 0);
+    fm_runtime_destroy(runtime);
+    config.backtrace_signal = SIGRTMIN + 5;
+    cr_assert_eq(fm_runtime_create(&config, &runtime), -EBUSY);
+}
+
+/* Where the runtime's maker has blocked all signals its workers answer all the same. */
+TEST(stall, blocked_signals_do_not_hide_a_running_fiber)
+{
+    uint32_t cause = FM_STALL_RUNNING;
+    struct fm_fiber *fiber;
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, NULL);
+    struct fm_runtime *runtime = watched_runtime(&cause);
+    cr_assert_eq(fm_runtime_spawn(runtime, never_wait, NULL, NULL, &fiber), 0);
+    cr_assert_eq(fm_fiber_join(fiber, FM_NEVER, NULL), 0);
+    if (!FM_TSAN)
+        cr_assert(has_frame(last_seen(), spins_from));
+    fm_fiber_unref(fiber);
+    fm_runtime_destroy(runtime);
+}
