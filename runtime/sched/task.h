@@ -28,7 +28,7 @@ struct task {
  */
 static inline void fm__task_fetch(struct task *task)
 {
-    enum { LINE = 64, FRAME_LINES = 4 };
+    enum { LINE = 64, FRAME_LINES = 8 };
     __builtin_prefetch((char *)task + LINE, 1);
     __builtin_prefetch((char *)task + 3 * LINE, 1);
     if (!task->stack)
