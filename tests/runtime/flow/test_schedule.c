@@ -51,7 +51,7 @@ static void walk(struct fm_schedule *schedule, const int64_t expected[], size_t 
         int64_t delay = ask_at(&run, now);
         cr_assert_eq(delay, expected[i], "step %zu: %ld instead of %ld", i, (long)delay,
                      (long)expected[i]);
-        now += delay < 0 ? S : delay;
+        now += delay < 0 ? S : delay < INT64_MAX - now ? delay : 0;
     }
     fm_schedule_run_fini(&run);
     fm_schedule_unref(schedule);
