@@ -30,6 +30,7 @@ void fm__scope_init(struct fm_scope *scope, struct fm_fiber *fiber)
     scope->outer = NULL;
     scope->fiber = fiber;
     scope->finalizers = NULL;
+    scope->note = NULL;
     scope->flags = 0;
     scope->on_heap = false;
     scope->finalizing = false;
@@ -214,6 +215,28 @@ struct fm_exit fm__scope_close_body(struct fm_scope *body, struct fm_exit exit)
     }
 }
 
+struct fm_exit fm__scoped(struct fm_fiber *self, fm_entry_fn *entry, void *arg,
+                          const void *note)
+{
+    struct fm_scope scope;
+
+    fm__scope_init(&scope, self);
+    scope.note = note;
+    scope.outer = self->scope;
+    self->scope = &scope;
+    struct fm_exit exit = fm__settle_exit(self, entry(arg));
+    /* scopes that the entry left open close first */
+    return close_scope(&scope, close_down_to(&scope, exit));
+}
+
+const void *fm__scope_note(struct fm_fiber *self)
+{
+    for (struct fm_scope *scope = self->scope; scope; scope = scope->outer)
+        if (scope->note)
+            return scope->note;
+    return NULL;
+}
+
 /* ---- public ---- */
 
 int fm_scope_open_with(uint32_t flags, struct fm_scope **ret_scope)
@@ -255,18 +278,11 @@ struct fm_exit fm_scope_close(struct fm_scope *scope, struct fm_exit exit)
 struct fm_exit fm_scoped(fm_entry_fn *entry, void *arg)
 {
     struct fm_fiber *self = fm__fiber_self();
-    struct fm_scope scope;
-
     if (!self)
         return fm_defect(-EPERM);
     if (!entry)
         return fm_defect(-EINVAL);
-    fm__scope_init(&scope, self);
-    scope.outer = self->scope;
-    self->scope = &scope;
-    struct fm_exit exit = fm__settle_exit(self, entry(arg));
-    /* scopes that the entry left open close first */
-    return close_scope(&scope, close_down_to(&scope, exit));
+    return fm__scoped(self, entry, arg, NULL);
 }
 
 static int defer(fm_finalizer_fn *fn, void *arg, bool on_interrupt)

@@ -14,6 +14,7 @@ struct fm_scope {
     struct fm_scope *outer;
     struct fm_fiber *fiber;
     struct finalizer *finalizers; /* newest first; the fiber's own */
+    const void *note;             /* what the room above that opened it keeps with it */
     uint32_t flags;
     bool on_heap;
     bool finalizing;   /* its finalizers are running: it cannot be closed again */
@@ -30,6 +31,11 @@ struct fm_scope {
 
 /* The body's own scope, on the fiber's stack. */
 void fm__scope_init(struct fm_scope *scope, struct fm_fiber *fiber);
+/* fm_scoped, from a fiber, with a note that code running in the scope can find. */
+struct fm_exit fm__scoped(struct fm_fiber *self, fm_entry_fn *entry, void *arg,
+                          const void *note);
+/* The note of the innermost scope that has one, NULL if none has. */
+const void *fm__scope_note(struct fm_fiber *self);
 /* Close it and every scope that the body left open, innermost first. */
 struct fm_exit fm__scope_close_body(struct fm_scope *body, struct fm_exit exit);
 /* Add a child that has not started: 0 · -ESHUTDOWN. */
