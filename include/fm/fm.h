@@ -5,6 +5,7 @@
 
 #include "fm/base.h"
 #include "fm/fiber.h"
+#include "fm/flow.h"
 #include "fm/io.h"
 #include "fm/map.h"
 #include "fm/runtime.h"
