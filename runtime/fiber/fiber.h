@@ -146,6 +146,11 @@ int fm__fiber_interrupt(struct fm_fiber *fiber, enum fm_reason reason);
 struct fm_fiber *fm__fiber_self(void);
 /* The id of the calling fiber, 0 in a thread. */
 uint64_t fm__self_id(void);
+/*
+ * Whoever calls, as the holder of a lock: the id of the fiber, or a number below 2^61 that this
+ * thread alone ever has; that of its descriptor where there was memory for one.
+ */
+uint64_t fm__holder_self(void);
 
 /*
  * One wait of one fiber or thread, by value: what a waker is given. A thread waits through a

@@ -28,6 +28,8 @@
 
 enum { BUDGET = 128 };
 
+#define IDS_END (UINT64_C(1) << 60) /* ids of descriptors are below */
+
 /* ---- threads ---- */
 
 static __thread struct fm_fiber *thread_descriptor __attribute__((tls_model("initial-exec")));
@@ -66,6 +68,28 @@ static __attribute__((noinline)) struct fm_fiber *thread_self(void)
     }
     thread_descriptor = self;
     return self;
+}
+
+/* As thread_self. It outlasts the descriptor, which goes before the thread's last destructor. */
+static __attribute__((noinline)) uint64_t thread_id(void)
+{
+    static _Atomic uint64_t nameless;
+    static __thread uint64_t id __attribute__((tls_model("initial-exec")));
+
+    __asm__ volatile("" ::: "memory");
+    if (!id) {
+        struct fm_fiber *self = thread_self();
+        /* relaxed: the numbers differ, nothing else is asked of them */
+        id = self ? fm__fiber_id(self)
+                  : IDS_END + atomic_fetch_add_explicit(&nameless, 1, memory_order_relaxed);
+    }
+    return id;
+}
+
+uint64_t fm__holder_self(void)
+{
+    struct fm_fiber *self = fm__fiber_self();
+    return self ? fm__fiber_id(self) : thread_id();
 }
 
 static enum wake_reason thread_wait(struct fm_fiber *self, uint64_t epoch, int64_t deadline_ns)

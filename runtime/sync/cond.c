@@ -89,7 +89,7 @@ int fm_cond_wait(struct fm_cond *cond, struct fm_mutex *mutex, int64_t deadline_
 {
     if (!cond || !mutex)
         return -EINVAL;
-    struct cond_waiter self = { .mutex = mutex, .who = fm__mutex_self() };
+    struct cond_waiter self = { .mutex = mutex, .who = fm__holder_self() };
     if (!fm__mutex_held_by(mutex, self.who))
         return -EPERM;
     if (deadline_ns <= 0)
@@ -156,7 +156,7 @@ int fm_cond_signal(struct fm_cond *cond)
         return -EINVAL;
     if (nobody_waits(cond))
         return 0;
-    uint64_t me = fm__mutex_self();
+    uint64_t me = fm__holder_self();
     uint64_t word = fm__word_lock(&cond->word);
     while (verdict == GONE && word) {
         struct wait_node *node = fm__waitlist_shift_locked(&cond->waiters);
@@ -178,7 +178,7 @@ int fm_cond_broadcast(struct fm_cond *cond)
         return -EINVAL;
     if (nobody_waits(cond))
         return 0;
-    uint64_t me = fm__mutex_self();
+    uint64_t me = fm__holder_self();
     uint64_t word = fm__word_lock(&cond->word);
     int64_t end = cond->next_ticket;
     for (bool more = true; more;) {

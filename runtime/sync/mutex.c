@@ -50,26 +50,12 @@
 
 #define QUEUED UINT64_C(2)
 #define HOLDER_SHIFT 2
-#define THREAD_TOKEN (UINT64_C(1) << 60) /* ids of fibers are below */
 
 struct fm_mutex {
     struct word word;
     struct waitlist waiters;  /* node->amount: who; node->item: not NULL if its wake is won */
     struct waitlist promised; /* the holder's alone, no lock: the same */
 };
-
-uint64_t fm__mutex_self(void)
-{
-    static _Atomic uint64_t threads;
-    static __thread uint64_t token; /* read in threads only, and these do not migrate */
-
-    uint64_t id = fm__self_id();
-    if (id)
-        return id;
-    if (!token) /* relaxed: the numbers differ, nothing else is asked of them */
-        token = THREAD_TOKEN + atomic_fetch_add_explicit(&threads, 1, memory_order_relaxed);
-    return token;
-}
 
 int fm_mutex_create(struct fm_mutex **ret_mutex)
 {
@@ -257,7 +243,7 @@ int fm_mutex_lock(struct fm_mutex *mutex, int64_t deadline_ns)
         return -EINVAL;
     if (deadline_ns > 0)
         fm__budget_spend(); /* before: a fiber that yields here holds nothing yet */
-    uint64_t who = fm__mutex_self();
+    uint64_t who = fm__holder_self();
     return take(mutex, who, &word) ? 0 : lock_slow(mutex, who, deadline_ns, 0);
 }
 
@@ -267,7 +253,7 @@ int fm_mutex_trylock(struct fm_mutex *mutex)
 
     if (!mutex)
         return -EINVAL;
-    uint64_t who = fm__mutex_self();
+    uint64_t who = fm__holder_self();
     if (take(mutex, who, &word))
         return 0;
     return holder_of(word) == who ? -EDEADLK : -EBUSY;
@@ -277,5 +263,5 @@ int fm_mutex_unlock(struct fm_mutex *mutex)
 {
     if (!mutex)
         return -EINVAL;
-    return give_up(mutex, fm__mutex_self()) ? 0 : -EPERM;
+    return give_up(mutex, fm__holder_self()) ? 0 : -EPERM;
 }

@@ -10,8 +10,7 @@
 #include "fm/sync.h"
 #include "runtime/fiber/waitlist.h"
 
-/* Who holds a mutex: the id of a fiber, or a number above all of these for a thread. */
-uint64_t fm__mutex_self(void);
+/* `who` is fm__holder_self() of the one meant. */
 bool fm__mutex_held_by(struct fm_mutex *mutex, uint64_t who);
 /* The caller holds it; allowed between the begin and the end of a wait. */
 void fm__mutex_release(struct fm_mutex *mutex, uint64_t who);

@@ -34,9 +34,9 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "fm/sync.h"
 #include "runtime/platform/check.h"
 #include "runtime/platform/memory.h"
-#include "runtime/sync/mutex.h"
 #include "runtime/sync/word.h"
 
 enum { SLOTS = 6, TIMES_BITS = 3, TIMES_MAX = (1 << TIMES_BITS) - 1 };
@@ -240,7 +240,7 @@ static int lock_slow(struct fm_rwlock *rwlock, uint64_t reader, uint64_t who, bo
 
 static int lock_read(struct fm_rwlock *rwlock, int64_t deadline_ns)
 {
-    uint64_t who = fm__mutex_self();
+    uint64_t who = fm__holder_self();
     _Atomic uint64_t *slot = slot_of(rwlock, who);
     bool reads = slot != NULL;
     uint64_t reader = note(rwlock, who, slot) ? KNOWN_ONE : UNKNOWN_ONE;
@@ -255,7 +255,7 @@ static int lock_read(struct fm_rwlock *rwlock, int64_t deadline_ns)
 
 static int lock_write(struct fm_rwlock *rwlock, int64_t deadline_ns)
 {
-    uint64_t who = fm__mutex_self();
+    uint64_t who = fm__holder_self();
     if (take(rwlock, 0, who))
         return 0;
     return lock_slow(rwlock, 0, who, slot_of(rwlock, who) != NULL, deadline_ns);
@@ -310,7 +310,7 @@ int fm_rwlock_unlock(struct fm_rwlock *rwlock)
 {
     if (!rwlock)
         return -EINVAL;
-    uint64_t who = fm__mutex_self(), next;
+    uint64_t who = fm__holder_self(), next;
     _Atomic uint64_t *slot = slot_of(rwlock, who);
     uint64_t reader = slot ? KNOWN_ONE : UNKNOWN_ONE;
     if (slot)

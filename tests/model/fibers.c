@@ -33,6 +33,11 @@ uint64_t fm__self_id(void)
     return (uint64_t)model_thread() + 1;
 }
 
+uint64_t fm__holder_self(void)
+{
+    return fm__self_id();
+}
+
 void fm__budget_spend(void) {}
 
 int fm__wait_begin(struct wait *ret_wait, unsigned flags, const char *what)
