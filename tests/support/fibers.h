@@ -5,6 +5,7 @@
  *     FIBER_TEST(fiber, join_returns_the_exit)     { ... }      two workers, the real clock
  *     VIRTUAL_TEST(map, await_empty_...)            { ... }      the virtual clock
  *     WORKER_TEST(sched, order_is_...)              { ... }      one worker
+ *     EXACT_TEST(flow, at_each_millisecond_...)     { ... }      one worker, the virtual clock
  *
  * After the body the runtime is shut down and must have no fiber left.
  */
@@ -51,6 +52,23 @@ static inline void run_in_fibers(fm_entry_fn *body, uint32_t workers, uint32_t c
 #define FIBER_TEST(suite, promise) FIBER_TEST_ON(suite, promise, 2, FM_CLOCK_REAL)
 #define WORKER_TEST(suite, promise) FIBER_TEST_ON(suite, promise, 1, FM_CLOCK_REAL)
 #define VIRTUAL_TEST(suite, promise) FIBER_TEST_ON(suite, promise, 2, FM_CLOCK_VIRTUAL)
+#define EXACT_TEST(suite, promise) FIBER_TEST_ON(suite, promise, 1, FM_CLOCK_VIRTUAL)
+
+/* The virtual clock moves on; all that is due by then has happened when this returns. */
+static inline void pass_ms(int64_t ms)
+{
+    cr_assert_eq(fm_clock_advance_ns(fm_runtime_current(), ms * 1000000), 0);
+}
+
+static inline int64_t now_ms(void)
+{
+    return fm_now_ns() / 1000000;
+}
+
+static inline bool has_ended(struct fm_fiber *fiber)
+{
+    return fm_fiber_poll(fiber, NULL) == 0;
+}
 
 /* Start a fiber that must start. */
 static inline struct fm_fiber *start(fm_entry_fn *entry, void *arg)

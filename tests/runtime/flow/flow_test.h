@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * flow_test.h - what the tests of runtime/flow share: the virtual clock by hand, and a board
- * on which bodies leave what they did
+ * flow_test.h - what the tests of runtime/flow share: a board on which bodies leave what they
+ * did, and a task that does what it is told
  */
 #ifndef TESTS_RUNTIME_FLOW_FLOW_TEST_H
 #define TESTS_RUNTIME_FLOW_FLOW_TEST_H
@@ -15,25 +15,6 @@
 #define MS INT64_C(1000000)
 #define S (1000 * MS)
 #define LENGTH(array) (sizeof(array) / sizeof(array)[0])
-
-/* One worker and the virtual clock: what runs when is exact. */
-#define EXACT_TEST(suite, promise) FIBER_TEST_ON(suite, promise, 1, FM_CLOCK_VIRTUAL)
-
-/* Let time pass; all that is due has happened when this returns. */
-static inline void pass_ms(int64_t ms)
-{
-    cr_assert_eq(fm_clock_advance_ns(fm_runtime_current(), ms * MS), 0);
-}
-
-static inline int64_t now_ms(void)
-{
-    return fm_now_ns() / MS;
-}
-
-static inline bool has_ended(struct fm_fiber *fiber)
-{
-    return fm_fiber_poll(fiber, NULL) == 0;
-}
 
 /* begun and finalized count bodies; running and most, those between the two. */
 struct board {
