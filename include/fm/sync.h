@@ -11,6 +11,7 @@
 #define FM_SYNC_H
 
 #include "fm/fiber.h"
+#include "fm/pubsub.h"
 #include "fm/ratelimit.h"
 #include "fm/ref.h"
 

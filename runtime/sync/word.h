@@ -88,6 +88,7 @@ static inline void fm__waitlist_release(struct waitlist *won)
 {
     for (struct wait_node *node = won->first, *next; node; node = next) {
         next = node->next;
+        node->listed = false; /* in what its waiter looks through */
         fm__wake_release(node->wait.who);
     }
 }
