@@ -14,23 +14,31 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "tests/support/passing.h"
 #include "tests/support/test.h"
 
 #define KEY(text) fm_key_str(text)
 
-enum { VIRTUAL_CLOCK = 0 }; /* for workers: one, and time stands still until it is advanced */
+/* For workers: one, and time stands still until it is advanced; one, and time passes by itself. */
+enum { VIRTUAL_CLOCK = 0, PASSING_CLOCK = 1000 };
 
 /* Run body(arg) as the main fiber of a runtime with so many workers; it must end with success. */
 static inline void in_runtime(uint32_t workers, fm_entry_fn *body, void *arg)
 {
     struct fm_runtime_config config = FM_RUNTIME_CONFIG_INIT;
     struct fm_runtime *runtime;
+    struct passing passing;
     struct fm_exit exit;
+    bool is_virtual = workers == VIRTUAL_CLOCK || workers == PASSING_CLOCK;
 
-    config.worker_count = workers == VIRTUAL_CLOCK ? 1 : workers;
-    config.clock = workers == VIRTUAL_CLOCK ? FM_CLOCK_VIRTUAL : FM_CLOCK_REAL;
+    config.worker_count = is_virtual ? 1 : workers;
+    config.clock = is_virtual ? FM_CLOCK_VIRTUAL : FM_CLOCK_REAL;
     cr_assert_eq(fm_runtime_create(&config, &runtime), 0);
+    if (workers == PASSING_CLOCK)
+        passing_start(&passing, runtime);
     cr_assert_eq(fm_runtime_run(runtime, body, arg, &exit), 0);
+    if (workers == PASSING_CLOCK)
+        passing_stop(&passing);
     cr_assert_eq(exit.kind, FM_SUCCESS, "the main fiber ended with %s, code %d",
                  fm_exit_kind_name(exit.kind), exit.code);
     fm_runtime_destroy(runtime);
@@ -80,13 +88,13 @@ static inline struct fm_exit fail_with(void *arg)
     return fm_fail((int)(intptr_t)arg);
 }
 
-/* Does not listen to interruptions until *arg is true. */
+/* Does not listen to interruptions until *arg is true, and looks at that again and again. */
 static inline struct fm_exit stubborn(void *arg)
 {
     atomic_bool *go = arg;
     fm_mask();
     while (!atomic_load(go))
-        fm_yield();
+        fm_sleep_ms(1);
     fm_unmask();
     return fm_fail(fm_check());
 }

@@ -17,7 +17,7 @@ MAP_TEST(map_remove, interrupts_waits_and_leaves_nobody, 1)
     fm_map_destroy(map);
 }
 
-MAP_TEST(map_remove, deadline_stops_only_the_waiting, 1)
+MAP_TEST(map_remove, deadline_stops_only_the_waiting, PASSING_CLOCK)
 {
     struct fm_map *map = make_map();
     atomic_bool go = false;
@@ -59,7 +59,7 @@ MAP_TEST(map_remove, of_oneself_signals_and_returns, 1)
 }
 
 /* T076 */
-MAP_TEST(map_remove, interrupted_remover_stops_waiting, 1)
+MAP_TEST(map_remove, interrupted_remover_stops_waiting, PASSING_CLOCK)
 {
     struct ends ends = { .map = make_map() };
     struct fm_fiber *fiber = run(ends.map, "a", stubborn, &ends.go), *remover;
@@ -77,7 +77,7 @@ MAP_TEST(map_remove, interrupted_remover_stops_waiting, 1)
 }
 
 /* T045 */
-MAP_TEST(map_remove, run_meanwhile_is_left_alone, 1)
+MAP_TEST(map_remove, run_meanwhile_is_left_alone, PASSING_CLOCK)
 {
     struct ends ends = { .map = make_map() };
     struct fm_fiber *old = run(ends.map, "a", stubborn, &ends.go), *remover;
@@ -108,7 +108,7 @@ MAP_TEST(map_interrupt, signals_and_does_not_wait, 1)
     fm_map_destroy(map);
 }
 
-MAP_TEST(map_detach, forgets_the_key_and_lets_the_fiber_go_on, 1)
+MAP_TEST(map_detach, forgets_the_key_and_lets_the_fiber_go_on, PASSING_CLOCK)
 {
     struct fm_map *map = make_map();
     atomic_bool go = false;
@@ -189,7 +189,7 @@ MAP_TEST(map_clear, member_is_signalled_last_and_left_out_of_the_wait, 1)
 }
 
 /* T032 */
-MAP_TEST(map_clear, entries_added_meanwhile_stay, 1)
+MAP_TEST(map_clear, entries_added_meanwhile_stay, PASSING_CLOCK)
 {
     struct ends ends = { .map = make_map() };
     struct fm_fiber *old = run(ends.map, "a", stubborn, &ends.go), *clearer;
@@ -207,7 +207,7 @@ MAP_TEST(map_clear, entries_added_meanwhile_stay, 1)
     fm_fiber_unref(new);
 }
 
-MAP_TEST(map_clear, deadline_stops_only_the_waiting, 1)
+MAP_TEST(map_clear, deadline_stops_only_the_waiting, PASSING_CLOCK)
 {
     struct fm_map *map = make_map();
     atomic_bool go = false;

@@ -61,7 +61,7 @@ MAP_TEST(map_snapshot, shows_each_present_key_once, 1)
     }
 }
 
-MAP_TEST(map_snapshot, zombies_on_request_and_what_ends_on_a_closing_map, 1)
+MAP_TEST(map_snapshot, zombies_on_request_and_what_ends_on_a_closing_map, PASSING_CLOCK)
 {
     struct fm_map *map = make_map();
     struct fm_snapshot *snapshot;

@@ -66,7 +66,7 @@ MAP_TEST(map_join, first_failure_is_the_verdict_for_all, 1)
     fm_fiber_unref(sibling);
 }
 
-MAP_TEST(map_join, close_decides_success, 1)
+MAP_TEST(map_join, close_decides_success, PASSING_CLOCK)
 {
     struct fm_map *map = make_map();
     struct waiter waiter = { .map = map };
@@ -172,7 +172,7 @@ MAP_TEST(map_join, interruption_whose_finalizer_fails_is_a_failure, 1)
     fm_map_destroy(map);
 }
 
-MAP_TEST(map_join, replaced_fiber_that_fails_counts, 1)
+MAP_TEST(map_join, replaced_fiber_that_fails_counts, PASSING_CLOCK)
 {
     struct fm_map *map = make_map();
     struct fm_exit verdict;
@@ -230,7 +230,7 @@ MAP_TEST(map_on_failure, close_map_refuses_and_ends_all, 1)
 /* ---- emptiness ---- */
 
 /* T010, F57 */
-MAP_TEST(map_await_empty, returns_when_nobody_is_present, 1)
+MAP_TEST(map_await_empty, returns_when_nobody_is_present, PASSING_CLOCK)
 {
     struct fm_map *map = make_map();
     struct waiter waiter = { .map = map, .wait = fm_map_await_empty };
@@ -299,7 +299,7 @@ MAP_TEST(map_await_empty, chain_that_hands_on_has_no_empty_instant, 1)
     fm_map_destroy(chain.map);
 }
 
-MAP_TEST(map_await_quiescent, waits_for_zombies_too, 1)
+MAP_TEST(map_await_quiescent, waits_for_zombies_too, PASSING_CLOCK)
 {
     struct fm_map *map = make_map();
     struct waiter empty = { .map = map, .wait = fm_map_await_empty },

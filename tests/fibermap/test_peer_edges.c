@@ -49,7 +49,7 @@ FIBER_TEST(edge, a_closed_map_runs_nothing) /* T039 */
     fm_map_destroy(map);
 }
 
-FIBER_TEST(edge, set_on_a_closed_map_interrupts_the_fiber) /* T040 */
+TIMED_TEST(edge, set_on_a_closed_map_interrupts_the_fiber) /* T040 */
 {
     struct fm_map *map = new_map();
     struct fm_fiber *fiber = start(never_counting, NULL);
@@ -209,7 +209,7 @@ FIBER_TEST(edge, a_finalizers_run_is_refused_once_the_map_is_closing) /* T049 */
 
 /* ---- the verdict ---- */
 
-FIBER_TEST(edge, all_succeeding_leaves_the_verdict_open_until_close) /* T051 */
+TIMED_TEST(edge, all_succeeding_leaves_the_verdict_open_until_close) /* T051 */
 {
     struct fm_map *map = new_map();
     struct fm_exit exit;
@@ -738,7 +738,7 @@ FIBER_TEST(edge, clear_is_a_snapshot_and_bounded) /* T088 */
     fm_map_destroy(the_map);
 }
 
-FIBER_TEST(edge, close_reports_who_is_stuck) /* F31, F64 */
+TIMED_TEST(edge, close_reports_who_is_stuck) /* F31, F64 */
 {
     struct fm_map *map = new_map();
     struct fm_close_policy policy = FM_CLOSE_POLICY_INIT;

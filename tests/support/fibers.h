@@ -3,9 +3,11 @@
  * fibers.h - a unit test whose body is a fiber
  *
  *     FIBER_TEST(fiber, join_returns_the_exit)     { ... }      two workers, the real clock
- *     VIRTUAL_TEST(map, await_empty_...)            { ... }      the virtual clock
- *     WORKER_TEST(sched, order_is_...)              { ... }      one worker
+ *     VIRTUAL_TEST(map, await_empty_...)            { ... }      the virtual clock, moved by the body
+ *     TIMED_TEST(map, close_has_a_deadline)         { ... }      the virtual clock, passing by itself
+ *     WORKER_TEST(sched, order_is_...)              { ... }      one worker, the real clock
  *     EXACT_TEST(flow, at_each_millisecond_...)     { ... }      one worker, the virtual clock
+ *     TIMED_WORKER_TEST(...)                                     one worker, the clock passing
  *
  * After the body the runtime is shut down and must have no fiber left.
  */
@@ -13,20 +15,28 @@
 #define TESTS_SUPPORT_FIBERS_H
 
 #include "fm/fm.h"
+#include "tests/support/passing.h"
 #include "tests/support/test.h"
+
+enum { PASSING_CLOCK = 16 }; /* added to FM_CLOCK_VIRTUAL: it passes by itself */
 
 static inline void run_in_fibers(fm_entry_fn *body, uint32_t workers, uint32_t clock)
 {
     struct fm_runtime_config config = FM_RUNTIME_CONFIG_INIT;
     struct fm_runtime *runtime;
     struct fm_runtime_stats stats;
+    struct passing passing;
     struct fm_exit exit;
 
     config.worker_count = workers;
-    config.clock = clock;
+    config.clock = clock % PASSING_CLOCK;
     config.flags = FM_RUNTIME_NO_STALL_REPORT;
     cr_assert_eq(fm_runtime_create(&config, &runtime), 0);
+    if (clock >= PASSING_CLOCK)
+        passing_start(&passing, runtime);
     cr_assert_eq(fm_runtime_run(runtime, body, NULL, &exit), 0);
+    if (clock >= PASSING_CLOCK)
+        passing_stop(&passing);
     cr_assert_eq(exit.kind, FM_SUCCESS, "the body ended as %s", fm_exit_kind_name(exit.kind));
     cr_assert_eq(fm_runtime_shutdown(runtime, FM_NEVER), 0);
     cr_assert_eq(fm_runtime_stats(runtime, &stats), 0);
@@ -52,6 +62,10 @@ static inline void run_in_fibers(fm_entry_fn *body, uint32_t workers, uint32_t c
 #define FIBER_TEST(suite, promise) FIBER_TEST_ON(suite, promise, 2, FM_CLOCK_REAL)
 #define WORKER_TEST(suite, promise) FIBER_TEST_ON(suite, promise, 1, FM_CLOCK_REAL)
 #define VIRTUAL_TEST(suite, promise) FIBER_TEST_ON(suite, promise, 2, FM_CLOCK_VIRTUAL)
+#define TIMED_TEST(suite, promise) \
+    FIBER_TEST_ON(suite, promise, 2, FM_CLOCK_VIRTUAL + PASSING_CLOCK)
+#define TIMED_WORKER_TEST(suite, promise) \
+    FIBER_TEST_ON(suite, promise, 1, FM_CLOCK_VIRTUAL + PASSING_CLOCK)
 #define EXACT_TEST(suite, promise) FIBER_TEST_ON(suite, promise, 1, FM_CLOCK_VIRTUAL)
 
 /* The virtual clock moves on; all that is due by then has happened when this returns. */

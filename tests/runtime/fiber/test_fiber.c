@@ -205,7 +205,7 @@ TEST(fiber, never_started_fibers_end_with_the_runtime) /* F36 */
 
 /* ---- interruption ---- */
 
-WORKER_TEST(fiber, interrupt_ends_a_wait_and_names_who_and_why) /* T102, T108 */
+TIMED_WORKER_TEST(fiber, interrupt_ends_a_wait_and_names_who_and_why) /* T102, T108 */
 {
     struct fm_fiber *fiber = start(until_interrupted, NULL);
     fm_yield();
@@ -225,7 +225,7 @@ static struct fm_exit sticky(void *arg)
     return fm_fail(3);
 }
 
-WORKER_TEST(fiber, interrupt_is_sticky_and_a_failure_of_the_bodys_own_stays)
+TIMED_WORKER_TEST(fiber, interrupt_is_sticky_and_a_failure_of_the_bodys_own_stays)
 {
     struct fm_fiber *fiber = start(sticky, NULL);
     fm_yield();
@@ -320,13 +320,13 @@ static struct fm_exit keep_writing(void *arg)
     (void)arg;
     for (;;) {
         atomic_fetch_add(&written, 1);
-        int r = fm_yield();
+        int r = fm_sleep_ms(1);
         if (r < 0)
             return fm_fail(r);
     }
 }
 
-FIBER_TEST(fiber, a_stopped_bundle_writes_no_more) /* T106 */
+TIMED_TEST(fiber, a_stopped_bundle_writes_no_more) /* T106 */
 {
     struct fm_fiber *bundle[100];
     for (int i = 0; i < 100; i++)
@@ -378,7 +378,7 @@ FIBER_TEST(fiber, a_ring_of_joins_is_told_and_comes_apart) /* F32 */
     cr_assert_geq(deadlocks, 1);
 }
 
-FIBER_TEST(fiber, join_polls_times_out_and_leaves_no_trace) /* F27 */
+TIMED_TEST(fiber, join_polls_times_out_and_leaves_no_trace) /* F27 */
 {
     struct fm_fiber *fiber = start(until_interrupted, NULL);
     cr_assert_eq(fm_fiber_join(fiber, 0, NULL), -ETIMEDOUT);
@@ -480,7 +480,7 @@ static void unobserve_neighbour(struct fm_fiber *fiber, struct fm_exit exit, voi
         fired += 10;
 }
 
-WORKER_TEST(observer, an_observer_may_take_off_its_neighbour) /* F24 */
+TIMED_WORKER_TEST(observer, an_observer_may_take_off_its_neighbour) /* F24 */
 {
     observed = start(return_arg, NULL);
     for (intptr_t i = 0; i < 3; i++) {
@@ -536,7 +536,7 @@ static struct fm_exit look_at_locals(void *arg)
     return fm_ok(NULL);
 }
 
-FIBER_TEST(fiber, locals_are_each_fibers_own_unless_inherited)
+TIMED_TEST(fiber, locals_are_each_fibers_own_unless_inherited)
 {
     int x;
     cr_assert_eq(fm_local_key_create(&plain_key, count_drop), 0);
@@ -566,7 +566,7 @@ static struct fm_exit stay_pinned(void *arg)
     return fm_ok(NULL);
 }
 
-FIBER_TEST(fiber, a_pinned_fiber_stays_on_its_worker)
+TIMED_TEST(fiber, a_pinned_fiber_stays_on_its_worker)
 {
     struct fm_fiber *fibers[16];
     for (int i = 0; i < 16; i++)

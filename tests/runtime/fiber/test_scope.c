@@ -101,7 +101,7 @@ static struct fm_exit no_interrupt_after_all(void *arg)
     return fm_ok(NULL);
 }
 
-FIBER_TEST(scope, on_interrupt_stays_silent_for_a_success)
+TIMED_TEST(scope, on_interrupt_stays_silent_for_a_success)
 {
     finish(start(no_interrupt_after_all, NULL));
     cr_assert_str_eq(trace, "");
@@ -155,7 +155,7 @@ static struct fm_exit leave_children(void *arg)
     return fm_ok(NULL);
 }
 
-WORKER_TEST(scope, children_are_stopped_and_awaited_before_finalizers) /* T103 */
+TIMED_WORKER_TEST(scope, children_are_stopped_and_awaited_before_finalizers) /* T103 */
 {
     finish(start(leave_children, NULL));
     cr_assert_str_eq(trace, "ccf");
@@ -265,7 +265,7 @@ static struct fm_exit finalizer_that_defers(void *arg)
     return fm_ok(NULL);
 }
 
-FIBER_TEST(scope, what_a_finalizer_registers_runs_next)
+TIMED_TEST(scope, what_a_finalizer_registers_runs_next)
 {
     finish(start(finalizer_that_defers, TEXT("2")));
     cr_assert_str_eq(trace, "12z");
@@ -305,7 +305,7 @@ static struct fm_exit acquire_and_go_on(void *arg)
     return fm_fail(fm_never());
 }
 
-WORKER_TEST(scope, acquire_is_masked_and_its_release_certain) /* T109, T128 */
+TIMED_WORKER_TEST(scope, acquire_is_masked_and_its_release_certain) /* T109, T128 */
 {
     struct fm_fiber *fiber = start(acquire_and_go_on, NULL);
     fm_yield();
@@ -323,7 +323,7 @@ static struct fm_exit nap(void *arg)
     return fm_ok(NULL);
 }
 
-FIBER_TEST(scope, wait_returns_when_the_children_have_ended)
+TIMED_TEST(scope, wait_returns_when_the_children_have_ended)
 {
     cr_assert_eq(fm_scope_wait(0), 0);
     for (int i = 0; i < 10; i++)
