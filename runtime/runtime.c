@@ -21,6 +21,7 @@
 #include "runtime/platform/config.h"
 #include "runtime/platform/cpu.h"
 #include "runtime/platform/memory.h"
+#include "runtime/platform/turn.h"
 #include "runtime/sched/sample.h"
 #include "runtime/sched/worker.h"
 #include "runtime/stall.h"
@@ -28,6 +29,7 @@
 #include "runtime/time/timers.h"
 
 enum {
+    FLAGS = FM_RUNTIME_NO_STALL_REPORT | FM_RUNTIME_SEEDED,
     STALL_MS = 40,
     BLOCKING_THREADS = 64,
     QUEUE_SIZE = 256,
@@ -159,7 +161,7 @@ static int read_config(struct fm_runtime *runtime, const struct fm_runtime_confi
     if (r < 0)
         return r;
     if (config->worker_count > WORKERS_MAX || config->clock > FM_CLOCK_VIRTUAL ||
-        config->guard > FM_GUARD_CANARY || config->flags & ~FM_RUNTIME_NO_STALL_REPORT ||
+        config->guard > FM_GUARD_CANARY || config->flags & ~FLAGS ||
         config->max_fibers > (1u << FIBER_ID_SLOT_BITS) || config->queue_size > 65536 ||
         (config->queue_size & (config->queue_size - 1)) || config->queue_size == 1)
         return -EINVAL;
@@ -195,20 +197,25 @@ int fm_runtime_create(const struct fm_runtime_config *config, struct fm_runtime 
     int r = read_config(runtime, config);
     if (r < 0)
         goto free_runtime;
-    r = fm__stack_init(runtime->config.guard);
+    runtime->seeded = (runtime->config.flags & FM_RUNTIME_SEEDED) && !fm__turn_taken();
+    r = runtime->seeded ? fm__turn_begin(runtime->config.seed) : 0;
     if (r < 0)
         goto free_runtime;
+    r = fm__stack_init(runtime->config.guard);
+    if (r < 0)
+        goto end_turns;
     runtime->hooks = &hooks;
     runtime->virtual_clock = runtime->config.clock == FM_CLOCK_VIRTUAL;
     fm__lock_init(&runtime->end_lock, LOCK_RUNTIME);
-    runtime->quota = fm__cpu_quota();
+    /* for the monitor, which is off where threads take turns */
+    runtime->quota = !fm__turn_taken() && fm__cpu_quota();
     fm__check_set_describe(fm__describe_running);
     r = fm__sample_init(runtime->config.backtrace_signal);
     if (r < 0 && runtime->config.backtrace_signal > 0)
-        goto free_runtime;
+        goto end_turns;
     r = fm__overflow_install(fm__describe_owner);
     if (r < 0)
-        goto free_runtime;
+        goto end_turns;
     r = fm__timers_init(runtime);
     if (r < 0)
         goto uninstall;
@@ -240,6 +247,9 @@ fini_timers:
     fm__timers_fini(runtime);
 uninstall:
     fm__overflow_uninstall();
+end_turns:
+    if (runtime->seeded)
+        fm__turn_end();
 free_runtime:
     free(runtime);
     return r;
@@ -369,6 +379,8 @@ struct fm_runtime *fm_runtime_destroy(struct fm_runtime *runtime)
     fm__poller_fini(runtime);
     fm__timers_fini(runtime);
     fm__overflow_uninstall();
+    if (runtime->seeded)
+        fm__turn_end();
     free(runtime);
     return NULL;
 }

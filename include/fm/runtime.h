@@ -33,6 +33,12 @@ enum fm_guard {
 
 /* runtime_config.flags */
 #define FM_RUNTIME_NO_STALL_REPORT 1u /* count stalls, print nothing */
+/*
+ * The calling thread and the workers take turns, in an order that `seed` alone decides, until
+ * fm_runtime_destroy() by the same thread: libfibermap-explore only (fm/explore.h), else -ENOTSUP.
+ * One such runtime at a time in a process: else -EBUSY. Inside fm_explore() every runtime is one.
+ */
+#define FM_RUNTIME_SEEDED 2u
 
 /* What a fiber's thread was doing for most of a stall. */
 enum fm_stall_cause {
@@ -106,7 +112,8 @@ struct fm_runtime_config {
  *
  * Returns    0 · -EINVAL · -E2BIG · -ENOMEM · -EAGAIN (a thread could not be made) · -EMFILE,
  *            -ENFILE (the poller needs descriptors) · -EBUSY (backtrace_signal has a handler, or
- *            another runtime uses another). On failure nothing is left behind.
+ *            another runtime uses another; FM_RUNTIME_SEEDED: somebody takes turns) · -ENOTSUP
+ *            (FM_RUNTIME_SEEDED). On failure nothing is left behind.
  * Callers    any thread, any fiber.
  */
 FM_API int fm_runtime_create(const struct fm_runtime_config *config,

@@ -61,6 +61,7 @@ struct fm_runtime {
     int default_stack_class;
     bool virtual_clock;
     bool quota; /* of processor time, when it was made */
+    bool seeded; /* it began the turns that its threads take */
     _Atomic bool stopping; /* shutdown has begun: spawns from outside are refused */
     _Atomic int64_t virtual_now_ns;
     struct clock_control *clock;      /* of the virtual clock */

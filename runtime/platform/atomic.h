@@ -11,13 +11,17 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+#include "runtime/platform/turn.h"
+
 /* Two lines: x86 prefetches them in pairs. */
 #define FM_CACHE_LINE 64
 #define FM_ALONE _Alignas(2 * FM_CACHE_LINE)
 
 static inline void fm__cpu_relax(void)
 {
-#if defined __x86_64__
+#if defined FM_EXPLORE
+    fm__turn_give();
+#elif defined __x86_64__
     __builtin_ia32_pause();
 #elif defined __aarch64__
     __asm__ volatile("yield" ::: "memory");

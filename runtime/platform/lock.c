@@ -8,12 +8,13 @@
 
 #include "runtime/platform/check.h"
 #include "runtime/platform/futex.h"
+#include "runtime/platform/turn.h"
 
 enum { SPINS = 60 };
 
 void fm__lock_slow(struct lock *lock)
 {
-    for (int i = 0; i < SPINS; i++) {
+    for (int i = 0; i < SPINS && !fm__turn_taken(); i++) {
         fm__cpu_relax();
         uint32_t free_word = 0;
         /*

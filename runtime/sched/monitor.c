@@ -191,6 +191,8 @@ static void *monitor_main(void *arg)
 void fm__monitor_rouse(struct sched *sched)
 {
     struct monitor *m = sched->monitor;
+    if (!m)
+        return;
     /* seq_cst: see monitor_main */
     if (atomic_load_explicit(&m->asleep, memory_order_seq_cst) == 1 &&
         atomic_exchange_explicit(&m->asleep, 0, memory_order_seq_cst) == 1)

@@ -16,16 +16,20 @@
 
 #include "runtime/platform/clock.h"
 #include "runtime/platform/spin.h"
+#include "runtime/platform/turn.h"
 
 enum { INJECT_BATCH = 64 };
 
 /* ---- any thread ---- */
 
-/* The address of a thread-local tells foreign threads apart well enough. */
 static unsigned shard_here(struct sched *sched, struct worker *w)
 {
-    return (w && w->sched == sched ? w->index : (unsigned)((uintptr_t)&errno >> 12)) %
-           INJECT_SHARDS;
+    if (w && w->sched == sched)
+        return w->index % INJECT_SHARDS;
+    if (fm__turn_taken())
+        return fm__turn_seat() % INJECT_SHARDS;
+    /* The address of a thread-local tells foreign threads apart well enough. */
+    return (unsigned)((uintptr_t)&errno >> 12) % INJECT_SHARDS;
 }
 
 static struct inject *shard_of(struct sched *sched, struct worker *w)

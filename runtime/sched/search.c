@@ -10,6 +10,7 @@
 
 #include "runtime/platform/clock.h"
 #include "runtime/platform/cpu.h"
+#include "runtime/platform/turn.h"
 #include "runtime/sched/ready.h"
 
 enum { SPIN_NS = 5000, INBOX_NS = 2000 };
@@ -107,8 +108,11 @@ struct task *fm__worker_search(struct worker *w)
             task = fm__worker_take_injected(w);
         if (!task)
             task = steal_round(w);
-        if (task || !sched->spin || count < 2)
+        if (task || count < 2)
             return task;
+        /* Where threads take turns, no monitor looks after a slot that is stuck. */
+        if (!sched->spin)
+            return fm__turn_taken() ? steal_lifo(w, runs, count) : NULL;
         if (round % 16 == 0) {
             int64_t now = fm__clock_ns();
             if (!until)

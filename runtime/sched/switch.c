@@ -14,6 +14,7 @@
 
 #include "runtime/platform/check.h"
 #include "runtime/platform/clock.h"
+#include "runtime/platform/turn.h"
 #include "runtime/sched/pick.h"
 
 static void host(struct context_transfer from);
@@ -129,6 +130,7 @@ void fm__sched_park(struct task *self)
 
 void fm__sched_yield(struct task *self)
 {
+    fm__turn_give();
     struct worker *w = fm__worker_self();
     struct task *next = fm__worker_pick(w, true);
     if (!next && !fm__worker_leaving(w)) {

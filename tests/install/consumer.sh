@@ -5,7 +5,8 @@
 #
 # Installs into an empty folder and builds one program against it with nothing but pkg-config: as
 # C11 and as C++17, with the shared library and with -static, and runs all four. A fifth loads the
-# shared library with dlopen, which a thread-local that is too large would forbid.
+# shared library with dlopen, which a thread-local that is too large would forbid. The last two are
+# tests under the other library, fibermap-explore.
 set -eu
 
 build=$1
@@ -41,8 +42,12 @@ esac
     g++ -x c++ -std=c++17 -pedantic -Wall -Wextra -Werror "$here/consumer.c" -x none -o "$dest/cxx_shared" $flags
     g++ -x c++ -std=c++17 "$here/consumer.c" -x none -static -o "$dest/cxx_static" $static_flags
     gcc "$here/loader.c" -o "$dest/loader"
+    gcc -std=c11 -pedantic -Wall -Wextra -Werror "$here/explorer.c" -o "$dest/explorer_shared" \
+        $(pkg-config --cflags --libs fibermap-explore)
+    g++ -x c++ -std=c++17 "$here/explorer.c" -x none -static -o "$dest/explorer_static" \
+        $(pkg-config --static --cflags --libs fibermap-explore)
 }
-for program in c_shared c_static cxx_shared cxx_static; do
+for program in c_shared c_static cxx_shared cxx_static explorer_shared explorer_static; do
     "$dest/$program" || {
         echo "$program: exit code $?" >&2
         exit 1

@@ -721,3 +721,12 @@ FIBER_TEST_ON(sched, a_fiber_that_migrates_finds_itself_on_the_new_worker, 4, FM
         finish(fibers[i]);
     cr_assert_gt(atomic_load(&moves), 0);
 }
+
+TEST(runtime, turns_are_refused_by_the_library_that_has_none)
+{
+    struct fm_runtime_config config = FM_RUNTIME_CONFIG_INIT;
+    struct fm_runtime *runtime = NULL;
+    config.flags = FM_RUNTIME_SEEDED;
+    cr_assert_eq(fm_runtime_create(&config, &runtime), -ENOTSUP);
+    cr_assert_null(runtime);
+}

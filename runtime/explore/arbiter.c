@@ -1,0 +1,469 @@
+/*
+ * arbiter.c - one thread at a time, and who is next
+ *
+ * Owns        the seats, the turn, the time.
+ * Invariant   exactly one seat has the turn; all that is here but `go` is written by its holder.
+ *
+ * The turn is handed on by a word of the next seat (A release, B acquire). This folder is never
+ * compiled for ThreadSanitizer, which therefore sees neither A nor B, nor the memory here: to it
+ * the threads run without any order but what the rooms themselves make, and a missing order in a
+ * room is still a report, although no two threads ever run at the same time.
+ *
+ * Knows not   fibers. A fiber is where its worker is.
+ */
+#include "runtime/explore/arbiter.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <stdatomic.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "fm/explore.h"
+#include "runtime/explore/strategy.h"
+#include "runtime/platform/turn.h"
+
+enum { WAITING_NS = 100 * FM_EXPLORE_STEP_NS };
+
+struct seat {
+    _Alignas(64) _Atomic uint32_t go;
+    enum seat_state state;
+    bool waiting; /* gave its turn away; nobody else has done anything since */
+    bool io;
+    enum block_result result;
+    const void *address;
+    int64_t deadline_ns;
+    uint64_t since; /* steps; who waits longest is woken first */
+    pthread_t thread;
+    bool has_thread;
+};
+
+static struct {
+    bool open;
+    _Atomic bool abandoned;
+    bool quiet;     /* who waits for io has looked since anybody made a step */
+    uint64_t order; /* of blocking */
+    int64_t now_ns;
+    uint64_t random; /* the test's own; the strategy has another */
+    struct plan plan;
+    struct strategy strategy;
+    struct arbiter_log *log;
+    void (*failed)(void);
+    struct seat seats[SEATS_MAX];
+} arbiter;
+
+static __thread struct seat *mine __attribute__((tls_model("initial-exec")));
+
+static const struct turn_point ended = { .what = "end", .function = "thread", .file = "" };
+static const struct turn_point began = { .what = "begin", .function = "thread", .file = "" };
+
+static unsigned number(const struct seat *seat)
+{
+    return (unsigned)(seat - arbiter.seats);
+}
+
+/* Fibers move between threads: never kept over a switch, so never inlined into one. */
+static __attribute__((noinline)) struct seat *self(void)
+{
+    __asm__ volatile("" ::: "memory");
+    /* relaxed: set once, in a failed schedule */
+    return atomic_load_explicit(&arbiter.abandoned, memory_order_relaxed) ? NULL : mine;
+}
+
+/* ---- the turn ---- */
+
+static void await_turn(struct seat *seat)
+{
+    /* acquire (B) */
+    while (atomic_load_explicit(&seat->go, memory_order_acquire) == 0)
+        syscall(SYS_futex, &seat->go, FUTEX_WAIT | FUTEX_PRIVATE_FLAG, 0, NULL, NULL, 0);
+    atomic_store_explicit(&seat->go, 0, memory_order_relaxed);
+}
+
+static void hand_turn(unsigned next)
+{
+    struct seat *seat = &arbiter.seats[next];
+    arbiter.log->switches++;
+    /* release (A) */
+    atomic_store_explicit(&seat->go, 1, memory_order_release);
+    syscall(SYS_futex, &seat->go, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1, NULL, NULL, 0);
+}
+
+static void fail(enum outcome outcome)
+{
+    struct arbiter_log *log = arbiter.log;
+    for (unsigned i = 0; i < log->seat_count; i++) {
+        log->seats[i].state = (uint8_t)arbiter.seats[i].state;
+        log->seats[i].timed = arbiter.seats[i].deadline_ns != INT64_MAX;
+        log->seats[i].io = arbiter.seats[i].io;
+    }
+    log->outcome = outcome;
+    arbiter.failed();
+    __builtin_trap();
+}
+
+static void ready(struct seat *seat, enum block_result result)
+{
+    seat->state = SEAT_READY;
+    seat->result = result;
+    seat->address = NULL;
+    seat->io = false;
+    seat->waiting = false;
+}
+
+/* ---- time and the outside ---- */
+
+/* To the earliest deadline: false if there is none. */
+static bool time_passes(void)
+{
+    int64_t next = INT64_MAX;
+    for (unsigned i = 0; i < arbiter.log->seat_count; i++) {
+        struct seat *seat = &arbiter.seats[i];
+        if (seat->state == SEAT_BLOCKED && seat->deadline_ns < next)
+            next = seat->deadline_ns;
+    }
+    if (next == INT64_MAX)
+        return false;
+    if (next > arbiter.now_ns)
+        arbiter.now_ns = next;
+    for (unsigned i = 0; i < arbiter.log->seat_count; i++) {
+        struct seat *seat = &arbiter.seats[i];
+        if (seat->state == SEAT_BLOCKED && seat->deadline_ns <= arbiter.now_ns)
+            ready(seat, BLOCK_TIMEOUT);
+    }
+    return true;
+}
+
+/* Those who wait for io look again; with `last`, the first of them as the last hope. */
+static bool look_outside(bool last)
+{
+    bool any = false;
+    for (unsigned i = 0; i < arbiter.log->seat_count && !(any && last); i++) {
+        struct seat *seat = &arbiter.seats[i];
+        if (seat->state == SEAT_BLOCKED && seat->io) {
+            ready(seat, last ? BLOCK_LAST : BLOCK_LOOK);
+            any = true;
+        }
+    }
+    return any;
+}
+
+/* ---- choosing ---- */
+
+static uint64_t who_can(bool also_waiting)
+{
+    uint64_t can = 0;
+    for (unsigned i = 0; i < arbiter.log->seat_count; i++) {
+        const struct seat *seat = &arbiter.seats[i];
+        if (seat->state == SEAT_READY && (also_waiting || !seat->waiting))
+            can |= UINT64_C(1) << i;
+    }
+    return can;
+}
+
+/* `current` has come to a point, or cannot go on. */
+static unsigned choose(unsigned current, bool last)
+{
+    if (fm__strategy_jumps(&arbiter.strategy))
+        time_passes();
+    uint64_t eligible = who_can(false);
+    while (!eligible) {
+        /* All wait for one another: a ring in which nobody stays, until the limit. */
+        eligible = who_can(true);
+        if (eligible & ~(UINT64_C(1) << current))
+            eligible &= ~(UINT64_C(1) << current);
+        if (eligible)
+            break;
+        if (!arbiter.quiet && look_outside(false))
+            arbiter.quiet = true;
+        else if (time_passes())
+            arbiter.quiet = false;
+        else if (last || !look_outside(true))
+            fail(OUTCOME_DEADLOCK);
+        eligible = who_can(false);
+    }
+    unsigned chosen = fm__strategy_choose(&arbiter.strategy, eligible, current);
+    if (chosen == NOBODY)
+        fail(OUTCOME_DIVERGED);
+    return chosen;
+}
+
+/* The same in each process that runs this program: nothing of where it was loaded. */
+static uint64_t identity(const struct turn_point *point)
+{
+    if (point->function)
+        return (uint64_t)((uintptr_t)point - (uintptr_t)&ended);
+    uint64_t hash = 1;
+    for (const char *c = point->what; *c; c++)
+        hash = hash * 31 + (unsigned char)*c;
+    return hash;
+}
+
+static void record(unsigned seat, const struct turn_point *point, unsigned chosen)
+{
+    struct arbiter_log *log = arbiter.log;
+    if (log->records && log->steps < log->record_max)
+        log->records[log->steps] = (struct step) { point, (uint8_t)seat, (uint8_t)chosen };
+    log->trace = (log->trace ^ identity(point) ^ seat << 8 ^ chosen) * UINT64_C(0x100000001B3);
+    log->trace ^= log->trace >> 29;
+}
+
+/* `seat` stands at `point`; it may go on, or be blocked or ended. Returns when it has the turn. */
+static void turn(struct seat *seat, const struct turn_point *point, bool last)
+{
+    unsigned current = number(seat);
+    struct arbiter_log *log = arbiter.log;
+
+    if (log->steps >= arbiter.plan.step_limit)
+        fail(OUTCOME_STEP_LIMIT);
+    log->seats[current].at = point;
+    /* It has done something since its last point: who waits may look whether it was that. */
+    for (unsigned i = 0; !seat->waiting && i < log->seat_count; i++)
+        arbiter.seats[i].waiting = false;
+    arbiter.now_ns += FM_EXPLORE_STEP_NS;
+    unsigned chosen = choose(current, last);
+    record(current, point, chosen);
+    log->steps++;
+    if (chosen == current)
+        return;
+    bool comes_back = seat->state != SEAT_ENDED; /* read while the seat is ours */
+    hand_turn(chosen);
+    if (comes_back)
+        await_turn(seat);
+}
+
+void fm__arbiter_turn(const struct turn_point *point, bool waiting)
+{
+    struct seat *seat = self();
+    if (!seat || (point->relaxed && !arbiter.plan.fine))
+        return;
+    arbiter.quiet = false;
+    seat->waiting = waiting;
+    if (waiting) {
+        arbiter.now_ns += WAITING_NS;
+        fm__strategy_gave(&arbiter.strategy, number(seat));
+    }
+    turn(seat, point, false);
+    seat->waiting = false;
+}
+
+static enum block_result block(struct seat *seat, const void *address, int64_t deadline_ns,
+                               bool io, bool last)
+{
+    static const struct turn_point sleeps = { .what = "sleep",
+                                              .function = "futex",
+                                              .file = "" };
+    static const struct turn_point polls = { .what = "sleep", .function = "poll", .file = "" };
+
+    seat->state = SEAT_BLOCKED;
+    seat->address = address;
+    seat->deadline_ns = deadline_ns;
+    seat->io = io;
+    seat->since = arbiter.order++;
+    turn(seat, io ? &polls : &sleeps, last);
+    seat->deadline_ns = INT64_MAX;
+    return seat->result;
+}
+
+enum block_result fm__arbiter_block(const void *address, int64_t deadline_ns)
+{
+    arbiter.quiet = false;
+    return block(self(), address, deadline_ns, false, false);
+}
+
+enum block_result fm__arbiter_block_io(int64_t deadline_ns, bool was_last)
+{
+    return block(self(), NULL, deadline_ns, true, was_last);
+}
+
+void fm__arbiter_wake(const void *address, int count)
+{
+    for (; count > 0; count--) {
+        struct seat *first = NULL;
+        for (unsigned i = 0; i < arbiter.log->seat_count; i++) {
+            struct seat *seat = &arbiter.seats[i];
+            if (seat->state == SEAT_BLOCKED && seat->address == address &&
+                (!first || seat->since < first->since))
+                first = seat;
+        }
+        if (!first)
+            return;
+        ready(first, BLOCK_WOKEN);
+    }
+}
+
+void fm__arbiter_look(void)
+{
+    look_outside(false);
+}
+
+void fm__arbiter_test_begins(void)
+{
+    if (self() && !arbiter.log->test_begins)
+        arbiter.log->test_begins = arbiter.log->steps;
+}
+
+void fm__arbiter_test_ends(void)
+{
+    if (self() && !arbiter.log->test_ends)
+        arbiter.log->test_ends = arbiter.log->steps;
+}
+
+uint64_t fm__arbiter_random(void)
+{
+    return self() ? fm__explore_random(&arbiter.random) : 0;
+}
+
+int64_t fm__arbiter_now_ns(void)
+{
+    return mine ? arbiter.now_ns : 0;
+}
+
+/* ---- seats ---- */
+
+static void name_seat(unsigned seat, const char *name)
+{
+    char *to = arbiter.log->seats[seat].name;
+    for (unsigned i = 0; i < SEAT_NAME_MAX; i++) {
+        to[i] = i + 1 < SEAT_NAME_MAX ? *name : 0;
+        name += *name != 0;
+    }
+}
+
+unsigned fm__arbiter_seat_take(void)
+{
+    struct arbiter_log *log = arbiter.log;
+    unsigned i = 0;
+    while (i < log->seat_count && arbiter.seats[i].state != SEAT_FREE)
+        i++;
+    if (i == SEATS_MAX)
+        return NOBODY;
+    if (i == log->seat_count)
+        log->seat_count++;
+    struct seat *seat = &arbiter.seats[i];
+    seat->state = SEAT_ENDED; /* neither free nor ready */
+    seat->waiting = seat->io = seat->has_thread = false;
+    seat->address = NULL;
+    seat->deadline_ns = INT64_MAX;
+    log->seats[i].at = &began;
+    char name[] = "thread 00";
+    name[7] = (char)('0' + i / 10);
+    name[8] = (char)('0' + i % 10);
+    name_seat(i, name);
+    fm__strategy_enter(&arbiter.strategy, i);
+    return i;
+}
+
+void fm__arbiter_seat_made(unsigned seat, pthread_t thread)
+{
+    arbiter.seats[seat].thread = thread;
+    arbiter.seats[seat].has_thread = true;
+    arbiter.seats[seat].state = SEAT_READY;
+}
+
+void fm__arbiter_seat_drop(unsigned seat)
+{
+    arbiter.seats[seat].state = SEAT_FREE;
+}
+
+void fm__arbiter_sit(unsigned seat)
+{
+    mine = &arbiter.seats[seat];
+    await_turn(mine);
+}
+
+void fm__arbiter_stand(unsigned seat)
+{
+    struct seat *me = &arbiter.seats[seat];
+    mine = NULL;
+    /* relaxed: see self */
+    if (atomic_load_explicit(&arbiter.abandoned, memory_order_relaxed))
+        return;
+    me->state = SEAT_ENDED;
+    fm__arbiter_wake(me, SEATS_MAX);
+    turn(me, &ended, false);
+}
+
+void fm__arbiter_join(pthread_t thread)
+{
+    if (!self())
+        return;
+    for (unsigned i = 0; i < arbiter.log->seat_count; i++) {
+        struct seat *seat = &arbiter.seats[i];
+        if (seat->state == SEAT_FREE || !seat->has_thread ||
+            !pthread_equal(seat->thread, thread))
+            continue;
+        while (seat->state != SEAT_ENDED)
+            fm__arbiter_block(seat, INT64_MAX);
+        seat->state = SEAT_FREE;
+        seat->has_thread = false;
+        return;
+    }
+}
+
+void fm__arbiter_name(const char *name)
+{
+    if (self())
+        name_seat(number(self()), name);
+}
+
+bool fm__arbiter_seated(void)
+{
+    return self() != NULL;
+}
+
+unsigned fm__arbiter_seat(void)
+{
+    return self() ? number(self()) : 0;
+}
+
+void fm__arbiter_abandon(void)
+{
+    atomic_store_explicit(&arbiter.abandoned, true, memory_order_relaxed);
+}
+
+const struct turn_point *fm__arbiter_point(const char *what)
+{
+    struct arbiter_log *log = arbiter.log;
+    for (uint32_t i = 0; i < log->point_count; i++)
+        if (log->points[i].what == what)
+            return &log->points[i];
+    struct turn_point *point = &log->points[log->point_count];
+    if (log->point_count + 1 < POINTS_NAMED_MAX)
+        log->point_count++;
+    *point = (struct turn_point) { .what = what };
+    return point;
+}
+
+/* ---- begin, end ---- */
+
+int fm__arbiter_begin(const struct plan *plan, struct arbiter_log *log, void (*failed)(void))
+{
+    if (arbiter.open)
+        return -EBUSY;
+    arbiter.open = true;
+    arbiter.quiet = false;
+    arbiter.order = 0;
+    arbiter.now_ns = 1000000000;
+    arbiter.random = ~plan->seed;
+    arbiter.plan = *plan;
+    arbiter.log = log;
+    arbiter.failed = failed;
+    log->outcome = OUTCOME_NONE;
+    log->steps = log->switches = log->test_begins = log->test_ends = 0;
+    log->seat_count = log->choice_count = log->point_count = 0;
+    log->trace = UINT64_C(0xCBF29CE484222325);
+    fm__strategy_init(&arbiter.strategy, &arbiter.plan, log);
+    unsigned seat = fm__arbiter_seat_take();
+    arbiter.seats[seat].state = SEAT_READY;
+    name_seat(seat, "main");
+    mine = &arbiter.seats[seat];
+    return 0;
+}
+
+void fm__arbiter_end(void)
+{
+    mine->state = SEAT_FREE;
+    mine = NULL;
+    arbiter.open = false;
+}

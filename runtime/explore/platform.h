@@ -1,0 +1,21 @@
+/*
+ * platform.h - the calls that redirect.h puts in the place of the system's
+ *
+ * Each as its namesake, for a thread without a seat; for others the arbiter has a say.
+ */
+#ifndef FM_RUNTIME_EXPLORE_PLATFORM_H
+#define FM_RUNTIME_EXPLORE_PLATFORM_H
+
+#include <pthread.h>
+#include <sys/types.h>
+#include <time.h>
+
+int fm__turn_thread_create(pthread_t *thread, const pthread_attr_t *attributes,
+                           void *(*fn)(void *), void *arg);
+int fm__turn_thread_join(pthread_t thread, void **ret_value);
+int fm__turn_thread_name(pthread_t thread, const char *name);
+int fm__turn_clock(clockid_t clock, struct timespec *ret_time);
+long fm__turn_syscall(long number, ...);
+ssize_t fm__turn_write(int fd, const void *bytes, size_t size);
+
+#endif

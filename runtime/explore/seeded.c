@@ -1,0 +1,35 @@
+/*
+ * seeded.c - a runtime that takes turns in the process that made it
+ *
+ * FM_RUNTIME_SEEDED: no children and no search; a schedule that cannot go on stops the program.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "runtime/explore/arbiter.h"
+#include "runtime/explore/trace.h"
+#include "runtime/platform/turn.h"
+
+static struct arbiter_log told;
+
+static void cannot_go_on(void)
+{
+    dprintf(STDERR_FILENO, "fibermap: a seeded runtime cannot go on: %s after %llu steps\n",
+            told.outcome == OUTCOME_DEADLOCK ? "deadlock" : "step limit",
+            (unsigned long long)told.steps);
+    fm__trace_seats(&told, STDERR_FILENO);
+    abort();
+}
+
+int fm__turn_begin(uint64_t seed)
+{
+    struct plan plan = { .kind = PLAN_RANDOM, .seed = seed, .step_limit = UINT64_MAX };
+    return fm__arbiter_begin(&plan, &told, cannot_go_on);
+}
+
+void fm__turn_end(void)
+{
+    fm__arbiter_end();
+}

@@ -1,0 +1,140 @@
+/*
+ * strategy.c - who goes on
+ *
+ * Random walk   stays with odds drawn for the schedule: some schedules change hands at nearly each
+ *               point, some run long stretches. The bugs of the two kinds are different ones.
+ * PCT           the highest priority runs. At each of depth - 1 steps, drawn beforehand, who runs
+ *               falls below all others; so does who waits for the others, else it would wait for
+ *               ever.
+ * Given         stay while possible, else the next seat in a ring; at the choices of the test that
+ *               the plan lists, what it lists. search.c makes those lists.
+ *
+ * Source        Burckhardt, Kothari, Musuvathi, Nagarakatte, "A Randomized Scheduler with
+ *               Probabilistic Guarantees of Finding Bugs", ASPLOS 2010. Added: the fall of who
+ *               waits, and of who has run alone for very long.
+ */
+#include "runtime/explore/strategy.h"
+
+enum { STAY_BITS = 6, LONG_RUN = 5000 };
+
+uint64_t fm__strategy_random(struct strategy *strategy)
+{
+    return fm__explore_random(&strategy->random);
+}
+
+void fm__strategy_init(struct strategy *strategy, const struct plan *plan,
+                       struct arbiter_log *log)
+{
+    *strategy = (struct strategy) { .plan = plan, .log = log, .random = plan->seed };
+    strategy->stay = 1u << fm__strategy_random(strategy) % STAY_BITS;
+    for (uint32_t i = 0; plan->kind == PLAN_PCT && i + 1 < plan->depth; i++)
+        strategy->change[i] = plan->steps_before + 1 +
+                              fm__strategy_random(strategy) % plan->steps_expected;
+}
+
+void fm__strategy_enter(struct strategy *strategy, unsigned seat)
+{
+    if (strategy->plan->kind == PLAN_PCT)
+        strategy->priority[seat] = (int64_t)(fm__strategy_random(strategy) >> 2) + 1;
+}
+
+static void lower(struct strategy *strategy, unsigned seat)
+{
+    strategy->priority[seat] = --strategy->lowest;
+    strategy->in_a_row = 0;
+}
+
+void fm__strategy_gave(struct strategy *strategy, unsigned seat)
+{
+    if (strategy->plan->kind == PLAN_PCT)
+        lower(strategy, seat);
+}
+
+bool fm__strategy_jumps(struct strategy *strategy)
+{
+    return strategy->plan->time_jumps &&
+           fm__strategy_random(strategy) % strategy->plan->time_jumps == 0;
+}
+
+static bool can(uint64_t eligible, unsigned seat)
+{
+    return seat < SEATS_MAX && (eligible >> seat & 1);
+}
+
+static unsigned usual(uint64_t eligible, unsigned current)
+{
+    if (can(eligible, current))
+        return current;
+    uint64_t after = current < SEATS_MAX - 1 ? eligible & ~UINT64_C(0) << (current + 1) : 0;
+    return (unsigned)__builtin_ctzll(after ? after : eligible);
+}
+
+static unsigned walk(struct strategy *strategy, uint64_t eligible, unsigned current)
+{
+    if (can(eligible, current) && fm__strategy_random(strategy) % strategy->stay != 0)
+        return current;
+    uint64_t nth = fm__strategy_random(strategy) % (unsigned)__builtin_popcountll(eligible);
+    while (nth--)
+        eligible &= eligible - 1;
+    return (unsigned)__builtin_ctzll(eligible);
+}
+
+static unsigned highest(struct strategy *strategy, uint64_t eligible, unsigned current)
+{
+    for (uint32_t i = 0; i + 1 < strategy->plan->depth; i++)
+        if (strategy->change[i] && strategy->change[i] <= strategy->log->steps) {
+            strategy->change[i] = 0;
+            if (current < SEATS_MAX)
+                lower(strategy, current);
+        }
+    if (can(eligible, current) && ++strategy->in_a_row > LONG_RUN)
+        lower(strategy, current);
+    unsigned best = NOBODY;
+    for (uint64_t left = eligible; left; left &= left - 1) {
+        unsigned seat = (unsigned)__builtin_ctzll(left);
+        if (best == NOBODY || strategy->priority[seat] > strategy->priority[best])
+            best = seat;
+    }
+    if (best != current)
+        strategy->in_a_row = 0;
+    return best;
+}
+
+static unsigned given(struct strategy *strategy, uint64_t eligible, unsigned current)
+{
+    const struct plan *plan = strategy->plan;
+    uint32_t next = strategy->next;
+
+    if (next == plan->deviation_count || plan->deviations[next].choice != strategy->choices)
+        return usual(eligible, current);
+    strategy->next++;
+    unsigned seat = plan->deviations[next].seat;
+    return can(eligible, seat) ? seat : NOBODY;
+}
+
+unsigned fm__strategy_choose(struct strategy *strategy, uint64_t eligible, unsigned current)
+{
+    struct arbiter_log *log = strategy->log;
+    unsigned chosen = NOBODY;
+
+    if (!(eligible & (eligible - 1)))
+        return (unsigned)__builtin_ctzll(eligible);
+    if (strategy->plan->kind == PLAN_GIVEN && (!log->test_begins || log->test_ends))
+        return usual(eligible, current);
+    switch (strategy->plan->kind) {
+    case PLAN_RANDOM: chosen = walk(strategy, eligible, current); break;
+    case PLAN_PCT: chosen = highest(strategy, eligible, current); break;
+    case PLAN_GIVEN: chosen = given(strategy, eligible, current); break;
+    }
+    if (strategy->plan->keep_choices && strategy->choices < log->choice_max) {
+        log->choices[strategy->choices] = (struct choice) {
+            .eligible = eligible,
+            .current = (uint8_t)current,
+            .usual = (uint8_t)usual(eligible, current),
+            .chosen = (uint8_t)chosen,
+        };
+        log->choice_count = strategy->choices + 1;
+    }
+    strategy->choices++;
+    return chosen;
+}
