@@ -39,7 +39,8 @@ _Static_assert(sizeof(struct fm_fiber) == 256, "four lines, as docs/design.md sa
 
 static struct fm_fiber *reserve(size_t bytes, size_t alignment)
 {
-    return fm__pages_reserve(bytes, alignment, NULL, "fibermap descriptors", NULL);
+    int error; /* whatever it is: no memory */
+    return fm__pages_reserve(bytes, alignment, NULL, "fibermap descriptors", &error);
 }
 
 /* Address space for a chunk; pages come at first touch. The lock is held. */
