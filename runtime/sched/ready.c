@@ -18,7 +18,7 @@
 #include "runtime/platform/spin.h"
 #include "runtime/platform/turn.h"
 
-enum { INJECT_BATCH = 64 };
+enum { INJECT_BATCH = 64, OUTSIDE_ROOM = 256 };
 
 /* ---- any thread ---- */
 
@@ -206,7 +206,10 @@ uint32_t fm__sched_room(struct sched *sched)
 {
     struct worker *w = fm__worker_self();
     if (!w || w->sched != sched)
-        return sched->queue_size;
+        return OUTSIDE_ROOM;
     int64_t queued = fm__deque_count(&w->deque);
-    return queued < sched->queue_size ? sched->queue_size - (uint32_t)queued : 1;
+    uint32_t room = queued < sched->queue_size ? sched->queue_size - (uint32_t)queued : 0;
+    /* A queue whose tasks come back all the time is always full: one for two that ran. */
+    uint32_t turns = w->tick_interval / 2 + 1;
+    return room > turns ? room : turns;
 }

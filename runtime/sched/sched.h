@@ -111,7 +111,10 @@ int fm__sched_resize(struct sched *sched, uint32_t count);
 /* Make a task runnable: any thread. It may run and be gone before this returns. */
 void fm__sched_ready(struct sched *sched, struct task *task);
 
-/* How many tasks the caller may make runnable before it must spill some, if it is a worker; at least 1. */
+/*
+ * How many tasks the caller may make runnable at once: as many as a worker's queue still takes,
+ * or half as many as ran since its last look around if that is more. At least 1.
+ */
 uint32_t fm__sched_room(struct sched *sched);
 
 /* ---- on a worker, from the stack of its current task ---- */

@@ -34,8 +34,8 @@ void fm__timer_disarm(struct fm_runtime *runtime, struct fm_fiber *fiber);
 /* INT64_MAX with the virtual clock: no worker sleeps until a time that does not come by itself. */
 int64_t fm__timer_next(struct fm_runtime *runtime);
 /*
- * Fires a bounded number (256), so that what they woke can run in between; fm__timer_next then
- * still tells a time that has passed. The caller's own wheel comes first.
+ * Fires as many as fm__sched_room says, so that what they woke can run in between; fm__timer_next
+ * then still tells a time that has passed. The caller's own wheel comes first.
  */
 unsigned fm__timer_fire(struct fm_runtime *runtime, int64_t now_ns);
 
