@@ -39,8 +39,9 @@
  *            besides
  *            (E) interrupt   acq_rel   release: interrupter and reason, written before, are
  *                            shown to who sees the flag
- *            (F) end         acq_rel   release: the exit, stored before, is shown to who reads
- *                            DONE with acquire
+ *            (F) end         seq_cst   release: the exit, stored before, is shown to who reads
+ *                            DONE with acquire; and it has its place in the one order in which
+ *                            who awaits readiness looks for it, see fm_ready
  *            Without B/C a thief could jump into a frame that is still being written; without
  *            C/D the value of a channel could be missing; without F a poll could read half an
  *            exit.
@@ -235,7 +236,7 @@ static inline void fm__state_start(state_word *word)
 /* ACTIVE -> DONE (F). The exit is stored. */
 static inline void fm__state_end(state_word *word)
 {
-    atomic_fetch_add_explicit(word, LIFE_DONE - LIFE_ACTIVE, memory_order_acq_rel);
+    atomic_fetch_add_explicit(word, LIFE_DONE - LIFE_ACTIVE, memory_order_seq_cst);
 }
 
 /*

@@ -16,6 +16,8 @@ struct world {
     state_word state;
     _Atomic uint32_t handed[2]; /* the epoch of the first, second wait; 0: not yet */
     _Atomic uint32_t runnable;  /* the run queue */
+    _Atomic uint32_t extra;     /* where those who await readiness stand: made by the first */
+    _Atomic uint32_t told;      /* they are woken */
     uint64_t context;           /* saved when the fiber leaves: the epoch it waits in */
     uint64_t value;             /* what a waker brings */
     uint64_t interrupter;       /* on record before the mark is set */
@@ -236,6 +238,26 @@ static void end_meets_interrupt(void)
     model_assert(fm__state_life(fm__state_read(&w->state)) == LIFE_DONE);
 }
 
+/* As in join.c: makes the extra, then looks whether there is anything to wait for. */
+static void await_ready(void *arg)
+{
+    struct world *w = arg;
+    atomic_store_explicit(&w->extra, 1, memory_order_seq_cst);
+    if (fm__state_life(atomic_load_explicit(&w->state, memory_order_seq_cst)) != LIFE_DONE)
+        model_await(&w->told);
+}
+
+/* Nobody waits for the readiness of a fiber that has ended. */
+static void end_meets_await_ready(void)
+{
+    struct world *w = world_new();
+    int a = model_spawn(await_ready, w);
+    fm__state_end(&w->state);
+    if (atomic_load_explicit(&w->extra, memory_order_seq_cst))
+        atomic_store_explicit(&w->told, 1, memory_order_release);
+    model_join(a);
+}
+
 /* The descriptor serves a second fiber; the deadline of the first one's wait comes late. */
 static void recycled_under_a_late_waker(void)
 {
@@ -259,5 +281,6 @@ const struct model_scenario model_scenarios[] = {
     SCENARIO(two_wakers_two_waits),        SCENARIO(interrupt_meets_value),
     SCENARIO(interrupt_ends_a_wait),       SCENARIO(masked_wait),
     SCENARIO(abort_meets_wakers),          SCENARIO(end_meets_interrupt),
-    SCENARIO(recycled_under_a_late_waker), SCENARIO_END,
+    SCENARIO(end_meets_await_ready),       SCENARIO(recycled_under_a_late_waker),
+    SCENARIO_END,
 };
