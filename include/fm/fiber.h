@@ -35,7 +35,7 @@ struct fm_spawn_options {
     fm_drop_fn *arg_drop;   /* called on arg if and only if the body never ran; must not wait */
     /*
      * called on a success's or failure's value at the last unref, or when another exit takes
-     * its place
+     * its place; must not wait
      */
     fm_drop_fn *value_drop;
 };
@@ -116,7 +116,8 @@ FM_API int fm_fiber_finalizer_exit(struct fm_fiber *fiber, struct fm_exit *ret_e
 /*
  * Exit observers. The struct is the caller's storage, untouched by him from observe until the
  * observer has fired or unobserve has returned. fn runs once, in the ending fiber, with no lock
- * held, and must not wait. `fiber` is borrowed.
+ * held, and must not wait or yield: in the ending fiber that stops the program with a report.
+ * `fiber` is borrowed.
  */
 typedef void fm_observer_fn(struct fm_fiber *fiber, struct fm_exit exit, void *arg);
 struct fm_observer {

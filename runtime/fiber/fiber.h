@@ -16,6 +16,7 @@
 #include "runtime/fiber/observer.h"
 #include "runtime/fiber/state.h"
 #include "runtime/fiber/timer.h"
+#include "runtime/platform/check.h"
 #include "runtime/platform/lock.h"
 #include "runtime/sched/task.h"
 
@@ -119,12 +120,16 @@ struct fm_fiber *fm__fiber_ref_id(uint64_t id);
  * hint: any number will do.
  */
 void fm__fiber_prefetch(uint32_t slot);
+/* The calling fiber, NULL in a thread. It may be kept over a wait; its worker may not. */
+struct fm_fiber *fm__fiber_self(void);
 /*
  * Whether the end is public: stored, and every owner told. Not to be asked by an owner of the
- * fiber while it is being told. True: fiber->exit may be read.
+ * fiber while it is being told: it would wait for itself. True: fiber->exit may be read.
  */
 static inline bool fm__fiber_ended(struct fm_fiber *fiber)
 {
+    FM_BUG_IF(fm__exit_list_pending(&fiber->exits) && fiber == fm__fiber_self(),
+              "an owner asks whether the fiber has ended whose end it is being told");
     return fm__exit_list_sealed(&fiber->exits);
 }
 static inline bool fm__fiber_interrupted(struct fm_fiber *fiber)
@@ -139,11 +144,6 @@ int fm__fiber_interrupt(struct fm_fiber *fiber, enum fm_reason reason);
 
 /* ---- the calling fiber or thread, and its waits ---- */
 
-/*
- * The calling fiber, NULL in a thread. Never kept across a wait... the fiber is; its worker is
- * not.
- */
-struct fm_fiber *fm__fiber_self(void);
 /* The id of the calling fiber, 0 in a thread. */
 uint64_t fm__self_id(void);
 /*

@@ -20,7 +20,7 @@
 
 #define CLAIM ((uintptr_t)1)
 #define SEALED ((uintptr_t)2)
-#define PENDING ((uintptr_t)4)
+#define PENDING EXIT_LIST_PENDING
 #define FLAGS (CLAIM | SEALED | PENDING)
 
 _Static_assert(sizeof(struct exit_node) == sizeof(struct fm_observer), "an observer is a node");

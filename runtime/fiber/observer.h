@@ -59,6 +59,8 @@ struct exit_list {
     _Atomic(struct exit_node *) firing; /* the observer that is being called */
 };
 
+#define EXIT_LIST_PENDING ((uintptr_t)4)
+
 /* kind and contents are set. False if the list is sealed: the node was not added. */
 bool fm__exit_list_add(struct exit_list *list, struct exit_node *node);
 /*
@@ -80,6 +82,12 @@ bool fm__exit_list_take(struct exit_list *list, struct exit_node *ret_copy);
 void fm__exit_list_owners_told(struct exit_list *list);
 /* The observer that take handed out last has returned. */
 void fm__exit_list_fired(struct exit_list *list);
+/* Whether its owners are being told. Racy, but not for the exit itself. */
+static inline bool fm__exit_list_pending(const struct exit_list *list)
+{
+    /* relaxed: the exit alone sets and clears it */
+    return (atomic_load_explicit(&list->head, memory_order_relaxed) & EXIT_LIST_PENDING) != 0;
+}
 /*
  * Whether the fiber has ended, and all owners know. Waits a moment where they are being told
  * right now.

@@ -120,12 +120,24 @@ void fm__wake_release(struct fm_fiber *fiber)
     fm__sched_ready(&fiber->runtime->sched, &fiber->task);
 }
 
+/*
+ * From DONE on the fiber calls back: owners, observers, drops. Others may be spinning until such
+ * a call returns, on this very worker, and there is no way back from a wait.
+ */
+static bool has_ended(struct fm_fiber *self)
+{
+    /* relaxed: the fiber's own */
+    return fm__state_life(atomic_load_explicit(&self->state, memory_order_relaxed)) ==
+           LIFE_DONE;
+}
+
 int fm__wait_begin(struct wait *ret_wait, unsigned flags, const char *what)
 {
     struct fm_fiber *self = fm__fiber_self();
     bool interruptible = !(flags & WAIT_MASKED);
 
     if (self) {
+        FM_BUG_IF(has_ended(self), "a callback of an end must not wait (%s)", what);
         interruptible = interruptible && self->mask_depth == 0;
         atomic_store_explicit(&self->futex, (uint32_t)(fm__sched_coarse_ns() / 1000000),
                               memory_order_relaxed);
@@ -222,7 +234,8 @@ void fm__budget_spend(void)
     struct fm_fiber *self = fm__fiber_self();
     if (self && self->budget-- == 0) {
         self->budget = BUDGET;
-        fm__sched_yield(&self->task);
+        if (!has_ended(self))
+            fm__sched_yield(&self->task);
     }
 }
 
@@ -231,6 +244,7 @@ int fm_yield(void)
     struct fm_fiber *self = fm__fiber_self();
     if (!self)
         return -EPERM;
+    FM_BUG_IF(has_ended(self), "a callback of an end must not yield");
     self->budget = BUDGET;
     fm__sched_yield(&self->task);
     return fm_check();

@@ -8,6 +8,8 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+#include "runtime/fiber/fiber.h"
+#include "tests/support/child.h"
 #include "tests/support/fibers.h"
 
 FIBER_TEST(fiber, join_returns_the_exit)
@@ -490,6 +492,99 @@ TIMED_WORKER_TEST(observer, an_observer_may_take_off_its_neighbour) /* F24 */
     fm_yield();
     finish(observed);
     cr_assert_eq(fired, 12, "two fired and one was taken off: %d", fired);
+}
+
+static _Atomic int turns_of_others;
+
+static struct fm_exit take_turns(void *arg)
+{
+    while (fm_yield() == 0)
+        atomic_fetch_add(&turns_of_others, 1);
+    return fm_ok(arg);
+}
+
+static void acquire_often(struct fm_fiber *fiber, struct fm_exit exit, void *arg)
+{
+    int before = atomic_load(&turns_of_others);
+    for (int i = 0; i < 1000; i++)
+        cr_assert_eq(fm_semaphore_acquire(arg, 1, FM_NEVER), 0);
+    fired = atomic_load(&turns_of_others) == before ? 1 : 2;
+    (void)fiber, (void)exit;
+}
+
+/* Whoever unobserves meanwhile spins until it returns, maybe on the same worker. */
+WORKER_TEST(observer, an_observer_that_spends_its_budget_is_not_left)
+{
+    struct fm_semaphore *semaphore;
+    cr_assert_eq(fm_semaphore_create(1000, &semaphore), 0);
+    struct fm_fiber *other = start(take_turns, NULL), *fiber = start(return_arg, NULL);
+    observers[0] = (struct fm_observer) { .fn = acquire_often, .arg = semaphore };
+    cr_assert_eq(fm_fiber_observe(fiber, &observers[0]), 0);
+    finish(fiber);
+    cr_assert_eq(fm_fiber_stop(other, FM_NEVER, NULL), 0);
+    fm_fiber_unref(other);
+    cr_assert_eq(fired, 1, "another fiber ran in its midst");
+    fm_semaphore_destroy(semaphore);
+}
+
+/* ---- what a callback of an end must not do: each in a process of its own ---- */
+
+struct misdeed {
+    fm_observer_fn *fn;
+    enum exit_node_kind kind;
+    const char *said;
+};
+
+static void poll_own(struct fm_fiber *fiber, struct fm_exit exit, void *arg)
+{
+    fm_fiber_poll(fiber, NULL);
+}
+
+static void yield_own(struct fm_fiber *fiber, struct fm_exit exit, void *arg)
+{
+    fm_yield();
+}
+
+static void sleep_own(struct fm_fiber *fiber, struct fm_exit exit, void *arg)
+{
+    fm_sleep_ms(1);
+}
+
+static const struct misdeed *misdeed;
+
+static struct fm_exit misbehave(void *arg)
+{
+    static struct exit_node node;
+    struct fm_fiber *fiber = start(return_arg, NULL);
+    node = (struct exit_node) { .fn = misdeed->fn, .kind = misdeed->kind };
+    cr_assert(fm__exit_list_add(&fiber->exits, &node));
+    finish(fiber);
+    return fm_ok(arg);
+}
+
+static void misbehave_alone(void *arg)
+{
+    misdeed = arg;
+    alarm(20); /* ends one that would hang */
+    run_in_fibers(misbehave, 1, FM_CLOCK_REAL);
+}
+
+TEST(observer, a_callback_that_waits_for_its_own_end_or_gives_its_turn_away_stops_the_program)
+{
+    struct misdeed misdeeds[] = {
+        { poll_own, EXIT_OWNER, "an owner asks" },
+        { yield_own, EXIT_OWNER, "a callback of an end" },
+        { yield_own, EXIT_OBSERVER, "a callback of an end" },
+        { sleep_own, EXIT_OWNER, "a callback of an end" },
+        { sleep_own, EXIT_OBSERVER, "a callback of an end" },
+    };
+    for (size_t i = 0; i < sizeof misdeeds / sizeof *misdeeds; i++) {
+        struct child child;
+        child_run(&child, misbehave_alone, &misdeeds[i]);
+        cr_assert_eq(child.signal, SIGABRT, "%zu: signal %d, exit code %d", i, child.signal,
+                     child.exit_code);
+        cr_assert_eq(child_said(&child, misdeeds[i].said), 1, "%zu: %s", i, child.said);
+    }
 }
 
 /* ---- readiness, locals, pins ---- */
