@@ -4,13 +4,13 @@
  *
  * Programs that call this are linked with libfibermap-explore (pkg-config: fibermap-explore) in
  * place of libfibermap: the same sources, with a point before each atomic operation at which an
- * arbiter may let another thread go on. One thread runs at a time; a seed, or a list of choices,
- * decides which. Time is the arbiter's too: it stands still while anybody can run (but for
- * FM_EXPLORE_STEP_NS a step) and else goes to the next deadline at once. libfibermap has none of
- * this and pays nothing for it. docs/testing.md is the guide.
+ * arbiter may let another thread go on. One thread runs at a time; a seed, or a list of
+ * choices, decides which. Time is the arbiter's too: it stands still while anybody can run (but
+ * for FM_EXPLORE_STEP_NS a step) and else goes to the next deadline at once. libfibermap has
+ * none of this and pays nothing for it. docs/testing.md is the guide.
  *
- * What a schedule repeats: everything that happens in the library, in fibers and in threads made
- * with fm_explore_thread(). What it cannot: other threads, other processes, the outside of
+ * What a schedule repeats: everything that happens in the library, in fibers and in threads
+ * made with fm_explore_thread(). What it cannot: other threads, other processes, the outside of
  * sockets, and a program's own use of clocks, addresses and random numbers.
  */
 #ifndef FM_EXPLORE_H
@@ -35,9 +35,9 @@ enum fm_explore_strategy {
      */
     FM_EXPLORE_PCT = 1,
     /*
-     * all schedules of the test with at most so many preemptions: those that are one unusual choice
-     * away from the plainest first, then those that are two away ... The making of the runtime and
-     * its end are run in the plainest way.
+     * all schedules of the test with at most so many preemptions: those that are one unusual
+     * choice away from the plainest first, then those that are two away ... The making of the
+     * runtime and its end are run in the plainest way.
      */
     FM_EXPLORE_EXHAUSTIVE = 2,
 };
@@ -45,11 +45,11 @@ enum fm_explore_strategy {
 enum fm_explore_kind {
     FM_EXPLORE_PASSED = 0,
     FM_EXPLORE_FAILED = 1,     /* the test's exit was no success, or check() returned below 0 */
-    FM_EXPLORE_DEADLOCK = 2,   /* nobody can run, nothing is timed, and the test has not ended */
-    FM_EXPLORE_STEP_LIMIT = 3, /* step_limit was reached: a livelock, or a test that is too long */
+    FM_EXPLORE_DEADLOCK = 2,   /* nobody can run, nothing is timed, no end */
+    FM_EXPLORE_STEP_LIMIT = 3, /* a livelock, or a test that is too long */
     FM_EXPLORE_CRASHED = 4,    /* a signal, an abort, an exit in the middle */
     FM_EXPLORE_STUCK = 5,      /* no end in patience_s: a thread waits for something outside */
-    FM_EXPLORE_DIVERGED = 6,   /* the same choices made another trace: the test depends on more */
+    FM_EXPLORE_DIVERGED = 6,   /* the same choices made another trace */
 };
 
 /* explore_options.flags */
@@ -63,17 +63,17 @@ struct fm_explore_options {
     uint32_t strategy;     /* enum fm_explore_strategy */
     const char *name;      /* for messages and FM_EXPLORE in the environment; NULL: "test" */
     uint64_t seed;         /* of the first schedule; the others follow from it. 0: 1 */
-    uint64_t schedules;    /* at most so many; 0: 1000, or until an exhaustive search is complete */
+    uint64_t schedules;    /* at most; 0: 1000, or all there are if exhaustive */
     uint64_t step_limit;   /* of a schedule; 0: 100,000 */
     uint32_t depth;        /* of FM_EXPLORE_PCT, 1 to 16; 0: 3 */
     uint32_t preemptions;  /* bound of FM_EXPLORE_EXHAUSTIVE; 0: 2 */
     uint32_t deviations;   /* its bound of unusual choices, preemptions included; 0: none */
-    uint32_t time_jumps;   /* let a deadline pass while others could run, at one step in so many */
+    uint32_t time_jumps;   /* one step in so many, a deadline passes early; 0: never */
     uint32_t patience_s;   /* of real time for a schedule; 0: 60 */
     uint32_t flags;
     int trace_fd;          /* where the trace of a failing schedule is written; 0: nowhere */
     const char *replay;    /* run this one schedule: a report's replay */
-    fm_explore_check_fn *check; /* called with arg after each schedule, without a runtime; or NULL */
+    fm_explore_check_fn *check; /* check(arg) after each schedule, the runtime gone; or NULL */
     const struct fm_runtime_config *config; /* NULL: two workers; its seed is the schedule's */
 };
 #define FM_EXPLORE_OPTIONS_INIT {.size = sizeof(struct fm_explore_options)}
@@ -87,7 +87,7 @@ struct fm_explore_report {
     uint64_t trace;     /* a hash of its trace */
     uint32_t kind;      /* enum fm_explore_kind, of the last schedule */
     int32_t code;       /* check()'s result, a signal, an exit status; else 0 */
-    struct fm_exit exit; /* the test's; its value, if any, was the schedule's own and has gone */
+    struct fm_exit exit; /* the test's; a value was the schedule's own and has gone */
     bool complete;      /* an exhaustive search has tried all within its bound */
     char replay[256];   /* "0x5eed", or choices "12.3-40.1"; empty if too long */
 };
@@ -97,13 +97,14 @@ struct fm_explore_report {
 /*
  * fm_explore - run test(arg) as main fiber of a new runtime, under one schedule after the other
  *
- * Each schedule runs in a child process of its own, so each begins with the same memory, a crash
- * is a result, and what the test writes to memory is gone afterwards: it says what it found by its
- * exit, by check(), or by aborting. The search ends with the first schedule that fails. Unless
- * FM_EXPLORE_QUIET, a failure is told on stderr with the environment that repeats it:
+ * Each schedule runs in a child process of its own, so each begins with the same memory, a
+ * crash is a result, and what the test writes to memory is gone afterwards: it says what it
+ * found by its exit, by check(), or by aborting. The search ends with the first schedule that
+ * fails. Unless FM_EXPLORE_QUIET, a failure is told on stderr with the environment that repeats
+ * it:
  *
- *     FM_EXPLORE='name=0x5eed' ./program     only that schedule of the test `name`, with its trace
- *     FM_SEED=0x5eed ./program               all tests, with this seed for the first schedule
+ *     FM_EXPLORE='name=0x5eed' ./program    that schedule of the test `name` alone, and its trace
+ *     FM_SEED=0x5eed ./program              all tests, with this seed for the first schedule
  *
  * One schedule in 50 is run twice; a trace that differs is FM_EXPLORE_DIVERGED.
  *
@@ -111,8 +112,9 @@ struct fm_explore_report {
  * options     NULL for the defaults.
  * ret_report  NULL, or where to write what was done, on 0 and FM_EXPLORE_FOUND.
  *
- * Returns    0 no schedule failed · FM_EXPLORE_FOUND (ret_report says what) · -EINVAL · -E2BIG ·
- *            -EPERM from a fiber or from inside a test · -ENOMEM · -EAGAIN (no process to be had)
+ * Returns    0 no schedule failed · FM_EXPLORE_FOUND (ret_report says what) · -EINVAL · -E2BIG
+ *            · -EPERM from a fiber or from inside a test · -ENOMEM · -EAGAIN (no process to be
+ *            had)
  * Callers    a thread of a process without a runtime and, as for any fork, best without other
  *            threads.
  * Cost       about a millisecond and 20 ns a step for a schedule, more under sanitizers.
@@ -125,7 +127,8 @@ FM_API int fm_explore(fm_entry_fn *test, void *arg, const struct fm_explore_opti
  *
  * Joined when the test has ended, before the runtime is destroyed.
  *
- * Returns    0 · -EINVAL · -EPERM outside a test · -EAGAIN (at most 60 threads, workers included)
+ * Returns    0 · -EINVAL · -EPERM outside a test · -EAGAIN (at most 60 threads, workers
+ *            included)
  * Callers    the test: its fibers and threads.
  */
 FM_API int fm_explore_thread(void (*fn)(void *arg), void *arg);

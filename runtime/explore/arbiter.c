@@ -2,12 +2,13 @@
  * arbiter.c - one thread at a time, and who is next
  *
  * Owns        the seats, the turn, the time.
- * Invariant   exactly one seat has the turn; all that is here but `go` is written by its holder.
+ * Invariant   exactly one seat has the turn; all that is here but `go` is written by its
+ *             holder.
  *
  * The turn is handed on by a word of the next seat (A release, B acquire). This folder is never
- * compiled for ThreadSanitizer, which therefore sees neither A nor B, nor the memory here: to it
- * the threads run without any order but what the rooms themselves make, and a missing order in a
- * room is still a report, although no two threads ever run at the same time.
+ * compiled for ThreadSanitizer, which therefore sees neither A nor B, nor the memory here: to
+ * it the threads run without any order but what the rooms themselves make, and a missing order
+ * in a room is still a report, although no two threads ever run at the same time.
  *
  * Knows not   fibers. A fiber is where its worker is.
  */
@@ -208,7 +209,9 @@ static void record(unsigned seat, const struct turn_point *point, unsigned chose
     log->trace ^= log->trace >> 29;
 }
 
-/* `seat` stands at `point`; it may go on, or be blocked or ended. Returns when it has the turn. */
+/*
+ * `seat` stands at `point`; it may go on, or be blocked or ended. Returns when it has the turn.
+ */
 static void turn(struct seat *seat, const struct turn_point *point, bool last)
 {
     unsigned current = number(seat);

@@ -10,8 +10,8 @@
  *        |               |  '---- wake · time · io ------'
  *        '---- join ---- ENDED
  *
- * What happened goes to a log in memory that outlives the process, so that who started it can tell
- * how it ended whatever the end was.
+ * What happened goes to a log in memory that outlives the process, so that who started it can
+ * tell how it ended whatever the end was.
  */
 #ifndef FM_RUNTIME_EXPLORE_ARBITER_H
 #define FM_RUNTIME_EXPLORE_ARBITER_H
@@ -26,7 +26,10 @@
 enum { SEATS_MAX = 64, SEAT_NAME_MAX = 16, POINTS_NAMED_MAX = 128, DEVIATIONS_MAX = 4096 };
 #define NOBODY 255u
 
-/* At this choice (of the test, from 0, those among several seats alone) not the usual one but `seat`. */
+/*
+ * At this choice (of the test, from 0, those among several seats alone) not the usual one but
+ * `seat`.
+ */
 struct deviation {
     uint32_t choice;
     uint32_t seat;
@@ -100,8 +103,8 @@ struct arbiter_log {
 };
 
 /*
- * The calling thread takes the first seat, called "main". `failed` is called in the thread whose
- * turn it is when the schedule cannot go on (outcome is in the log); it must not return.
+ * The calling thread takes the first seat, called "main". `failed` is called in the thread
+ * whose turn it is when the schedule cannot go on (outcome is in the log); it must not return.
  * 0 · -EBUSY · -ENOMEM
  */
 int fm__arbiter_begin(const struct plan *plan, struct arbiter_log *log, void (*failed)(void));
@@ -126,8 +129,9 @@ enum block_result { BLOCK_WOKEN, BLOCK_TIMEOUT, BLOCK_LOOK, BLOCK_LAST };
 /* Wait until woken on this address, at most to deadline_ns (INT64_MAX: for ever). */
 enum block_result fm__arbiter_block(const void *address, int64_t deadline_ns);
 /*
- * Wait for what only the system can tell. BLOCK_LOOK: look again without waiting; BLOCK_LAST: the
- * same, and nobody else can run, so wait for the outside a moment: if there is nothing, call again.
+ * Wait for what only the system can tell. BLOCK_LOOK: look again without waiting; BLOCK_LAST:
+ * the same, and nobody else can run, so wait for the outside a moment: if there is nothing,
+ * call again.
  */
 enum block_result fm__arbiter_block_io(int64_t deadline_ns, bool was_last);
 void fm__arbiter_wake(const void *address, int count);
@@ -139,7 +143,10 @@ uint64_t fm__arbiter_random(void);
 /* 0 for a thread without a seat. */
 int64_t fm__arbiter_now_ns(void);
 
-/* The seat of a thread that is being made; NOBODY: none is left. Then: it is, or it could not be. */
+/*
+ * The seat of a thread that is being made; NOBODY: none is left. Then: it is, or it could not
+ * be.
+ */
 unsigned fm__arbiter_seat_take(void);
 void fm__arbiter_seat_made(unsigned seat, pthread_t thread);
 void fm__arbiter_seat_drop(unsigned seat);

@@ -1,15 +1,16 @@
 /*
  * explore.c - a test under many schedules: who forks, chooses the next one, and tells
  *
- * The parent makes plans, a child plays each of them. Between them stands one shared mapping: the
- * arbiter's log and the result.
+ * The parent makes plans, a child plays each of them. Between them stands one shared mapping:
+ * the arbiter's log and the result.
  *
  *   parent                                  child
  *     plan; fork                              take the first seat; runtime; test; threads; end
  *     wait                                    write outcome and exit there; leave
  *     read outcome, choices, steps
  *
- * Knows not   what a step is; how a schedule is played (arbiter.c) or the next one found (search.c).
+ * Knows not   what a step is; how a schedule is played (arbiter.c) or the next one found
+ *             (search.c).
  */
 #include "fm/explore.h"
 
@@ -498,7 +499,9 @@ static int read_options(struct explore *explore, const struct fm_explore_options
     return 0;
 }
 
-/* The log, the steps and the choices in one mapping; the system gives pages as they are used. */
+/*
+ * The log, the steps and the choices in one mapping; the system gives pages as they are used.
+ */
 static int map_result(struct explore *explore)
 {
     uint64_t limit = explore->options.step_limit;

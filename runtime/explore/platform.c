@@ -1,8 +1,8 @@
 /*
  * platform.c - what the rooms ask of the system, where an arbiter is asked first
  *
- * In place of platform/futex.c and platform/spin.c, and of the calls that redirect.h redirects. A
- * thread without a seat gets the system's own answer.
+ * In place of platform/futex.c and platform/spin.c, and of the calls that redirect.h redirects.
+ * A thread without a seat gets the system's own answer.
  */
 #include "runtime/platform/futex.h"
 
@@ -114,8 +114,8 @@ static pthread_once_t end_once = PTHREAD_ONCE_INIT;
 static bool end_key_made;
 
 /*
- * A thread's last turn comes after the other destructors, which may use the rooms: this one asks
- * for a second round.
+ * A thread's last turn comes after the other destructors, which may use the rooms: this one
+ * asks for a second round.
  */
 static void thread_ends(void *value)
 {

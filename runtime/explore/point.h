@@ -16,7 +16,10 @@ struct turn_point {
     bool relaxed;
 };
 
-/* The calling thread is about to do this. Returns when it is its turn; at once if it takes none. */
+/*
+ * The calling thread is about to do this. Returns when it is its turn; at once if it takes
+ * none.
+ */
 void fm__turn(const struct turn_point *point);
 
 #endif

@@ -1,13 +1,13 @@
 /*
  * redirect.h - included ahead of each room of libfibermap-explore
  *
- * Puts a point before every atomic operation, and sends what the rooms ask of the system (threads,
- * clock, epoll) to platform.c, which asks the arbiter. The rooms are compiled unchanged; a room
- * that is written tomorrow has its points too.
+ * Puts a point before every atomic operation, and sends what the rooms ask of the system
+ * (threads, clock, epoll) to platform.c, which asks the arbiter. The rooms are compiled
+ * unchanged; a room that is written tomorrow has its points too.
  *
- * A point is before the operation: between two points of a thread stand one ordered operation, the
- * relaxed ones that follow it, and plain code. Relaxed loads and stores are points only in a fine
- * exploration (FM_EXPLORE_FINE): mostly they precede a compare-and-swap, which decides.
+ * A point is before the operation: between two points of a thread stand one ordered operation,
+ * the relaxed ones that follow it, and plain code. Relaxed loads and stores are points only in
+ * a fine exploration (FM_EXPLORE_FINE): mostly they precede a compare-and-swap, which decides.
  */
 #ifndef FM_RUNTIME_EXPLORE_REDIRECT_H
 #define FM_RUNTIME_EXPLORE_REDIRECT_H

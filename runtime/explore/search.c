@@ -1,8 +1,8 @@
 /*
  * search.c - all schedules up to a number of preemptions, one after the other
  *
- * A schedule is told by its deviations from the usual choices. At each level those with fewer are run
- * once more: they are few beside the others.
+ * A schedule is told by its deviations from the usual choices. At each level those with fewer
+ * are run once more: they are few beside the others.
  */
 #include "runtime/explore/search.h"
 

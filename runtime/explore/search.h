@@ -5,11 +5,11 @@
  *     do run search.deviations; while (fm__search_next(&search, choices, count));
  *
  * Depth first: the last choice that has an untried seat gets the next one. Not among them: who
- * preempts, where preemptions are used up (Musuvathi and Qadeer, "Iterative Context Bounding for
- * Systematic Testing of Multithreaded Programs", PLDI 2007). Where a thread waits or ends somebody
- * must be chosen, which costs no preemption but makes as many schedules; so what rises step by step
- * is the number of deviations of either kind (after Emmi, Qadeer, Rakamaric, "Delay-Bounded
- * Scheduling", POPL 2011): all schedules with one come before any with two.
+ * preempts, where preemptions are used up (Musuvathi and Qadeer, "Iterative Context Bounding
+ * for Systematic Testing of Multithreaded Programs", PLDI 2007). Where a thread waits or ends
+ * somebody must be chosen, which costs no preemption but makes as many schedules; so what rises
+ * step by step is the number of deviations of either kind (after Emmi, Qadeer, Rakamaric,
+ * "Delay-Bounded Scheduling", POPL 2011): all schedules with one come before any with two.
  */
 #ifndef FM_RUNTIME_EXPLORE_SEARCH_H
 #define FM_RUNTIME_EXPLORE_SEARCH_H

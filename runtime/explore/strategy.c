@@ -1,13 +1,14 @@
 /*
  * strategy.c - who goes on
  *
- * Random walk   stays with odds drawn for the schedule: some schedules change hands at nearly each
- *               point, some run long stretches. The bugs of the two kinds are different ones.
- * PCT           the highest priority runs. At each of depth - 1 steps, drawn beforehand, who runs
- *               falls below all others; so does who waits for the others, else it would wait for
- *               ever.
- * Given         stay while possible, else the next seat in a ring; at the choices of the test that
- *               the plan lists, what it lists. search.c makes those lists.
+ * Random walk   stays with odds drawn for the schedule: some schedules change hands at nearly
+ *               each point, some run long stretches. The bugs of the two kinds are different
+ *               ones.
+ * PCT           the highest priority runs. At each of depth - 1 steps, drawn beforehand, who
+ *               runs falls below all others; so does who waits for the others, else it would
+ *               wait for ever.
+ * Given         stay while possible, else the next seat in a ring; at the choices of the test
+ *               that the plan lists, what it lists. search.c makes those lists.
  *
  * Source        Burckhardt, Kothari, Musuvathi, Nagarakatte, "A Randomized Scheduler with
  *               Probabilistic Guarantees of Finding Bugs", ASPLOS 2010. Added: the fall of who

@@ -30,8 +30,8 @@ void fm__strategy_gave(struct strategy *strategy, unsigned seat);
 /* Whether a deadline passes early at this step. */
 bool fm__strategy_jumps(struct strategy *strategy);
 /*
- * One of `eligible`, which is not 0. `current` had the turn; it may not be eligible. NOBODY: the
- * plan names a seat that is not eligible.
+ * One of `eligible`, which is not 0. `current` had the turn; it may not be eligible. NOBODY:
+ * the plan names a seat that is not eligible.
  */
 unsigned fm__strategy_choose(struct strategy *strategy, uint64_t eligible, unsigned current);
 /* A number of the plan's own sequence. */

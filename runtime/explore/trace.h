@@ -7,8 +7,8 @@
 #include "runtime/explore/arbiter.h"
 
 /*
- * One line a step: its number, the thread, what it is about to do and where, and, if it is another,
- * the thread that goes on. 0 · -errno of write(2)
+ * One line a step: its number, the thread, what it is about to do and where, and, if it is
+ * another, the thread that goes on. 0 · -errno of write(2)
  */
 int fm__trace_write(const struct arbiter_log *log, int fd);
 /* One line a thread: where it is and whether it can go on. */

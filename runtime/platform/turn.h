@@ -3,8 +3,8 @@
  *
  * libfibermap-explore is made from the same rooms, compiled with FM_EXPLORE and
  * runtime/explore/redirect.h: there each atomic operation is preceded by fm__turn(). Rooms name
- * this header where they must know of it: what spins, what counts on real time, what would depend
- * on an address. In libfibermap everything here is a constant.
+ * this header where they must know of it: what spins, what counts on real time, what would
+ * depend on an address. In libfibermap everything here is a constant.
  */
 #ifndef FM_RUNTIME_PLATFORM_TURN_H
 #define FM_RUNTIME_PLATFORM_TURN_H
