@@ -15,8 +15,9 @@
  * Members count themselves: a fiber that the map started has either run its body (entered, left) or had its argument
  * dropped. At rest, started = left + dropped + live.
  *
- * A run prints its seed; FM_SEED=... repeats the delays and choices. A run that makes no progress for a minute dumps
- * the fibers and aborts.
+ * races.c is the program that does this. A run prints its seed; FM_SEED=... repeats the delays and choices. A run that
+ * makes no progress for a minute dumps the fibers and aborts. races_explored.c plays the same races one slot at a time
+ * under fm_explore().
  */
 #ifndef TESTS_STRESS_RACE_H
 #define TESTS_STRESS_RACE_H
@@ -46,6 +47,7 @@ struct slot {
     _Atomic uint32_t seen[4]; /* whatever the race counts */
 
     struct fm_fiber *first, *second; /* made by begin(), or by a role */
+    void *thing, *thing2;            /* the same, of whatever kind the race is about */
     struct fm_fiber *fiber[RACE_PARTS_MAX];
     int result[RACE_PARTS_MAX];
     struct fm_exit exit[RACE_PARTS_MAX];
@@ -72,7 +74,8 @@ struct race {
 };
 
 /* Each room's races; ends with a race without a name. */
-extern const struct race replace_races[], close_races[], exit_races[], reenter_races[];
+extern const struct race replace_races[], close_races[], exit_races[], reenter_races[],
+    wait_races[];
 
 #define RACE_CHECK(slot, condition, ...) \
     do { \
