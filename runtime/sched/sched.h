@@ -126,6 +126,11 @@ uint32_t fm__sched_room(struct sched *sched);
 int fm__worker_index(void);
 /* The task that runs here, NULL in a thread and outside tasks. */
 struct task *fm__sched_current(void);
+/*
+ * A number below `below`, each as likely as the others. On a worker it follows from the
+ * runtime's seed.
+ */
+uint32_t fm__sched_random(uint32_t below);
 /* What worker_init left in worker->user; NULL in a thread. */
 void *fm__sched_user(void);
 
