@@ -4,6 +4,7 @@
 #define FM_FM_H
 
 #include "fm/base.h"
+#include "fm/channel.h"
 #include "fm/explore.h"
 #include "fm/fiber.h"
 #include "fm/flow.h"

@@ -10,6 +10,7 @@
 #ifndef FM_SYNC_H
 #define FM_SYNC_H
 
+#include "fm/channel.h"
 #include "fm/fiber.h"
 #include "fm/pubsub.h"
 #include "fm/ratelimit.h"
