@@ -54,7 +54,11 @@
 #include "runtime/platform/config.h"
 #include "runtime/platform/memory.h"
 
+#ifdef NDEBUG
 enum { CLOSE_BATCH = 32 };
+#else
+enum { CLOSE_BATCH = 1 }; /* the rare case made common */
+#endif
 
 #define CAPACITY_MAX ((size_t)UINT32_MAX)
 

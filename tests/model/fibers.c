@@ -10,6 +10,7 @@
 
 #include "runtime/fiber/fiber.h"
 #include "runtime/platform/futex.h"
+#include "runtime/sched/sched.h"
 #include "tests/model/model.h"
 
 static struct fm_fiber *self(void)
@@ -39,6 +40,18 @@ uint64_t fm__holder_self(void)
 }
 
 void fm__budget_spend(void) {}
+
+/* No chance but that of the search. */
+uint32_t fm__sched_random(uint32_t below)
+{
+    (void)below;
+    return 0;
+}
+
+int64_t fm_now_ns(void)
+{
+    return 0;
+}
 
 int fm__wait_begin(struct wait *ret_wait, unsigned flags, const char *what)
 {
