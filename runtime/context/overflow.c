@@ -134,10 +134,22 @@ static void add_owner(struct line *line, const struct stack *stack)
     fm__put(&line->text, who);
 }
 
+/*
+ * The stack that the code runs on. One that makes room page by page moves the stack pointer
+ * first and probes behind it: then the pointer is beyond the guard already, and the frame's
+ * base tells.
+ */
+static const struct stack *running_stack(const struct stack *hit, struct registers at)
+{
+    if (fm__stack_find((const void *)at.fp, NULL) == hit)
+        return hit;
+    return fm__stack_find((const void *)at.sp, NULL);
+}
+
 static void report(const struct stack *stack, const void *address, struct registers at)
 {
     struct line line;
-    const struct stack *running = fm__stack_find((const void *)at.sp, NULL);
+    const struct stack *running = running_stack(stack, at);
 
     begin_line(&line, running == stack ? "fibermap: stack overflow of "
                                        : "fibermap: access to the stack guard of ");
