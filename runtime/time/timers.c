@@ -17,6 +17,8 @@
 #include "runtime/platform/memory.h"
 #include "runtime/time/clock.h"
 
+#define BEHIND_NS INT64_C(5000000)
+
 static struct fm_fiber *fiber_of(struct timer *timer)
 {
     return (void *)((char *)timer - offsetof(struct fm_fiber, timer));
@@ -158,6 +160,29 @@ static void wake_due(void *context, const struct wheel_due *due, unsigned count)
         fm__wake_release(won[i]);
 }
 
+/*
+ * The wheel that is further behind than `own` by more than its worker's next look around takes:
+ * that worker is busy or has gone. Else `own`. Where there is always more due than room, nobody
+ * would come to it otherwise.
+ */
+static uint32_t most_behind(struct timers *timers, uint32_t own, uint32_t end)
+{
+    uint32_t most = own;
+    struct wheel *wheel = wheel_at(timers, own);
+    int64_t least_ns = wheel ? fm__wheel_next(wheel) : INT64_MAX;
+
+    least_ns = least_ns > BEHIND_NS ? least_ns - BEHIND_NS : 0;
+    for (uint32_t i = 0; i < end; i++) {
+        wheel = wheel_at(timers, i);
+        int64_t next_ns = wheel ? fm__wheel_next(wheel) : INT64_MAX;
+        if (next_ns < least_ns) {
+            least_ns = next_ns;
+            most = i;
+        }
+    }
+    return most;
+}
+
 unsigned fm__timer_fire(struct fm_runtime *runtime, int64_t now_ns)
 {
     struct timers *timers = runtime->timers;
@@ -168,6 +193,9 @@ unsigned fm__timer_fire(struct fm_runtime *runtime, int64_t now_ns)
     /* relaxed: a wheel that is missed has been made just now */
     uint32_t end = atomic_load_explicit(&timers->wheel_end, memory_order_relaxed);
     uint32_t index = self >= 0 && (uint32_t)self < end ? (uint32_t)self : 0;
+    uint32_t behind = most_behind(timers, index, end);
+    if (behind != index)
+        room -= fm__wheel_fire(wheel_at(timers, behind), now_ns, room, wake_due, &woke);
     for (uint32_t i = 0; i < end && room; i++) {
         struct wheel *wheel = wheel_at(timers, index);
         if (wheel)

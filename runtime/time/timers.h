@@ -35,7 +35,8 @@ void fm__timer_disarm(struct fm_runtime *runtime, struct fm_fiber *fiber);
 int64_t fm__timer_next(struct fm_runtime *runtime);
 /*
  * Fires as many as fm__sched_room says, so that what they woke can run in between; fm__timer_next
- * then still tells a time that has passed. The caller's own wheel comes first.
+ * then still tells a time that has passed. The caller's own wheel comes first,
+ * unless one is far behind.
  */
 unsigned fm__timer_fire(struct fm_runtime *runtime, int64_t now_ns);
 

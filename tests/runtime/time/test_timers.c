@@ -9,6 +9,8 @@
 #include <stdlib.h>
 
 #include "runtime/platform/clock.h"
+#include "runtime/platform/memory.h"
+#include "runtime/time/timers.h"
 #include "tests/support/stress.h"
 #include "tests/support/test.h"
 
@@ -287,4 +289,42 @@ TEST(timers, who_is_due_has_a_fair_part_of_the_turns_though_the_queue_is_always_
     cr_assert_leq(last_turn - first_turn, SLEEPERS * TURNS_EACH, "%" PRIu64 " turns",
                   last_turn - first_turn);
     fm_runtime_destroy(runtime);
+}
+
+/* ---- a wheel whose worker does not look after it, while another's runs over ---- */
+
+enum { EACH_TICK = 300, TICKS = 100 }; /* more than one call fires */
+
+static void arm(struct timers *timers, uint32_t index, struct fm_fiber *fiber, int64_t deadline_ns)
+{
+    fm__wheel_arm(timers->wheels[index], &fiber->timer, deadline_ns, 1);
+}
+
+TEST(timers, a_wheel_that_always_has_more_due_holds_off_no_other)
+{
+    struct fm_runtime *runtime = fm__zalloc_aligned(_Alignof(struct fm_runtime), sizeof *runtime);
+    struct fm_fiber *fibers = fm__zalloc_aligned(_Alignof(struct fm_fiber),
+                                                 sizeof *fibers * (EACH_TICK * TICKS + 1));
+    struct wheel *second = fm__zalloc_aligned(_Alignof(struct wheel), sizeof *second);
+    cr_assert(runtime && fibers && second);
+    cr_assert_eq(fm__timers_init(runtime), 0);
+    struct timers *timers = runtime->timers;
+    int64_t now_ns = fm__clock_ns() + 1000 * WHEEL_TICK_NS;
+    struct fm_fiber *victim = &fibers[EACH_TICK * TICKS];
+
+    fm__wheel_init(second, 1, now_ns);
+    timers->wheels[1] = second;
+    timers->wheel_end = 2;
+    arm(timers, 1, victim, now_ns);
+    for (int tick = 0; tick < TICKS; tick++, now_ns += WHEEL_TICK_NS) {
+        for (int i = 0; i < EACH_TICK; i++)
+            arm(timers, 0, &fibers[tick * EACH_TICK + i], now_ns);
+        fm__timer_fire(runtime, now_ns);
+    }
+    cr_assert_eq(victim->timer.wheel, TIMER_NOT_ARMED, "it waits until the first has nothing to do");
+    while (fm__timer_next(runtime) <= now_ns)
+        fm__timer_fire(runtime, now_ns);
+    fm__timers_fini(runtime);
+    free(fibers);
+    free(runtime);
 }
