@@ -167,7 +167,8 @@ struct task *fm__worker_take_injected(struct worker *w)
 {
     struct sched *sched = w->sched;
     for (uint32_t i = 0; i < INJECT_SHARDS; i++) {
-        struct inject *inject = &sched->inject[(w->index + i) % INJECT_SHARDS];
+        uint32_t shard = (w->inject_next + i) % INJECT_SHARDS;
+        struct inject *inject = &sched->inject[shard];
         uint32_t count = fm__inject_count(inject);
         if (!count)
             continue;
@@ -180,8 +181,11 @@ struct task *fm__worker_take_injected(struct worker *w)
         if (limit > sched->queue_size / 2)
             limit = sched->queue_size / 2;
         struct task *task = take_injected_from(w, inject, limit ? limit : 1);
-        if (task)
+        if (task) {
+            /* the next in turn: one that is filled as fast as it empties must not hide others */
+            w->inject_next = shard + 1;
             return task;
+        }
     }
     return NULL;
 }

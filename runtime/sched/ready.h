@@ -32,8 +32,8 @@ static inline struct task *fm__worker_take_lifo(struct worker *worker)
 /* The first task of the inbox, NULL if there is none. */
 struct task *fm__worker_take_inbox(struct worker *w);
 /*
- * The first of a fair part of the first inject list that is not empty; the rest goes to the own
- * queue. NULL if all are empty.
+ * The first of a fair part of the next inject list in turn that is not empty; the rest goes to
+ * the own queue. NULL if all are empty.
  */
 struct task *fm__worker_take_injected(struct worker *w);
 

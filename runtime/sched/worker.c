@@ -72,6 +72,7 @@ int fm__worker_create(struct sched *sched, uint32_t index, struct worker **ret_w
     r = sched->ops->worker_init(w);
     if (r < 0)
         goto fini_deque;
+    w->inject_next = index;
     w->random = (sched->seed + 1 + index) * UINT64_C(0x9E3779B97F4A7C15) | 1;
     w->tick_interval = w->tick = TICK_START;
     *ret_worker = w;

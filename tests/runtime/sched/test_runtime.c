@@ -53,6 +53,18 @@ static void expect_threads(unsigned count)
     cr_assert_eq(threads_now(), count);
 }
 
+/* So many workers are awake, now or soon. */
+static void expect_awake(struct fm_runtime *runtime, uint32_t count)
+{
+    int64_t until = fm__clock_ns() + INT64_C(20000000000);
+    struct fm_runtime_stats stats;
+    do {
+        sched_yield();
+        cr_assert_eq(fm_runtime_stats(runtime, &stats), 0);
+    } while (stats.workers_awake != count && fm__clock_ns() < until);
+    cr_assert_eq(stats.workers_awake, count);
+}
+
 static unsigned descriptors_now(void)
 {
     unsigned count = 0;
@@ -186,32 +198,31 @@ TEST(runtime, handles_outlive_their_runtime)
     fm_fiber_unref(fiber);
 }
 
-static _Atomic bool let_go;
-
-static struct fm_exit ignore_interrupts(void *arg)
+static struct fm_exit ignore_interrupts(void *let_go)
 {
-    (void)arg;
     fm_mask();
     fm_ready();
-    while (!atomic_load(&let_go))
-        fm_sleep_ms(1);
+    int r = fm_semaphore_acquire(let_go, 1, FM_NEVER);
     fm_unmask();
-    return fm_ok(NULL);
+    return r < 0 ? fm_fail(r) : fm_ok(NULL);
 }
 
 TEST(runtime, shutdown_says_when_some_remain_and_refuses_more)
 {
     struct fm_runtime *runtime = runtime_with(2);
+    struct fm_semaphore *let_go;
     struct fm_fiber *fiber;
-    cr_assert_eq(fm_runtime_spawn(runtime, ignore_interrupts, NULL, NULL, &fiber), 0);
+    cr_assert_eq(fm_semaphore_create(0, &let_go), 0);
+    cr_assert_eq(fm_runtime_spawn(runtime, ignore_interrupts, let_go, NULL, &fiber), 0);
     cr_assert_eq(fm_fiber_await_ready(fiber, FM_NEVER), 0);
     fm_fiber_unref(fiber);
     cr_assert_eq(fm_runtime_spawn(runtime, until_interrupted, NULL, NULL, NULL), 0);
     cr_assert_eq(fm_runtime_shutdown(runtime, fm_after_ms(20)), -ETIMEDOUT);
     cr_assert_eq(fm_runtime_spawn(runtime, return_arg, NULL, NULL, NULL), -ESHUTDOWN);
-    atomic_store(&let_go, true);
+    cr_assert_eq(fm_semaphore_release(let_go, 1), 0);
     cr_assert_eq(fm_runtime_shutdown(runtime, FM_NEVER), 0);
     fm_runtime_destroy(runtime);
+    fm_semaphore_destroy(let_go);
 }
 
 /* ---- fairness ---- */
@@ -281,6 +292,53 @@ WORKER_TEST(sched, a_foreign_task_runs_though_local_work_never_ends) /* F14 */
     for (int i = 0; i < 4; i++)
         finish(noisy[i]);
     pthread_join(thread, NULL);
+}
+
+/* More than a queue holds: the rest stands in the inject lists, and as many come as go. */
+enum { YIELDERS = 1000, YIELDS_MAX = 2000, FOREIGNERS = 8 };
+
+static _Atomic int foreigners_ran;
+static _Atomic bool gave_up;
+
+static struct fm_exit run_foreigner(void *arg)
+{
+    atomic_fetch_add(&foreigners_ran, 1);
+    return fm_ok(arg);
+}
+
+static void *spawn_foreigner(void *runtime)
+{
+    cr_assert_eq(fm_runtime_spawn(runtime, run_foreigner, NULL, NULL, NULL), 0);
+    return NULL;
+}
+
+static struct fm_exit yield_until_they_ran(void *arg)
+{
+    for (int i = 0; atomic_load(&foreigners_ran) < FOREIGNERS; i++) {
+        if (i == YIELDS_MAX)
+            atomic_store(&gave_up, true);
+        if (i >= YIELDS_MAX)
+            break;
+        fm_yield();
+    }
+    return fm_ok(arg);
+}
+
+/* Each thread has its list. */
+WORKER_TEST(sched, foreign_tasks_run_though_the_workers_own_list_never_empties) /* F14 */
+{
+    static struct fm_fiber *yielders[YIELDERS];
+    pthread_t threads[FOREIGNERS];
+    struct fm_runtime *runtime = fm_runtime_current();
+    for (int i = 0; i < YIELDERS; i++)
+        yielders[i] = start(yield_until_they_ran, NULL);
+    for (int i = 0; i < FOREIGNERS; i++)
+        cr_assert_eq(pthread_create(&threads[i], NULL, spawn_foreigner, runtime), 0);
+    for (int i = 0; i < YIELDERS; i++)
+        finish(yielders[i]);
+    for (int i = 0; i < FOREIGNERS; i++)
+        pthread_join(threads[i], NULL);
+    cr_assert(!atomic_load(&gave_up), "%d ran", atomic_load(&foreigners_ran));
 }
 
 static _Atomic bool hog_ends;
@@ -441,19 +499,13 @@ TEST(runtime, resize_under_load_loses_nothing) /* F16, X20 */
     fm_runtime_destroy(runtime);
 }
 
-static _Atomic uint64_t blocker_started, blocker_released, quick_ran;
-
-static struct fm_exit quick(void *arg)
-{
-    atomic_store(&quick_ran, 1);
-    return fm_ok(arg);
-}
+static _Atomic bool blocker_started, blocker_released;
 
 static struct fm_exit hold_the_last_worker(void *arg)
 {
     while (fm__worker_index() != 1)
         fm_yield();
-    atomic_store(&blocker_started, 1);
+    atomic_store(&blocker_started, true);
     while (!atomic_load(&blocker_released))
         ;
     return fm_ok(arg);
@@ -462,24 +514,18 @@ static struct fm_exit hold_the_last_worker(void *arg)
 TEST(runtime, a_worker_that_must_go_does_not_count_for_one_that_sleeps)
 {
     struct fm_runtime *runtime = runtime_with(2);
-    struct fm_fiber *blocker;
-    atomic_store(&blocker_started, 0);
-    atomic_store(&blocker_released, 0);
+    struct fm_fiber *blocker, *quick;
     cr_assert_eq(fm_runtime_spawn(runtime, hold_the_last_worker, NULL, NULL, &blocker), 0);
     /* others make the second worker steal it */
-    while (!atomic_load(&blocker_started)) {
-        cr_assert_eq(fm_runtime_spawn(runtime, quick, NULL, NULL, NULL), 0);
-        usleep(500);
-    }
-    usleep(50000);
+    while (!atomic_load(&blocker_started))
+        cr_assert_eq(fm_runtime_run(runtime, return_arg, NULL, NULL), 0);
+    expect_awake(runtime, 1);
     cr_assert_eq(fm_runtime_resize(runtime, 1), 0);
-    usleep(50000); /* the first worker sleeps, the second goes on with its fiber */
-    atomic_store(&quick_ran, 0);
-    cr_assert_eq(fm_runtime_spawn(runtime, quick, NULL, NULL, NULL), 0);
-    for (int i = 0; i < 2000 && !atomic_load(&quick_ran); i++)
-        usleep(1000);
-    cr_assert(atomic_load(&quick_ran), "nobody was woken");
-    atomic_store(&blocker_released, 1);
+    expect_awake(runtime, 1); /* the first sleeps, the second goes on with its fiber */
+    cr_assert_eq(fm_runtime_spawn(runtime, return_arg, NULL, NULL, &quick), 0);
+    cr_assert_eq(fm_fiber_join(quick, fm_after_s(20), NULL), 0, "nobody was woken");
+    fm_fiber_unref(quick);
+    atomic_store(&blocker_released, true);
     cr_assert_eq(fm_fiber_join(blocker, FM_NEVER, NULL), 0);
     fm_fiber_unref(blocker);
     fm_runtime_destroy(runtime);
@@ -496,17 +542,11 @@ static struct fm_exit yield_until_stopped(void *arg)
 TEST(runtime, fewer_workers_take_hold_though_work_never_ends)
 {
     struct fm_runtime *runtime = runtime_with(4);
-    struct fm_runtime_stats stats;
     for (int i = 0; i < 64; i++)
         cr_assert_eq(fm_runtime_spawn(runtime, yield_until_stopped, NULL, NULL, NULL), 0);
-    usleep(20000);
+    expect_awake(runtime, 4);
     cr_assert_eq(fm_runtime_resize(runtime, 1), 0);
-    int i = 0;
-    do {
-        usleep(1000);
-        fm_runtime_stats(runtime, &stats);
-    } while (stats.workers_awake > 1 && ++i < 5000);
-    cr_assert_eq(stats.workers_awake, 1);
+    expect_awake(runtime, 1);
     cr_assert_eq(fm_runtime_resize(runtime, 4), 0);
     fm_runtime_destroy(runtime);
 }
