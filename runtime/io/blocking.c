@@ -21,7 +21,6 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -31,6 +30,7 @@
 #include "runtime/platform/futex.h"
 #include "runtime/platform/histogram.h"
 #include "runtime/platform/memory.h"
+#include "runtime/platform/own_thread.h"
 
 enum { THREADS_DEFAULT = 64, DUMP_MAX = 64 };
 static const int64_t IDLE_NS = INT64_C(5000000000);
@@ -174,24 +174,11 @@ static bool sleep_locked(struct blocking *b)
     return false;
 }
 
-/* Signals are for the program's own threads; what a fault raises comes here all the same. */
-static void refuse_signals(void)
-{
-    sigset_t set;
-
-    sigfillset(&set);
-    const int faults[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS, SIGPROF };
-    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++)
-        sigdelset(&set, faults[i]);
-    pthread_sigmask(SIG_SETMASK, &set, NULL);
-}
-
 static void *serve(void *arg)
 {
     struct blocking *b = arg;
 
     pthread_setname_np(pthread_self(), "fm-blocking");
-    refuse_signals();
     fm__lock(&b->lock);
     for (;;) {
         struct job *job = pop_locked(b);
@@ -227,7 +214,7 @@ static void make_thread(struct blocking *b)
     pthread_t thread;
     struct job *hopeless = NULL;
 
-    if (!fm__fault(FAULT_THREAD) && pthread_create(&thread, NULL, serve, b) == 0)
+    if (fm__thread_create(&thread, serve, b) == 0)
         return;
     fm__lock(&b->lock);
     if (--b->threads == 0)

@@ -18,6 +18,7 @@
 #include "runtime/platform/clock.h"
 #include "runtime/platform/futex.h"
 #include "runtime/platform/memory.h"
+#include "runtime/platform/own_thread.h"
 #include "runtime/sched/ready.h"
 
 enum {
@@ -206,14 +207,12 @@ int fm__monitor_start(struct sched *sched)
         return -ENOMEM;
     m->sched = sched;
     sched->monitor = m;
-    int e = fm__fault(FAULT_THREAD) ? EAGAIN
-                                    : pthread_create(&m->thread, NULL, monitor_main, m);
-    if (e) {
+    int r = fm__thread_create(&m->thread, monitor_main, m);
+    if (r < 0) {
         sched->monitor = NULL;
         free(m);
-        return -EAGAIN;
     }
-    return 0;
+    return r;
 }
 
 void fm__monitor_stop(struct sched *sched)

@@ -12,6 +12,7 @@
 
 #include "runtime/platform/cpu.h"
 #include "runtime/platform/memory.h"
+#include "runtime/platform/own_thread.h"
 #include "runtime/platform/turn.h"
 #include "runtime/sched/loop.h"
 #include "runtime/sched/monitor.h"
@@ -20,9 +21,10 @@
 static int start_worker(struct sched *sched, uint32_t index)
 {
     struct worker *w = atomic_load_explicit(&sched->workers[index], memory_order_relaxed);
+    int r;
 
     if (!w) {
-        int r = fm__worker_create(sched, index, &w);
+        r = fm__worker_create(sched, index, &w);
         if (r < 0)
             return r;
         /* release: complete before thieves, and those who count fibers, see it */
@@ -33,13 +35,12 @@ static int start_worker(struct sched *sched, uint32_t index)
     /* before it counts as awake: see fm__sched_cover */
     atomic_fetch_add_explicit(&sched->worker_live, 1, memory_order_seq_cst);
     fm__idle_join(&sched->idle);
-    int e = fm__fault(FAULT_THREAD) ? EAGAIN
-                                    : pthread_create(&w->thread, NULL, fm__worker_main, w);
-    if (e) {
+    r = fm__thread_create(&w->thread, fm__worker_main, w);
+    if (r < 0) {
         fm__idle_leave(&sched->idle);
         atomic_fetch_sub_explicit(&sched->worker_live, 1, memory_order_seq_cst);
         sched->ops->worker_fini(w);
-        return -EAGAIN;
+        return r;
     }
     w->has_thread = true;
     return 0;

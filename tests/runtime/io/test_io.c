@@ -8,10 +8,10 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sched.h>
-#include <sys/time.h>
 
 #include "runtime/io/quiet.h"
 #include "tests/runtime/io/io_test.h"
+#include "tests/runtime/io/storm.h"
 
 /* ---- moving bytes ---- */
 
@@ -621,24 +621,14 @@ FIBER_TEST(io, writing_to_nobody_is_epipe_and_no_signal)
 
 /* ---- signals (F84) ---- */
 
-static _Atomic int alarms;
-
-static void on_alarm(int signo)
-{
-    (void)signo;
-    atomic_fetch_add(&alarms, 1);
-}
-
 FIBER_TEST(io, storm_of_signals_is_invisible)
 {
-    struct sigaction action = { .sa_handler = on_alarm };
-    struct itimerval often = { { 0, 500 }, { 0, 500 } }, never = { { 0, 0 }, { 0, 0 } };
-    sigaction(SIGALRM, &action, NULL);
-    setitimer(ITIMER_REAL, &often, NULL);
+    struct storm storm;
+    storm_begin(&storm);
     do
         echo_over(make_tcp);
-    while (atomic_load(&alarms) < 20);
-    setitimer(ITIMER_REAL, &never, NULL);
+    while (storm_hits() < 100);
+    storm_end(&storm);
 }
 
 /* ---- closing ---- */

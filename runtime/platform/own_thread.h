@@ -1,0 +1,17 @@
+/*
+ * own_thread.h - the library's own threads
+ *
+ * They are made with all signals blocked but those that a thread brings upon itself (faults,
+ * SIGPIPE) and SIGPROF, so that a profiler sees the workers. Handlers of the program run on
+ * threads of the program, never on a fiber's small stack, and a signal that the program's
+ * threads block too stays pending for fm_signal_wait.
+ */
+#ifndef FM_RUNTIME_PLATFORM_OWN_THREAD_H
+#define FM_RUNTIME_PLATFORM_OWN_THREAD_H
+
+#include <pthread.h>
+
+/* 0 · -EAGAIN. The thread begins with those signals blocked; the caller's mask is as before. */
+int fm__thread_create(pthread_t *ret_thread, void *(*body)(void *arg), void *arg);
+
+#endif
