@@ -58,6 +58,7 @@ struct fm_runtime {
     struct timers *timers;
     struct poller *poller;
     struct blocking *blocking;
+    struct blocking *keeper; /* a pool of one thread that lives as long as the runtime */
     int default_stack_class;
     bool virtual_clock;
     bool quota; /* of processor time, when it was made */

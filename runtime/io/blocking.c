@@ -261,12 +261,11 @@ static int hand_in(struct blocking *b, struct job *job)
 
 /* ---- what fibers call ---- */
 
-int fm__blocking_run(fm_entry_fn *fn, void *arg, fm_drop_fn *drop, unsigned flags,
-                     int64_t deadline_ns, struct fm_exit *ret_exit)
+/* b NULL: the caller is a thread. */
+static int run_on(struct blocking *b, fm_entry_fn *fn, void *arg, fm_drop_fn *drop,
+                  unsigned flags, int64_t deadline_ns, struct fm_exit *ret_exit)
 {
-    struct fm_fiber *self = fm__fiber_self();
-
-    if (!self) { /* a thread blocks as it likes */
+    if (!b) { /* a thread blocks as it likes */
         struct fm_exit exit = fn(arg);
         if (drop)
             drop(arg);
@@ -274,7 +273,6 @@ int fm__blocking_run(fm_entry_fn *fn, void *arg, fm_drop_fn *drop, unsigned flag
             *ret_exit = exit;
         return 0;
     }
-    struct blocking *b = self->runtime->blocking;
     struct job *job = fm__calloc(1, sizeof *job);
     if (!job) {
         if (drop)
@@ -284,7 +282,7 @@ int fm__blocking_run(fm_entry_fn *fn, void *arg, fm_drop_fn *drop, unsigned flag
     job->fn = fn;
     job->arg = arg;
     job->drop = drop;
-    job->fiber_id = fm__fiber_id(self);
+    job->fiber_id = fm__self_id();
     struct wait wait;
     int r = fm__wait_begin(&wait, flags, "blocking job");
     bool waits = r == 0;
@@ -319,6 +317,22 @@ int fm__blocking_run(fm_entry_fn *fn, void *arg, fm_drop_fn *drop, unsigned flag
     return r;
 }
 
+int fm__blocking_run(fm_entry_fn *fn, void *arg, fm_drop_fn *drop, unsigned flags,
+                     int64_t deadline_ns, struct fm_exit *ret_exit)
+{
+    struct fm_fiber *self = fm__fiber_self();
+    return run_on(self ? self->runtime->blocking : NULL, fn, arg, drop, flags, deadline_ns,
+                  ret_exit);
+}
+
+int fm__blocking_run_kept(fm_entry_fn *fn, void *arg, fm_drop_fn *drop, unsigned flags,
+                          int64_t deadline_ns, struct fm_exit *ret_exit)
+{
+    struct fm_fiber *self = fm__fiber_self();
+    return run_on(self ? self->runtime->keeper : NULL, fn, arg, drop, flags, deadline_ns,
+                  ret_exit);
+}
+
 int fm_blocking(fm_entry_fn *fn, void *arg, int64_t deadline_ns, struct fm_exit *ret_exit)
 {
     return fn ? fm__blocking_run(fn, arg, NULL, 0, deadline_ns, ret_exit) : -EINVAL;
@@ -326,22 +340,35 @@ int fm_blocking(fm_entry_fn *fn, void *arg, int64_t deadline_ns, struct fm_exit 
 
 /* ---- what the runtime calls ---- */
 
-int fm__blocking_init(struct fm_runtime *runtime)
+static struct blocking *make_pool(uint32_t thread_max, int64_t idle_ns)
 {
     struct blocking *b = fm__calloc(1, sizeof *b);
     if (!b)
-        return -ENOMEM;
+        return NULL;
     fm__lock_init(&b->lock, LOCK_RUNTIME);
-    b->thread_max = runtime->config.blocking_threads ? runtime->config.blocking_threads
-                                                     : THREADS_DEFAULT;
-    b->idle_ns = IDLE_NS;
-    runtime->blocking = b;
+    b->thread_max = thread_max;
+    b->idle_ns = idle_ns;
+    return b;
+}
+
+int fm__blocking_init(struct fm_runtime *runtime)
+{
+    uint32_t bound = runtime->config.blocking_threads;
+
+    runtime->blocking = make_pool(bound ? bound : THREADS_DEFAULT, IDLE_NS);
+    if (!runtime->blocking)
+        return -ENOMEM;
+    runtime->keeper = make_pool(1, FM_NEVER);
+    if (!runtime->keeper) {
+        free(runtime->blocking);
+        runtime->blocking = NULL;
+        return -ENOMEM;
+    }
     return 0;
 }
 
-int fm__blocking_shutdown(struct fm_runtime *runtime, int64_t deadline_ns)
+static int shut_pool(struct blocking *b, int64_t deadline_ns)
 {
-    struct blocking *b = runtime->blocking;
     struct job *queued;
 
     fm__lock(&b->lock);
@@ -375,17 +402,26 @@ int fm__blocking_shutdown(struct fm_runtime *runtime, int64_t deadline_ns)
     }
 }
 
+int fm__blocking_shutdown(struct fm_runtime *runtime, int64_t deadline_ns)
+{
+    int kept = shut_pool(runtime->keeper, deadline_ns);
+    int r = shut_pool(runtime->blocking, deadline_ns);
+    return r < 0 ? r : kept;
+}
+
 void fm__blocking_fini(struct fm_runtime *runtime)
 {
     fm__blocking_shutdown(runtime, FM_NEVER);
     free(runtime->blocking);
-    runtime->blocking = NULL;
+    free(runtime->keeper);
+    runtime->blocking = runtime->keeper = NULL;
 }
 
 uint32_t fm__blocking_busy(struct fm_runtime *runtime)
 {
     /* relaxed: see fm__blocking_run */
-    return atomic_load_explicit(&runtime->blocking->waiting, memory_order_relaxed);
+    return atomic_load_explicit(&runtime->blocking->waiting, memory_order_relaxed) +
+           atomic_load_explicit(&runtime->keeper->waiting, memory_order_relaxed);
 }
 
 void fm__blocking_stats(struct fm_runtime *runtime, struct fm_runtime_stats *stats)

@@ -43,6 +43,12 @@ int fm__blocking_dump(struct fm_runtime *runtime, int fd);
 int fm__blocking_run(fm_entry_fn *fn, void *arg, fm_drop_fn *drop, unsigned flags,
                      int64_t deadline_ns, struct fm_exit *ret_exit);
 
+/*
+ * The same on the one thread that, once made, stays until the runtime goes: for what is tied to the thread that does it.
+ */
+int fm__blocking_run_kept(fm_entry_fn *fn, void *arg, fm_drop_fn *drop, unsigned flags,
+                          int64_t deadline_ns, struct fm_exit *ret_exit);
+
 /* Tests: how long a thread may be idle. */
 void fm__blocking_set_idle_ns(struct fm_runtime *runtime, int64_t idle_ns);
 
