@@ -16,6 +16,7 @@
 #include "runtime/fiber/runtime.h"
 #include "runtime/io/blocking.h"
 #include "runtime/io/poller.h"
+#include "runtime/io/process.h"
 #include "runtime/platform/check.h"
 #include "runtime/platform/clock.h"
 #include "runtime/platform/config.h"
@@ -382,6 +383,7 @@ struct fm_runtime *fm_runtime_destroy(struct fm_runtime *runtime)
     if (runtime->seeded)
         fm__turn_end();
     free(runtime);
+    fm__process_sweep();
     return NULL;
 }
 

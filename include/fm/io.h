@@ -16,6 +16,7 @@
 #include <sys/uio.h>
 
 #include "fm/fiber.h"
+#include "fm/process.h"
 
 #ifdef __cplusplus
 extern "C" {

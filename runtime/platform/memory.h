@@ -17,8 +17,9 @@ enum fault_kind {
     FAULT_MAP,     /* mmap */
     FAULT_PROTECT, /* mprotect, madvise of a guard */
     FAULT_THREAD,  /* pthread_create */
-    FAULT_FD,      /* epoll_create, eventfd, socket, accept */
+    FAULT_FD,      /* epoll_create, eventfd, socket, accept, pipe, signalfd, open */
     FAULT_EPOLL,   /* epoll_ctl */
+    FAULT_PROCESS, /* clone of a child process */
     FAULT_KINDS,
 };
 

@@ -113,7 +113,14 @@ static inline void *fm__tsan_current(void)
     return __tsan_get_current_fiber();
 }
 #define FM_TSAN_SWITCH(fiber) __tsan_switch_to_fiber((fiber), 0)
+/*
+ * The tool takes every clone(2) for a fork; a child that shares our memory is not one. This is
+ * the same function under a name that it does not know.
+ */
+int __clone(int (*body)(void *arg), void *stack, int flags, void *arg, ...);
+#define FM_CLONE __clone
 #else
+#define FM_CLONE clone
 #define FM_NO_TSAN
 static inline void *fm__tsan_create(void)
 {

@@ -1,0 +1,156 @@
+/*
+ * launch.c - makes a child process that runs a program
+ *
+ * Between clone and exec the child runs in our memory, on a stack of its own, while this thread
+ * stands still and the others go on. So it makes system calls and nothing else: the C library's
+ * own would write to memory that both have (a sanitizer's records, a handler's), and no signal
+ * may reach it while handlers of the program are in force:
+ *
+ *   parent                                   child
+ *     block every signal
+ *     clone: stands still                      every disposition to its default
+ *                                              death signal, group, descriptors, directory
+ *                                              unblock: from here a signal does its usual
+ *                                              exec; or leave the error in our memory and end
+ *     the mask as it was
+ *     an error: reap the child
+ */
+#include "runtime/io/launch.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "runtime/platform/memory.h"
+#include "runtime/platform/sanitizer.h"
+
+enum {
+    STACK_BYTES = 4096,
+    SIGNALS = 64,
+    KERNEL_SET_BYTES = 8,  /* the kernel's set of signals; the C library's is larger */
+    CLOSE_RANGE = 436,     /* its number on every architecture */
+    CLOSE_BY_HAND = 65536, /* where a sandbox forbids close_range: at most so many */
+    FIRST_OWN_FD = 3,
+    WAIT_PIDFD = 3, /* P_PIDFD, which headers older than glibc 2.36 do not name */
+};
+
+struct birth {
+    struct launch *launch;
+    pid_t parent;
+    int error; /* written by the child */
+};
+
+/* Which errors say only that this file was not the one. */
+static FM_NO_ASAN FM_NO_TSAN bool is_of_the_file(int error)
+{
+    return error == ENOENT || error == ENOTDIR || error == EACCES || error == ENODEV ||
+           error == ESTALE || error == ETIMEDOUT;
+}
+
+/* What stands where the program's 0, 1 and 2 go is moved out of the way first. 0 · errno */
+static FM_NO_ASAN FM_NO_TSAN int place_descriptors(const struct launch *launch)
+{
+    long fds[3] = { launch->fds[0], launch->fds[1], launch->fds[2] };
+
+    for (int i = 0; i < 3; i++) {
+        if (fds[i] >= 0 && fds[i] < FIRST_OWN_FD)
+            fds[i] = syscall(SYS_fcntl, fds[i], F_DUPFD_CLOEXEC, FIRST_OWN_FD);
+        if (fds[i] < 0 && launch->fds[i] >= 0)
+            return errno;
+    }
+    for (int i = 0; i < 3; i++)
+        if (fds[i] >= 0 && syscall(SYS_dup3, fds[i], i, 0) < 0)
+            return errno;
+    if (syscall(CLOSE_RANGE, FIRST_OWN_FD, ~0u, 0) < 0)
+        for (long fd = FIRST_OWN_FD; fd < CLOSE_BY_HAND; fd++)
+            syscall(SYS_close, fd);
+    return 0;
+}
+
+static FM_NO_ASAN FM_NO_TSAN int execute(const struct launch *launch)
+{
+    int error = ENOENT;
+    bool denied = false;
+
+    for (const char *const *file = launch->files; *file; file++) {
+        syscall(SYS_execve, *file, launch->argv, launch->env);
+        error = errno;
+        denied = denied || error == EACCES;
+        if (!is_of_the_file(error))
+            return error;
+    }
+    return denied ? EACCES : error;
+}
+
+static FM_NO_ASAN FM_NO_TSAN int child(void *arg)
+{
+    struct birth *birth = arg;
+    const struct launch *launch = birth->launch;
+    /*
+     * The kernel's struct sigaction: zeros are the default, whatever the machine calls its
+     * fields.
+     */
+    static const uint64_t by_default[8];
+    static const uint64_t no_signals;
+
+    for (long signo = 1; signo <= SIGNALS; signo++)
+        syscall(SYS_rt_sigaction, signo, by_default, NULL, KERNEL_SET_BYTES);
+    if (launch->death_signal) {
+        syscall(SYS_prctl, PR_SET_PDEATHSIG, launch->death_signal, 0, 0, 0);
+        /* The parent may have died before it had a say. */
+        if (syscall(SYS_getppid) != birth->parent)
+            syscall(SYS_exit_group, 127);
+    }
+    int error = 0;
+    if (launch->leads_group && syscall(SYS_setpgid, 0, 0) < 0)
+        error = errno;
+    if (!error)
+        error = place_descriptors(launch);
+    if (!error && launch->directory && syscall(SYS_chdir, launch->directory) < 0)
+        error = errno;
+    if (!error) {
+        syscall(SYS_rt_sigprocmask, SIG_SETMASK, &no_signals, NULL, KERNEL_SET_BYTES);
+        error = execute(launch);
+    }
+    birth->error = error;
+    syscall(SYS_exit_group, 127);
+    __builtin_unreachable();
+}
+
+static void reap(int pidfd)
+{
+    siginfo_t info;
+    while (waitid((idtype_t)WAIT_PIDFD, (id_t)pidfd, &info, WEXITED) < 0 && errno == EINTR)
+        ;
+}
+
+__attribute__((noinline)) int fm__launch(struct launch *launch)
+{
+    _Alignas(16) char stack[STACK_BYTES];
+    const uint64_t all_signals = UINT64_MAX;
+    uint64_t before;
+    struct birth birth = { .launch = launch, .parent = getpid() };
+
+    if (fm__fault(FAULT_PROCESS))
+        return -EAGAIN;
+    syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all_signals, &before, KERNEL_SET_BYTES);
+    pid_t pid = FM_CLONE(child, stack + sizeof stack,
+                         CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, &birth,
+                         &launch->pidfd);
+    int r = pid < 0 ? -errno : -birth.error;
+    syscall(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, KERNEL_SET_BYTES);
+    if (pid >= 0 && r < 0) {
+        reap(launch->pidfd);
+        close(launch->pidfd);
+    }
+    launch->pid = pid;
+    return r;
+}
