@@ -2,7 +2,7 @@
 /*
  * races_explored.c - the races again, one slot a schedule, under an arbiter that decides who goes on
  *
- *     explore_races [name ...]      without names: all
+ *     explore_races [--schedules=n] [name ...]      without names: all
  *
  * Fibers and foreign threads take part as in races.c; how many, and which role each has, the schedule's own random numbers say. Some
  * hundred schedules a race, 10,000 with FM_LONG=1; FM_SEED=... begins elsewhere. A failing one prints how to repeat it.
@@ -89,6 +89,14 @@ static struct fm_exit play(void *arg)
     return fm_ok(NULL);
 }
 
+/* FM_EXPLORE=name=... is about one exploration: the others need not be run. */
+static bool left_out(const char *name)
+{
+    const char *again = getenv("FM_EXPLORE");
+    size_t length = strlen(name);
+    return again && !(strncmp(again, name, length) == 0 && again[length] == '=');
+}
+
 static int explore(const struct race *race, uint32_t strategy, uint32_t workers,
                    uint64_t schedules)
 {
@@ -99,6 +107,8 @@ static int explore(const struct race *race, uint32_t strategy, uint32_t workers,
 
     snprintf(name, sizeof name, "%s/%u/%s", race->name, workers,
              strategy == FM_EXPLORE_RANDOM ? "random" : "pct");
+    if (left_out(name))
+        return 0;
     config.worker_count = workers;
     options.config = &config;
     options.name = name;
@@ -116,6 +126,8 @@ static int explore(const struct race *race, uint32_t strategy, uint32_t workers,
     return r;
 }
 
+static uint64_t schedules_wanted;
+
 static int explore_all(const struct race *race)
 {
     uint64_t schedules = getenv("FM_LONG") ? SCHEDULES_LONG : SCHEDULES;
@@ -123,6 +135,8 @@ static int explore_all(const struct race *race)
 
     if (FM_ASAN || FM_TSAN)
         schedules /= 10;
+    if (schedules_wanted)
+        schedules = schedules_wanted;
     for (uint32_t workers = 1; workers <= WORKERS && r == 0; workers++) {
         r = explore(race, FM_EXPLORE_RANDOM, workers, schedules * 3 / 5 / WORKERS);
         if (r == 0)
@@ -145,6 +159,10 @@ int main(int count, char *names[])
                                          wait_races };
     int played = 0;
 
+    if (count > 1 && strncmp(names[1], "--schedules=", 12) == 0) {
+        schedules_wanted = strtoull(names[1] + 12, NULL, 0);
+        names++, count--;
+    }
     for (size_t room = 0; room < sizeof rooms / sizeof *rooms; room++) {
         for (const struct race *race = rooms[room]; race->name; race++) {
             if (!wanted(race->name, count, names))
