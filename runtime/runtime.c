@@ -28,6 +28,7 @@
 #include "runtime/stall.h"
 #include "runtime/time/clock.h"
 #include "runtime/time/timers.h"
+#include "runtime/trace.h"
 
 enum {
     FLAGS = FM_RUNTIME_NO_STALL_REPORT | FM_RUNTIME_SEEDED,
@@ -73,7 +74,12 @@ static void worker_free(struct worker *worker)
 static bool all_idle(struct sched *sched)
 {
     struct fm_runtime *runtime = runtime_of(sched);
-    return runtime->virtual_clock && !fm__blocking_busy(runtime) && fm__clock_all_idle(runtime);
+    if (!runtime->virtual_clock || fm__blocking_busy(runtime))
+        return false;
+    enum trace_by before = fm__trace_by(TRACE_BY_TIMER);
+    bool made_work = fm__clock_all_idle(runtime);
+    fm__trace_by(before);
+    return made_work;
 }
 
 static int64_t timer_next(struct sched *sched)
@@ -85,13 +91,19 @@ static int64_t timer_next(struct sched *sched)
 static unsigned timer_fire(struct sched *sched, int64_t now_ns)
 {
     struct fm_runtime *runtime = runtime_of(sched);
-    return runtime->hooks->timer_fire(runtime, now_ns);
+    enum trace_by before = fm__trace_by(TRACE_BY_TIMER);
+    unsigned count = runtime->hooks->timer_fire(runtime, now_ns);
+    fm__trace_by(before);
+    return count;
 }
 
 static unsigned poll_io(struct sched *sched, int64_t deadline_ns)
 {
     struct fm_runtime *runtime = runtime_of(sched);
-    return runtime->hooks->poll(runtime, deadline_ns);
+    enum trace_by before = fm__trace_by(TRACE_BY_IO);
+    unsigned count = runtime->hooks->poll(runtime, deadline_ns);
+    fm__trace_by(before);
+    return count;
 }
 
 static void poll_wake(struct sched *sched)
@@ -131,6 +143,10 @@ static const struct sched_ops sched_ops = {
     .poll_needed = poll_needed,
     .stalled = stalled,
     .throttled_ns = throttled_ns,
+    .trace_id = fm__trace_id,
+    .trace_task = fm__trace_task,
+    .trace_wait = fm__trace_wait,
+    .trace_now = fm__trace_now,
 };
 
 static const struct runtime_hooks hooks = {
@@ -207,6 +223,7 @@ int fm_runtime_create(const struct fm_runtime_config *config, struct fm_runtime 
         goto end_turns;
     runtime->hooks = &hooks;
     runtime->virtual_clock = runtime->config.clock == FM_CLOCK_VIRTUAL;
+    atomic_store_explicit(&runtime->trace_stamp_ns, -1, memory_order_relaxed);
     fm__lock_init(&runtime->end_lock, LOCK_RUNTIME);
     /* for the monitor, which is off where threads take turns */
     runtime->quota = !fm__turn_taken() && fm__cpu_quota();

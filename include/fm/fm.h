@@ -18,5 +18,6 @@
 #include "fm/schedule.h"
 #include "fm/scope.h"
 #include "fm/sync.h"
+#include "fm/trace.h"
 
 #endif

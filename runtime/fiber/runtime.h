@@ -65,6 +65,7 @@ struct fm_runtime {
     bool seeded; /* it began the turns that its threads take */
     _Atomic bool stopping; /* shutdown has begun: spawns from outside are refused */
     _Atomic int64_t virtual_now_ns;
+    _Atomic int64_t trace_stamp_ns; /* of the virtual clock: the last that a trace was given */
     struct clock_control *clock;      /* of the virtual clock */
     _Atomic uint64_t foreign_spawned; /* fibers created by threads; workers count their own */
     _Atomic uint64_t random_runs;     /* runs of jittered schedules, so each has its own seed */

@@ -111,6 +111,7 @@ void *fm__worker_main(void *arg)
     fm__context_init_thread(&w->home);
     fm__context_init_thread(&w->nowhere);
     w->looked_ns = fm__clock_ns();
+    fm__trace_look(w);
 
     for (;;) {
         struct task *task = next_task(w);

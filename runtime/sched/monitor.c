@@ -103,6 +103,7 @@ static void watch_longer(struct monitor *m, uint32_t index, struct worker *w,
         .throttled_ns = sched->ops->throttled_ns(sched) - seen->throttled_ns,
         .counts = counts,
     };
+    fm__trace_stall(sched, &stall);
     sched->ops->stalled(sched, &stall);
 }
 

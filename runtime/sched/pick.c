@@ -47,8 +47,7 @@ struct task *fm__worker_look_around(struct worker *w)
     w->looked_ns = now;
     atomic_store_explicit(&w->coarse_ns, now, memory_order_relaxed);
     w->sample_next = true;
-    w->sample_start_ns = now;
-
+    fm__trace_look(w);
     if (sched->ops->timer_next(sched) <= now)
         sched->ops->timer_fire(sched, now);
     if (sched->ops->poll_needed(sched) &&
@@ -58,6 +57,7 @@ struct task *fm__worker_look_around(struct worker *w)
         sched->ops->poll(sched, 0);
         fm__sched_drop_token(sched, now);
     }
+    w->sample_start_ns = fm__clock_ns(); /* without what was fired and polled */
     struct task *task = fm__worker_take_inbox(w);
     if (!task)
         task = fm__worker_take_injected(w);

@@ -66,6 +66,7 @@ static __attribute__((noinline)) void ready_from_outside(struct sched *sched, st
      * fini
      */
     atomic_fetch_add_explicit(visitors, 1, memory_order_relaxed);
+    fm__trace_ready_outside(sched, task);
     if (task->pinned)
         fm__sched_ready_pinned(sched, task);
     else
@@ -87,9 +88,12 @@ void fm__sched_ready(struct sched *sched, struct task *task)
 {
     struct worker *w = fm__worker_self();
 
-    if (__builtin_expect(!w || w->sched != sched, 0)) {
-        ready_from_outside(sched, task);
-        return;
+    if (__builtin_expect(!w || w->ready_in != sched, 0)) {
+        if (!w || w->sched != sched) {
+            ready_from_outside(sched, task);
+            return;
+        }
+        fm__trace_ready(w, task);
     }
     if (__builtin_expect(task->pinned != 0, 0)) {
         fm__sched_ready_pinned(sched, task);
@@ -114,7 +118,7 @@ void fm__sched_ready(struct sched *sched, struct task *task)
 
 void fm__worker_mark_sample(struct worker *w, struct task *task)
 {
-    w->sample_next = false;
+    w->sample_next = w->trace != NULL;
     task->since_tick = (uint32_t)(fm__clock_ns() / 1000) | 1;
 }
 

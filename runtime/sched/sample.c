@@ -26,7 +26,7 @@
 #include "runtime/platform/thread.h"
 #include "runtime/sched/worker.h"
 
-enum { WAIT_NS = 10000000 };
+enum { WAIT_NS = 20000000 };
 
 static struct lock init_lock = LOCK_INIT(LOCK_RUNTIME);
 static _Atomic int sample_signal; /* 0: none yet */

@@ -93,6 +93,7 @@ int fm__sched_init(struct sched *sched, uint32_t count)
 {
     fm__idle_init(&sched->idle);
     fm__lock_init(&sched->resize_lock, LOCK_RUNTIME);
+    fm__lock_init(&sched->trace.lock, LOCK_SLAB);
     for (uint32_t i = 0; i < INJECT_SHARDS; i++)
         fm__inject_init(&sched->inject[i]);
     atomic_store_explicit(&sched->poll_until_ns, INT64_MIN, memory_order_relaxed);
@@ -133,6 +134,7 @@ void fm__sched_fini(struct sched *sched)
     sched->worker_made = 0;
     free(sched->monitor);
     sched->monitor = NULL;
+    fm__trace_fini(sched);
 }
 
 struct task *fm__sched_running(struct sched *sched, uint32_t index)

@@ -16,6 +16,7 @@
 #include "runtime/queue/inject.h"
 #include "runtime/sched/idle.h"
 #include "runtime/sched/task.h"
+#include "runtime/sched/trace.h"
 
 enum { WORKERS_MAX = 256, INJECT_SHARDS = 8 };
 
@@ -68,6 +69,23 @@ struct sched_ops {
     void (*stalled)(struct sched *sched, const struct sched_stall *stall);
     /* For how long the process was kept from running by a quota, since it began. */
     int64_t (*throttled_ns)(struct sched *sched);
+    /*
+     * For traces: the id of the fiber; that, and its name or key; what it waits for, static
+     * text; a time that does not fall, of the runtime's clock.
+     */
+    uint64_t (*trace_id)(struct task *task);
+    void (*trace_task)(struct task *task, struct trace_event *event);
+    const char *(*trace_wait)(struct task *task);
+    int64_t (*trace_now)(struct sched *sched);
+};
+
+/* The trace that runs, or the last one: trace.c. */
+struct trace {
+    _Atomic uint32_t state; /* enum trace_state */
+    uint32_t events; /* a ring's */
+    int64_t start_ns;
+    struct lock lock; /* of `outside` */
+    _Atomic(struct trace_ring *) outside;
 };
 
 struct sched {
@@ -96,6 +114,7 @@ struct sched {
     uint32_t stall_ms;
     uint64_t seed;
     struct monitor *monitor;
+    struct trace trace;
 };
 
 /*

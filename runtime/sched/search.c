@@ -44,6 +44,8 @@ static struct task *steal_round(struct worker *w)
         if (count) {
             fm__count(&w->steals, count);
             w->newest_first = 0;
+            if (w->trace)
+                fm__trace_steal(w, victim->index, count);
             return task;
         }
     }
@@ -64,6 +66,8 @@ static struct task *steal_lifo(struct worker *w, const uint32_t *runs, uint32_t 
         struct task *task = fm__worker_take_lifo(victim);
         if (task) {
             fm__count(&w->steals, 1);
+            if (w->trace)
+                fm__trace_steal(w, victim->index, 1);
             return task;
         }
     }

@@ -158,6 +158,7 @@ void fm__sched_poll_returned(struct sched *sched)
     if (!w || w->sched != sched || !w->in_poll)
         return;
     w->in_poll = false;
+    fm__trace_awakes(w);
     /* seq_cst: from here on a waker uses the futex */
     atomic_store_explicit(&w->blocked_in_poll, 0, memory_order_seq_cst);
     rise(w);
@@ -212,10 +213,12 @@ void fm__worker_sleep(struct worker *w)
         return;
     }
     fm__count(&w->parks, 1);
+    fm__trace_sleeps(w);
     if (fm__sched_take_token(sched, w->index + 1))
         sleep_in_poll(w);
     else
         await_naming(w);
+    fm__trace_awakes(w);
 }
 
 void fm__worker_stop_searching(struct worker *w)

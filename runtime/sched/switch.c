@@ -19,6 +19,13 @@
 
 static void host(struct context_transfer from);
 
+static __attribute__((noinline)) void yield_pinned(struct worker *w, struct task *task)
+{
+    if (w->trace)
+        fm__trace_mark(task);
+    fm__sched_ready_pinned(w->sched, task);
+}
+
 /* The task that was left is whole now: do with it what it asked for. */
 static inline void settle(struct worker *w)
 {
@@ -32,14 +39,17 @@ static inline void settle(struct worker *w)
     case LEFT_BELOW:
         fm__stack_check(task->stack);
         if (task->pinned)
-            fm__sched_ready_pinned(w->sched, task);
+            yield_pinned(w, task);
         else
             fm__worker_push(w, task, left == LEFT_BELOW);
         return;
     case LEFT_PARK:
         fm__stack_check(task->stack);
-        if (!w->sched->ops->parked(task))
+        if (!w->sched->ops->parked(task)) {
+            w->trace_by = TRACE_BY_EARLY;
             fm__sched_ready(w->sched, task);
+            w->trace_by = TRACE_BY_TASK;
+        }
         return;
     case LEFT_ENDED:
         fm__stack_check(w->left_stack);
@@ -48,10 +58,30 @@ static inline void settle(struct worker *w)
     }
 }
 
-static void end_sample(struct worker *w)
+/* A run that was timed ends: before the next task is picked, which may begin another one. */
+static __attribute__((noinline)) void end_sample(struct worker *w, enum trace_end how)
 {
     fm__histogram_add(&w->run_length, fm__clock_ns() - w->sample_start_ns);
     w->sample_start_ns = 0;
+    if (w->trace)
+        fm__trace_run_ends(w, how);
+}
+
+static inline void run_ends(struct worker *w, enum trace_end how)
+{
+    if (__builtin_expect(w->sample_start_ns != 0, 0))
+        end_sample(w, how);
+}
+
+/* A run begins whose task was timed while it was runnable. */
+static __attribute__((noinline)) void end_latency(struct worker *w, struct task *task)
+{
+    /* signed: the mark has its lowest bit set, so it may lie a microsecond ahead */
+    int32_t late = (int32_t)((uint32_t)(fm__clock_ns() / 1000) - task->since_tick);
+    fm__histogram_add(&w->latency, (int64_t)late * 1000);
+    task->since_tick = 0;
+    if (w->trace)
+        fm__trace_run_begins(w, task);
 }
 
 /* The worker's counters and marks at each start or resumption of a task. */
@@ -62,12 +92,8 @@ static inline void note_run(struct worker *w, struct task *task)
     /* relaxed: one writer */
     atomic_store_explicit(&w->runs, atomic_load_explicit(&w->runs, memory_order_relaxed) + 1,
                           memory_order_relaxed);
-    if (__builtin_expect(task->since_tick != 0, 0)) {
-        /* signed: the mark has its lowest bit set, so it may lie a microsecond ahead */
-        int32_t late = (int32_t)((uint32_t)(fm__clock_ns() / 1000) - task->since_tick);
-        fm__histogram_add(&w->latency, (int64_t)late * 1000);
-        task->since_tick = 0;
-    }
+    if (__builtin_expect(task->since_tick != 0, 0))
+        end_latency(w, task);
 }
 
 /*
@@ -99,8 +125,6 @@ static inline void go(struct worker *w, struct context *from, struct task *next,
 {
     struct context *to = &w->home;
 
-    if (__builtin_expect(w->sample_start_ns != 0, 0))
-        end_sample(w);
     fm__count(&w->switches, 1);
     if (next && (next->stack || bind_stack(w, next))) {
         note_run(w, next);
@@ -125,24 +149,34 @@ static void leave(struct task *self, enum left how, struct task *next)
 
 void fm__sched_park(struct task *self)
 {
-    leave(self, LEFT_PARK, fm__worker_pick(fm__worker_self(), false));
+    struct worker *w = fm__worker_self();
+    run_ends(w, TRACE_PARKED);
+    leave(self, LEFT_PARK, fm__worker_pick(w, false));
 }
 
 void fm__sched_yield(struct task *self)
 {
     fm__turn_give();
     struct worker *w = fm__worker_self();
+    run_ends(w, TRACE_YIELDED);
     struct task *next = fm__worker_pick(w, true);
     if (!next && !fm__worker_leaving(w)) {
         next = fm__worker_take_injected(w);
-        if (!next)
+        if (!next) {
+            if (__builtin_expect(w->trace != NULL, 0))
+                fm__trace_run_begins(w, self);
             return;
+        }
     }
     leave(self, LEFT_YIELD, next);
 }
 
 void fm__sched_run_first(struct task *self, struct task *child)
 {
+    struct worker *w = fm__worker_self();
+    if (__builtin_expect(w->trace != NULL, 0))
+        fm__trace_ready(w, child);
+    run_ends(w, TRACE_SPAWNED_FIRST);
     leave(self, LEFT_BELOW, child);
 }
 
@@ -162,6 +196,7 @@ static void host(struct context_transfer from)
     for (;;) {
         w->sched->ops->run(task);
         w = fm__worker_self();
+        run_ends(w, TRACE_ENDED);
         /*
          * The slot's turns are counted against tasks that wake each other for ever; an end is
          * not that.
@@ -171,8 +206,6 @@ static void host(struct context_transfer from)
         struct task *next = fm__worker_pick(w, false);
         if (next && !next->stack && next->stack_class == stack->stack_class) {
             fm__stack_check(stack);
-            if (__builtin_expect(w->sample_start_ns != 0, 0))
-                end_sample(w);
             next->stack = stack;
             next->ctx = here;
             atomic_store_explicit(&stack->owner, next, memory_order_relaxed);

@@ -73,11 +73,16 @@ int fm__worker_create(struct sched *sched, uint32_t index, struct worker **ret_w
     if (r < 0)
         goto fini_deque;
     w->inject_next = index;
+    r = fm__trace_worker_init(w);
+    if (r < 0)
+        goto free_user;
     w->random = (sched->seed + 1 + index) * UINT64_C(0x9E3779B97F4A7C15) | 1;
     w->tick_interval = w->tick = TICK_START;
     *ret_worker = w;
     return 0;
 
+free_user:
+    sched->ops->worker_free(w);
 fini_deque:
     fm__deque_fini(&w->deque);
 free_worker:
@@ -87,6 +92,7 @@ free_worker:
 
 void fm__worker_destroy(struct worker *worker)
 {
+    fm__trace_worker_fini(worker);
     worker->sched->ops->worker_free(worker);
     fm__deque_fini(&worker->deque);
     free(worker);

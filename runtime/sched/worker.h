@@ -48,9 +48,14 @@ struct worker {
     bool sample_next;        /* the next task that is queued is timed */
     bool searching;
     bool in_poll;
-    struct task *stackless; /* to be ended on the worker's own stack */
-    struct context home;    /* the worker's own stack */
-    struct context nowhere; /* where ended stacks are left to */
+    struct sched *ready_in;   /* sched; NULL while a trace runs: see trace.h */
+    struct trace_ring *trace; /* NULL: none runs */
+    struct trace_event run;   /* begun; its fiber is 0 if there is none */
+    int64_t asleep_since_ns;  /* 0: awake, or not traced */
+    uint8_t trace_by;         /* enum trace_by: who wakes tasks just now */
+    struct task *stackless;   /* to be ended on the worker's own stack */
+    struct context home;      /* the worker's own stack */
+    struct context nowhere;   /* where ended stacks are left to */
     struct stack_cache stacks;
     void *altstack;
     pthread_t thread;
@@ -74,6 +79,7 @@ struct worker {
     _Atomic uint32_t blocked_in_poll;
     _Atomic uint32_t retire; /* enum retire */
     struct sample sample;    /* sample.c */
+    _Atomic(struct trace_ring *) trace_ring;
 };
 
 /*

@@ -38,19 +38,26 @@ static void note(void *arg, const struct fm_stall *stall)
     snprintf(now->channel, sizeof now->channel, "%s", stall->wait_channel);
     memcpy(now->frames, stall->frames, stall->frame_count * sizeof *now->frames);
     atomic_store(&seen_count, at + 1);
-    uint32_t cause = *(uint32_t *)arg;
-    if (stall->cause == cause && stall->ms >= 40 && !atomic_exchange(&enough, true))
+    uint32_t causes = *(uint32_t *)arg;
+    /* there are no calls as long as a busy machine has no processor for the thread */
+    if (causes >> stall->cause & 1 && stall->ms >= 40 && (stall->frame_count || FM_TSAN) &&
+        !atomic_exchange(&enough, true))
         cr_assert_eq(write(ends[1], "x", 1), 1);
 }
 
-static struct fm_runtime *watched_runtime(uint32_t *cause)
+/* What a loop may be told as: on a busy machine it waits for a processor most of the time. */
+static uint32_t looping = 1u << FM_STALL_RUNNING | 1u << FM_STALL_QUEUED |
+                          1u << FM_STALL_THROTTLED;
+static uint32_t blocked = 1u << FM_STALL_KERNEL;
+
+static struct fm_runtime *watched_runtime(uint32_t *causes)
 {
     struct fm_runtime_config config = FM_RUNTIME_CONFIG_INIT;
     struct fm_runtime *runtime = NULL;
     config.worker_count = 2;
     config.flags = FM_RUNTIME_NO_STALL_REPORT;
     config.on_stall = note;
-    config.on_stall_arg = cause;
+    config.on_stall_arg = causes;
     cr_assert_eq(pipe(ends), 0);
     cr_assert_eq(fm_runtime_create(&config, &runtime), 0);
     return runtime;
@@ -88,8 +95,7 @@ static const struct seen *last_seen(void)
 /* F15 */
 TEST(stall, an_endless_loop_is_told_at_10_20_40_ms_with_name_and_calls)
 {
-    uint32_t cause = FM_STALL_RUNNING;
-    struct fm_runtime *runtime = watched_runtime(&cause);
+    struct fm_runtime *runtime = watched_runtime(&looping);
     struct fm_spawn_options options = FM_SPAWN_OPTIONS_INIT;
     struct fm_runtime_stats stats;
     struct fm_fiber *fiber;
@@ -139,8 +145,7 @@ static struct fm_exit read_pipe(void *arg)
 
 TEST(stall, a_call_that_blocks_is_told_by_its_number_and_is_not_cut_short)
 {
-    uint32_t cause = FM_STALL_KERNEL;
-    struct fm_runtime *runtime = watched_runtime(&cause);
+    struct fm_runtime *runtime = watched_runtime(&blocked);
     struct fm_fiber *fiber;
     struct fm_exit exit;
     cr_assert_eq(fm_runtime_spawn(runtime, read_pipe, NULL, NULL, &fiber), 0);
@@ -156,8 +161,7 @@ TEST(stall, a_call_that_blocks_is_told_by_its_number_and_is_not_cut_short)
 
 TEST(stall, a_keyed_fiber_is_told_by_its_key)
 {
-    uint32_t cause = FM_STALL_RUNNING;
-    struct fm_runtime *runtime = watched_runtime(&cause);
+    struct fm_runtime *runtime = watched_runtime(&looping);
     struct fm_map_config config = FM_MAP_CONFIG_INIT;
     struct fm_map *map;
     struct fm_fiber *fiber;
@@ -176,16 +180,15 @@ static void print_one(void *arg)
     struct fm_runtime_config config = FM_RUNTIME_CONFIG_INIT;
     struct fm_spawn_options options = FM_SPAWN_OPTIONS_INIT;
     struct fm_runtime *runtime;
-    uint32_t cause = FM_STALL_RUNNING;
     config.worker_count = 1;
     config.stall_ms = 20;
     config.on_stall = note;
-    config.on_stall_arg = &cause;
+    config.on_stall_arg = &blocked;
     options.name = "printed";
     if (pipe(ends) != 0 || fm_runtime_create(&config, &runtime) != 0)
         _exit(2);
     struct fm_fiber *fiber;
-    fm_runtime_spawn(runtime, never_wait, NULL, &options, &fiber);
+    fm_runtime_spawn(runtime, read_pipe, NULL, &options, &fiber);
     fm_fiber_join(fiber, FM_NEVER, NULL);
     fm_fiber_unref(fiber);
     fm_runtime_destroy(runtime);
@@ -274,12 +277,11 @@ TEST(stall, a_signal_that_somebody_has_is_not_taken)
 /* Where the runtime's maker has blocked all signals its workers answer all the same. */
 TEST(stall, blocked_signals_do_not_hide_a_running_fiber)
 {
-    uint32_t cause = FM_STALL_RUNNING;
     struct fm_fiber *fiber;
     sigset_t all;
     sigfillset(&all);
     pthread_sigmask(SIG_BLOCK, &all, NULL);
-    struct fm_runtime *runtime = watched_runtime(&cause);
+    struct fm_runtime *runtime = watched_runtime(&looping);
     cr_assert_eq(fm_runtime_spawn(runtime, never_wait, NULL, NULL, &fiber), 0);
     cr_assert_eq(fm_fiber_join(fiber, FM_NEVER, NULL), 0);
     if (!FM_TSAN)
