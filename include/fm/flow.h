@@ -6,8 +6,9 @@
  *              deadline or an interruption of the caller, the others are interrupted, and the
  *              call returns when they have ended, their children and finalizers included. A
  *              body that ignores its interruption is waited for.
- * Fibers       Each body runs in a fiber of its own, unmasked whatever the caller's mask. What
- *              ends it early is FM_BY_PARENT, at a deadline FM_BY_DEADLINE.
+ * Fibers       Each body runs in a fiber of its own: unmasked whatever the caller's mask, with
+ *              the caller's inherited locals, and with a stack of the size of the caller's.
+ *              What ends it early is FM_BY_PARENT, at a deadline FM_BY_DEADLINE.
  * Interruption of a caller who is not masked: -ECANCELED once all have ended; nothing is
  *              started if it is pending when the call is made. Where the outcome had been
  *              decided before, that is returned, and the next wait tells of the interruption.

@@ -151,6 +151,7 @@ static int make(struct crew *crew, struct fm_fiber **ret_member)
         fm__fiber_discard(member);
         return r;
     }
+    member->task.stack_class = caller->task.stack_class;
     member->owner.ended = member_ended;
     member->owner.words[OF_CREW] = crew;
     /* release: a dump that sees the flags sees the words */
@@ -173,15 +174,11 @@ static void replace_self(struct crew *crew)
             report(crew, index, fm_fail(r));
         return;
     }
+    /* Who closes it after this signals the new one; if it is closed already, that finds no piece. */
     fm__lock(&crew->lock);
-    bool closed = is_closed(crew);
-    if (!closed)
-        join_locked(crew, member);
+    join_locked(crew, member);
     fm__unlock(&crew->lock);
-    if (closed)
-        fm__fiber_discard(member);
-    else
-        fm__fiber_start(member);
+    fm__fiber_start(member);
 }
 
 /* Whether nobody could tell this fiber from a new one. */
@@ -294,10 +291,8 @@ static int await(struct crew *crew, int64_t deadline_ns)
     int r = await_locked(crew, deadline_ns, 0);
     if (r < 0 && (crew->decided || !crew->members))
         r = 0; /* it came too late: the outcome is there */
-    if (r < 0) {
-        crew->decided = true;
+    if (r < 0)
         close_locked(crew, r == -ETIMEDOUT ? FM_BY_DEADLINE : FM_BY_PARENT);
-    }
     await_locked(crew, FM_NEVER, WAIT_MASKED);
     fm__unlock(&crew->lock);
     return r;

@@ -291,6 +291,35 @@ FIBER_TEST(for_each, pieces_inherit_the_callers_locals)
     cr_assert_eq(fm_local_get(a_local), &local);
 }
 
+static __attribute__((noinline)) unsigned char use_150_kib(void)
+{
+    unsigned char room[150 * 1024];
+    memset(room, 1, sizeof room);
+    __asm__ volatile("" : : "r"(room) : "memory");
+    return room[sizeof room / 2];
+}
+
+static struct fm_exit need_stack(void *arg, size_t index)
+{
+    (void)arg, (void)index;
+    return use_150_kib() == 1 ? fm_ok(NULL) : fm_fail(-EIO);
+}
+
+static struct fm_exit on_a_large_stack(void *arg)
+{
+    struct fm_exit exit;
+    int r = fm_for_each(3, 2, need_stack, arg, &exit);
+    return r < 0 ? fm_fail(r) : exit;
+}
+
+FIBER_TEST(for_each, pieces_get_a_stack_as_large_as_the_callers)
+{
+    struct fm_spawn_options options = { .size = sizeof options, .stack_bytes = 256 * 1024 };
+    struct fm_fiber *fiber;
+    cr_assert_eq(fm_fiber_spawn(on_a_large_stack, NULL, &options, &fiber), 0);
+    cr_assert_eq(finish(fiber).kind, FM_SUCCESS);
+}
+
 static _Atomic int leaves;
 
 static struct fm_exit nested_sum(void *arg, size_t index)
@@ -1072,6 +1101,36 @@ FIBER_TEST(flow, without_memory_it_fails_clean)
         without_memory(FAULT_MALLOC, for_ever);
         without_memory(FAULT_MAP, for_ever);
     }
+}
+
+/*
+ * Pieces that wait for one another, on stacks of which one reservation holds fewer. The first
+ * call, whose pieces end at once, sees to it that the descriptors are there.
+ */
+static struct fm_exit without_stacks(void *arg)
+{
+    struct each each = { .count = 300 };
+    _Atomic uint64_t calls = 0;
+    struct fm_exit exit;
+    (void)arg;
+    int r = fm_for_each(each.count, 0, count_call, (void *)&calls, NULL);
+    fm__fault_set(FAULT_MAP, 1, true);
+    r = r < 0 ? r : fm_for_each(each.count, 0, meet_all, &each, &exit);
+    bool hit = fm__fault_hits(FAULT_MAP) != 0;
+    fm__fault_set(FAULT_MAP, 0, false);
+    cr_assert_eq(r, 0, "%s", fm_strerror(r));
+    cr_assert(hit);
+    cr_assert_eq(exit.kind, FM_FAILURE);
+    cr_assert_eq(exit.code, -ENOMEM);
+    return fm_ok(NULL);
+}
+
+FIBER_TEST(flow, piece_that_gets_no_stack_fails_and_nobody_waits_for_it)
+{
+    struct fm_spawn_options options = { .size = sizeof options, .stack_bytes = 1 << 20 };
+    struct fm_fiber *fiber;
+    cr_assert_eq(fm_fiber_spawn(without_stacks, NULL, &options, &fiber), 0);
+    cr_assert_eq(finish(fiber).kind, FM_SUCCESS);
 }
 
 static struct fm_exit at_the_limit(void *arg)
