@@ -23,7 +23,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 
 # Programs of ours, and the peers that answer the same questions: a round is one run of each.
 QUESTIONS = [
-    (['bench_yield', 'bench_spawn_join', 'bench_pingpong'], ['go', 'boost']),
+    (['bench_yield', 'bench_spawn_join', 'bench_pingpong', 'bench_flow'], ['go', 'boost']),
     (['bench_fib'], []),
     (['bench_skynet'], []),
     (['bench_keyed'], ['go_keyed']),

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// fibers - the fiber questions, asked of Go: yield, spawn and join, ping-pong over channels
+// fibers - the fiber questions, asked of Go: yield, spawn and join, ping-pong over channels, a
+// bounded for-each, a race, a timeout
 //
 // Each runs twice and the second counts; prints JSON lines as the benchmarks do. GOMAXPROCS is the
 // number of workers.
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"runtime"
@@ -85,6 +87,71 @@ func spawnBatch() {
 	report("spawn 1000, join all", "ns", perOp(start, count))
 }
 
+// As errgroup does it under a limit: a goroutine for each piece, no more than eight at a time.
+func forEach() {
+	const count = 1000000
+	done := make([]byte, count)
+	limit := make(chan struct{}, 8)
+	var all sync.WaitGroup
+	start := time.Now()
+	for i := 0; i < count; i++ {
+		limit <- struct{}{}
+		all.Add(1)
+		go func(i int) {
+			done[i] = 1
+			<-limit
+			all.Done()
+		}(i)
+	}
+	all.Wait()
+	report("for_each of 8", "ns", perOp(start, count))
+	for i := range done {
+		check(done[i] == 1, "a piece was left out")
+	}
+}
+
+// Of two that race, one is done at once and the other waits until it is cancelled; both are awaited.
+func race() {
+	const count = 100000
+	start := time.Now()
+	for i := 0; i < count; i++ {
+		ctx, cancel := context.WithCancel(context.Background())
+		won := make(chan int, 2)
+		var both sync.WaitGroup
+		both.Add(2)
+		go func() {
+			<-ctx.Done()
+			both.Done()
+		}()
+		go func() {
+			won <- i
+			both.Done()
+		}()
+		check(<-won == i, "nobody won")
+		cancel()
+		both.Wait()
+	}
+	report("race of two", "ns", perOp(start, count))
+}
+
+func timeout() {
+	const count = 100000
+	start := time.Now()
+	for i := 0; i < count; i++ {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		done := make(chan int, 1)
+		go func() { done <- i }()
+		select {
+		case n := <-done:
+			check(n == i, "another's result")
+		case <-ctx.Done():
+			check(false, "timed out")
+		}
+		cancel()
+	}
+	report("timeout that does not fire", "ns", perOp(start, count))
+}
+
 func pingPong() {
 	const count = 300000
 	there, back := make(chan int), make(chan int)
@@ -119,5 +186,8 @@ func main() {
 		spawnJoin()
 		spawnBatch()
 		pingPong()
+		forEach()
+		race()
+		timeout()
 	}
 }
