@@ -10,6 +10,8 @@ int fm_map_join(struct fm_map *map, int64_t deadline_ns, struct fm_exit *ret_exi
 {
     if (!map)
         return -EINVAL;
+    if (deadline_ns > 0)
+        fm__budget_spend();
     /* acquire: with fm__map_decide; the verdict never changes afterwards */
     if (!atomic_load_explicit(&map->decided, memory_order_acquire)) {
         fm__lock(&map->waiting.lock);
@@ -32,6 +34,8 @@ int fm_map_await_empty(struct fm_map *map, int64_t deadline_ns)
         return -EINVAL;
     if (fm__map_self(map) == SELF_PRESENT)
         return -EDEADLK;
+    if (deadline_ns > 0)
+        fm__budget_spend();
     return fm__count_await(map, WAIT_EMPTY, deadline_ns, "map_await_empty");
 }
 
@@ -41,6 +45,8 @@ int fm_map_await_quiescent(struct fm_map *map, int64_t deadline_ns)
         return -EINVAL;
     if (fm__map_self(map) != SELF_STRANGER)
         return -EDEADLK;
+    if (deadline_ns > 0)
+        fm__budget_spend();
     return fm__count_await(map, WAIT_QUIESCENT, deadline_ns, "map_await_quiescent");
 }
 

@@ -200,6 +200,13 @@ int fm__wake_result(enum wake_reason reason);
  * fiber yields.
  */
 void fm__budget_spend(void);
+/* The same for who knows who calls; NULL is a thread. */
+void fm__budget_over(struct fm_fiber *self);
+static inline void fm__budget_spend_by(struct fm_fiber *self)
+{
+    if (self && __builtin_expect(self->budget-- == 0, 0))
+        fm__budget_over(self);
+}
 
 /* ---- clock and timers, of the runtime the caller is in ---- */
 

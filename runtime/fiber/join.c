@@ -48,6 +48,8 @@ static int join_until(struct fm_fiber *fiber, int64_t deadline_ns, unsigned flag
     struct wait wait;
     int r;
 
+    if (deadline_ns > 0)
+        fm__budget_spend_by(self);
     if (fm__fiber_ended(fiber))
         return 0;
     if (fiber == self)
@@ -223,6 +225,8 @@ int fm_fiber_await_ready(struct fm_fiber *fiber, int64_t deadline_ns)
 {
     if (!fiber)
         return -EINVAL;
+    if (deadline_ns > 0)
+        fm__budget_spend();
     int r = readiness(fiber);
     if (r != -EAGAIN)
         return r;

@@ -349,6 +349,8 @@ int fm_scope_wait(int64_t deadline_ns)
     struct fm_fiber *self = fm__fiber_self();
     if (!self || !self->scope)
         return -EPERM;
+    if (deadline_ns > 0)
+        fm__budget_spend_by(self);
     fm__lock(&self->scope->lock);
     return await_children_locked(self->scope, deadline_ns, 0);
 }

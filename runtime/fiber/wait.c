@@ -165,11 +165,18 @@ enum wake_reason fm__wait_end(struct wait wait, int64_t deadline_ns)
         reason = thread_wait(self, wait.epoch, deadline_ns);
     } else {
         struct fm_runtime *runtime = self->runtime;
-        self->budget = BUDGET;
-        /* Woken already: no need to leave the stack. */
+        /*
+         * Woken already: no need to leave the stack. It counts like a wait that did not suspend,
+         * but this is no place to yield: what was waited for may be a lock that is now held.
+         */
         if (fm__state_life(fm__state_read(&self->state)) == LIFE_WOKEN) {
             fm__state_wait_abort(&self->state, &reason);
-        } else if (deadline_ns == FM_NEVER) {
+            if (self->budget)
+                self->budget--;
+            goto ended;
+        }
+        self->budget = BUDGET;
+        if (deadline_ns == FM_NEVER) {
             fm__sched_park(&self->task);
             reason = fm__state_reason(&self->state);
         } else {
@@ -179,6 +186,7 @@ enum wake_reason fm__wait_end(struct wait wait, int64_t deadline_ns)
             reason = fm__state_reason(&self->state);
         }
     }
+ended:
     atomic_store_explicit(&self->waits_for, NULL, memory_order_relaxed);
     return reason;
 }
@@ -231,12 +239,14 @@ int fm__fiber_interrupt(struct fm_fiber *fiber, enum fm_reason reason)
 
 void fm__budget_spend(void)
 {
-    struct fm_fiber *self = fm__fiber_self();
-    if (self && self->budget-- == 0) {
-        self->budget = BUDGET;
-        if (!has_ended(self))
-            fm__sched_yield(&self->task);
-    }
+    fm__budget_spend_by(fm__fiber_self());
+}
+
+void fm__budget_over(struct fm_fiber *self)
+{
+    self->budget = BUDGET;
+    if (!has_ended(self))
+        fm__sched_yield(&self->task);
 }
 
 int fm_yield(void)
