@@ -15,6 +15,7 @@
 
 #include "runtime/context/backtrace.h"
 #include "runtime/context/stack.h"
+#include "runtime/fiber/ring.h"
 #include "runtime/fiber/runtime.h"
 #include "runtime/fiber/slab.h"
 #include "runtime/io/blocking.h"
@@ -202,6 +203,23 @@ static int dump_calls(struct fm_runtime *runtime, struct fm_fiber *fiber, int fd
 
 /* ---- all of them ---- */
 
+/* Who holds the lock that is waited for. */
+static void put_holder(struct text *text, uint64_t number)
+{
+    if (!number)
+        return;
+    struct fm_fiber *holder = fm__ring_find(number) ? fm__fiber_ref_id(number) : NULL;
+    fm__put(text, " held by ");
+    if (holder && holder->kind == FIBER_TASK) {
+        fm__put(text, "fiber ");
+        put_fiber(text, holder);
+    } else {
+        fm__put(text, holder ? "thread " : "one that has ended, ");
+        fm__put_number(text, number, 10);
+    }
+    fm_fiber_unref(holder);
+}
+
 static FM_NO_TSAN int dump_one(struct fm_runtime *runtime, struct fm_fiber *fiber, int fd,
                                uint32_t flags)
 {
@@ -222,6 +240,7 @@ static FM_NO_TSAN int dump_one(struct fm_runtime *runtime, struct fm_fiber *fibe
         uint32_t ms = (uint32_t)(fm__clock_ns() / 1000000) - since;
         fm__put_number(&text, ms > INT32_MAX ? 0 : ms, 10);
         fm__put(&text, " ms");
+        put_holder(&text, fm__ring_holder(fiber));
     }
     if (fiber->mask_depth)
         fm__put(&text, " masked");

@@ -67,10 +67,17 @@ FM_API int fm_promise_poll(struct fm_promise *promise, struct fm_exit *ret_exit)
 /* the descriptor · -EMFILE · -ENFILE · -ENOMEM · -EINVAL */
 FM_API int fm_promise_eventfd(struct fm_promise *promise);
 
-/* Not recursive. Owned by a fiber or a thread. */
+/*
+ * Not recursive. Owned by a fiber or a thread. Whoever would close a ring of those who wait for
+ * one another without deadlines, by way of mutexes, read/write locks that are held to write,
+ * and joins, is told so instead of waiting.
+ */
 FM_API int fm_mutex_create(struct fm_mutex **ret_mutex);
 FM_API struct fm_mutex *fm_mutex_destroy(struct fm_mutex *mutex);
-/* 0 · -ECANCELED · -ETIMEDOUT · -EDEADLK held by the caller · -EINVAL */
+/*
+ * 0 · -ECANCELED · -ETIMEDOUT · -EDEADLK the caller holds it, or would wait for itself by way of
+ * others · -EINVAL · -ENOMEM (a thread's first wait)
+ */
 FM_API int fm_mutex_lock(struct fm_mutex *mutex, int64_t deadline_ns);
 FM_API int fm_mutex_trylock(struct fm_mutex *mutex); /* 0 · -EBUSY · -EDEADLK · -EINVAL */
 FM_API int fm_mutex_unlock(struct fm_mutex *mutex);  /* 0 · -EPERM not the holder · -EINVAL */
@@ -104,7 +111,8 @@ FM_API struct fm_rwlock *fm_rwlock_destroy(struct fm_rwlock *rwlock);
  *
  * Returns    0 · -ECANCELED · -ETIMEDOUT (the caller holds what it held before)
  *            -EDEADLK  the caller would wait for itself: it writes; or it reads, and wants to
- *                      write or to read once more behind a writer that waits
+ *                      write or to read once more behind a writer that waits; or a ring, as
+ *                      with a mutex
  *            -EINVAL · -ENOMEM (a thread's first wait)
  *
  * Callers    any fiber, any thread. Suspend while others are in the way.

@@ -79,7 +79,7 @@ void fm__descriptor_reset(struct fm_fiber *fiber, struct fm_runtime *runtime,
     fiber->spawn_site = NULL;
     fiber->arg_drop = NULL;
     fiber->value_drop = NULL;
-    atomic_store_explicit(&fiber->joins, NULL, memory_order_relaxed);
+    atomic_store_explicit(&fiber->waits_on, 0, memory_order_relaxed);
     fiber->mask_depth = 0;
     fiber->kind = (uint8_t)kind;
     fiber->flags = 0;

@@ -70,7 +70,7 @@ struct fm_fiber {
     const void *spawn_site;
     fm_drop_fn *arg_drop;
     fm_drop_fn *value_drop;
-    _Atomic(struct fm_fiber *) joins; /* whom it joins for ever: to tell rings */
+    _Atomic uintptr_t waits_on; /* the lock or the fiber it waits for: ring.c */
     uint32_t slot;
     uint16_t mask_depth;
     uint8_t kind;  /* enum fiber_kind */

@@ -3,43 +3,11 @@
  */
 #include <errno.h>
 
+#include "runtime/fiber/ring.h"
 #include "runtime/fiber/run.h"
 #include "runtime/fiber/runtime.h"
 #include "runtime/platform/check.h"
 #include "runtime/platform/spin.h"
-
-enum { RING_MAX = 64 };
-
-/*
- * Whether `self` joining `target` would close a ring of fibers that join one another without a
- * deadline. Each publishes whom it joins before it looks, both seq_cst, so of the joins that
- * close a ring at least the last one sees it. A ring stays; what only looked like one, because
- * a descriptor on the way was used again meanwhile, is gone at the second look along the same
- * way.
- */
-static bool closes_ring(struct fm_fiber *self, struct fm_fiber *target)
-{
-    struct fm_fiber *way[RING_MAX], *at = target;
-    for (int i = 0; i < RING_MAX && at; i++) {
-        if (at == self) {
-            while (i-- > 0)
-                if (atomic_load_explicit(&way[i]->joins, memory_order_seq_cst) != at)
-                    return false;
-                else
-                    at = way[i];
-            return true;
-        }
-        way[i] = at;
-        /*
-         * a descriptor that is recycled in between is still a descriptor; one that has ended
-         * joins nobody
-         */
-        if (fm__state_life(fm__state_read(&at->state)) == LIFE_DONE)
-            return false;
-        at = atomic_load_explicit(&at->joins, memory_order_seq_cst);
-    }
-    return false;
-}
 
 static int join_until(struct fm_fiber *fiber, int64_t deadline_ns, unsigned flags)
 {
@@ -56,19 +24,15 @@ static int join_until(struct fm_fiber *fiber, int64_t deadline_ns, unsigned flag
         return -EDEADLK;
     if (deadline_ns <= 0)
         return -ETIMEDOUT;
-    if (self && deadline_ns == FM_NEVER) {
-        atomic_store_explicit(&self->joins, fiber, memory_order_seq_cst);
-        if (closes_ring(self, fiber)) {
-            r = -EDEADLK;
-            goto out;
-        }
-    }
     r = fm__wait_begin(&wait, flags, "join");
     if (r < 0)
-        goto out;
+        return r;
     node.who = wait.who;
     node.epoch = wait.epoch;
-    if (!fm__exit_list_add(&fiber->exits, &node)) {
+    if (fm__ring_enter_join(wait.who, fiber, deadline_ns)) {
+        fm__wait_abort(wait);
+        r = -EDEADLK;
+    } else if (!fm__exit_list_add(&fiber->exits, &node)) {
         fm__wait_abort(wait);
         r = 0;
     } else {
@@ -80,9 +44,7 @@ static int join_until(struct fm_fiber *fiber, int64_t deadline_ns, unsigned flag
     if (r == 0)
         /* sealed means public, which the owners' being told may still hold up for an instant */
         FM_BUG_IF(!fm__fiber_ended(fiber), "a join returned before the end");
-out:
-    if (self)
-        atomic_store_explicit(&self->joins, NULL, memory_order_relaxed);
+    fm__ring_leave(wait.who);
     return r;
 }
 

@@ -114,7 +114,7 @@ int fm_cond_wait(struct fm_cond *cond, struct fm_mutex *mutex, int64_t deadline_
         fm__word_unlock(&cond->word, word);
     }
     if (reason == WAKE_VALUE && self.node.item)
-        fm__mutex_receive(mutex, self.who);
+        fm__mutex_receive(mutex, &self.node, self.who);
     else
         fm__mutex_retake(mutex, self.who);
     return fm__wake_result(reason);

@@ -35,6 +35,10 @@
  * back to look before the word names another, since it needs the lock. The winner may unlock,
  * even destroy the mutex, as soon as the word is unlocked: that is our last access.
  *
+ * Rings: who is about to wait without a deadline for somebody who waits for it, by way of other
+ * mutexes or of ends, is told -EDEADLK instead (runtime/fiber/ring.c). But for the end of a
+ * condition's wait, which has to have its mutex.
+ *
  * A promise: who signals a condition while it holds the mutex wins the wake of the waiter, but
  * lets it stand and notes it here. It would only run into the mutex. At unlock the first of
  * them gets mutex and processor in one step, behind those who were queued already.
@@ -44,12 +48,12 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "runtime/fiber/ring.h"
 #include "runtime/platform/check.h"
 #include "runtime/platform/memory.h"
 #include "runtime/sync/word.h"
 
 #define QUEUED UINT64_C(2)
-#define HOLDER_SHIFT 2
 
 struct fm_mutex {
     struct word word;
@@ -77,6 +81,7 @@ struct fm_mutex *fm_mutex_destroy(struct fm_mutex *mutex)
         FM_BUG_IF(!fm__waitlist_empty(&mutex->waiters) || !fm__waitlist_empty(&mutex->promised),
                   "a mutex is destroyed while waited for");
         fm__word_unlock(&mutex->word, 0);
+        fm__ring_forget();
         free(mutex);
     }
     return NULL;
@@ -131,6 +136,22 @@ static bool take_or_lock(struct fm_mutex *mutex, uint64_t who, uint64_t *ret_hol
     return true;
 }
 
+/*
+ * The caller's wait has begun, and it is not to be: off the list. False: too late, the mutex has
+ * been handed to it, or would have been had it not been interrupted.
+ */
+static bool withdraw(struct fm_mutex *mutex, struct wait_node *node)
+{
+    uint64_t word = fm__word_lock(&mutex->word);
+    bool listed = node->listed;
+    if (listed)
+        fm__waitlist_remove_locked(&mutex->waiters, node);
+    unlock_word(mutex, holder_of(word));
+    if (listed)
+        fm__wait_abort(node->wait);
+    return listed;
+}
+
 static int lock_slow(struct fm_mutex *mutex, uint64_t who, int64_t deadline_ns, unsigned flags)
 {
     struct wait_node node = { .amount = (int64_t)who };
@@ -147,6 +168,11 @@ static int lock_slow(struct fm_mutex *mutex, uint64_t who, int64_t deadline_ns, 
     if (r < 0)
         return r;
 
+    if (fm__ring_enter_lock(node.wait.who, &mutex->word.value, deadline_ns) &&
+        !(flags & WAIT_MASKED) && withdraw(mutex, &node)) {
+        fm__ring_leave(node.wait.who);
+        return -EDEADLK;
+    }
     enum wake_reason reason = fm__wait_end(node.wait, deadline_ns);
     if (reason != WAKE_VALUE) {
         uint64_t word = fm__word_lock(&mutex->word);
@@ -154,6 +180,7 @@ static int lock_slow(struct fm_mutex *mutex, uint64_t who, int64_t deadline_ns, 
             fm__waitlist_remove_locked(&mutex->waiters, &node);
         unlock_word(mutex, holder_of(word));
     }
+    fm__ring_leave(node.wait.who);
     return fm__wake_result(reason);
 }
 
@@ -210,10 +237,12 @@ void fm__mutex_promise(struct fm_mutex *mutex, struct wait_node *node, uint64_t 
     node->amount = (int64_t)who;
     node->item = mutex;
     fm__waitlist_push_locked(&mutex->promised, node);
+    fm__ring_note_promise(node->wait.who, &mutex->word.value);
 }
 
-void fm__mutex_receive(struct fm_mutex *mutex, uint64_t who)
+void fm__mutex_receive(struct fm_mutex *mutex, struct wait_node *node, uint64_t who)
 {
+    fm__ring_leave(node->wait.who);
     /* acquire (A) */
     uint64_t word = atomic_load_explicit(&mutex->word.value, memory_order_acquire);
     FM_BUG_IF(holder_of(word) != who, "a promised mutex was not handed over");

@@ -20,7 +20,7 @@ void fm__mutex_release(struct fm_mutex *mutex, uint64_t who);
  */
 void fm__mutex_promise(struct fm_mutex *mutex, struct wait_node *node, uint64_t who);
 /* The other end of that: the mutex has been handed to the caller. */
-void fm__mutex_receive(struct fm_mutex *mutex, uint64_t who);
+void fm__mutex_receive(struct fm_mutex *mutex, struct wait_node *node, uint64_t who);
 /* Take it whatever it takes: masked, without a deadline. The caller does not hold it. */
 void fm__mutex_retake(struct fm_mutex *mutex, uint64_t who);
 

@@ -35,6 +35,7 @@
 #include <stdlib.h>
 
 #include "fm/sync.h"
+#include "runtime/fiber/ring.h"
 #include "runtime/platform/check.h"
 #include "runtime/platform/memory.h"
 #include "runtime/sync/word.h"
@@ -43,7 +44,7 @@ enum { SLOTS = 6, TIMES_BITS = 3, TIMES_MAX = (1 << TIMES_BITS) - 1 };
 
 #define QUEUED UINT64_C(2)
 #define FLAGS (LOCKED | QUEUED)
-#define WRITER_SHIFT 2
+#define WRITER_SHIFT HOLDER_SHIFT
 #define READING (UINT64_C(1) << 63) /* ids of writers are below 2^61 */
 #define READERS_SHIFT 2
 #define UNKNOWN_SHIFT 30
@@ -82,6 +83,7 @@ struct fm_rwlock *fm_rwlock_destroy(struct fm_rwlock *rwlock)
         FM_BUG_IF(!fm__waitlist_empty(&rwlock->waiters),
                   "a read/write lock is destroyed while waited for");
         fm__word_unlock(&rwlock->word, 0);
+        fm__ring_forget();
         free(rwlock);
     }
     return NULL;
@@ -203,6 +205,22 @@ static bool take(struct fm_rwlock *rwlock, uint64_t reader, uint64_t who)
     return false;
 }
 
+/*
+ * The caller's wait has begun, and it is not to be: off the list. False: too late, it has got
+ * in, or would have had it not been interrupted.
+ */
+static bool withdraw(struct fm_rwlock *rwlock, struct wait_node *node)
+{
+    uint64_t word = fm__word_lock(&rwlock->word);
+    bool listed = node->listed;
+    if (listed)
+        fm__waitlist_remove_locked(&rwlock->waiters, node);
+    serve_and_unlock(rwlock, word); /* readers behind a writer may go in */
+    if (listed)
+        fm__wait_abort(node->wait);
+    return listed;
+}
+
 /* `reads`: the caller is known to hold it already, to read. */
 static int lock_slow(struct fm_rwlock *rwlock, uint64_t reader, uint64_t who, bool reads,
                      int64_t deadline_ns)
@@ -228,13 +246,20 @@ static int lock_slow(struct fm_rwlock *rwlock, uint64_t reader, uint64_t who, bo
     if (taken || r < 0)
         return r;
 
-    enum wake_reason reason = fm__wait_end(self.node.wait, deadline_ns);
+    struct wait wait = self.node.wait;
+    if (fm__ring_enter_lock(wait.who, &rwlock->word.value, deadline_ns) &&
+        withdraw(rwlock, &self.node)) {
+        fm__ring_leave(wait.who);
+        return -EDEADLK;
+    }
+    enum wake_reason reason = fm__wait_end(wait, deadline_ns);
     if (reason != WAKE_VALUE) {
         word = fm__word_lock(&rwlock->word);
         if (self.node.listed)
             fm__waitlist_remove_locked(&rwlock->waiters, &self.node);
-        serve_and_unlock(rwlock, word); /* readers behind a writer may go in */
+        serve_and_unlock(rwlock, word);
     }
+    fm__ring_leave(wait.who);
     return fm__wake_result(reason);
 }
 
