@@ -33,6 +33,28 @@ static bool oldest_is_due(struct worker *w)
     return ++w->oldest_ticks > DUE_TICKS;
 }
 
+/*
+ * From the inbox, the inject lists, or the old end of the queue: who gave a task at this tick
+ * comes last at the next, so that none that never empties hides another.
+ */
+static struct task *take_in_turn(struct worker *w)
+{
+    enum { INBOX, INJECTED, OLDEST, PLACES };
+
+    for (uint32_t i = 0; i < PLACES; i++) {
+        uint32_t place = (w->tick_place + i) % PLACES;
+        struct task *task = place == INBOX      ? fm__worker_take_inbox(w)
+                            : place == INJECTED ? fm__worker_take_injected(w)
+                            : oldest_is_due(w)  ? fm__deque_steal(&w->deque)
+                                                : NULL;
+        if (task) {
+            w->tick_place = (place + 1) % PLACES;
+            return task;
+        }
+    }
+    return NULL;
+}
+
 struct task *fm__worker_look_around(struct worker *w)
 {
     struct sched *sched = w->sched;
@@ -58,10 +80,5 @@ struct task *fm__worker_look_around(struct worker *w)
         fm__sched_drop_token(sched, now);
     }
     w->sample_start_ns = fm__clock_ns(); /* without what was fired and polled */
-    struct task *task = fm__worker_take_inbox(w);
-    if (!task)
-        task = fm__worker_take_injected(w);
-    if (!task && oldest_is_due(w))
-        task = fm__deque_steal(&w->deque);
-    return task;
+    return take_in_turn(w);
 }

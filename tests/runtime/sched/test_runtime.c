@@ -341,6 +341,33 @@ WORKER_TEST(sched, foreign_tasks_run_though_the_workers_own_list_never_empties) 
     cr_assert(!atomic_load(&gave_up), "%d ran", atomic_load(&foreigners_ran));
 }
 
+enum { PINNED_YIELDS_MAX = 200000 };
+
+static struct fm_exit yield_pinned(void *arg)
+{
+    if (arg)
+        cr_assert_eq(fm_pin(), 0);
+    int yields = 0;
+    for (; !atomic_load(&third_ran) && yields < PINNED_YIELDS_MAX; yields++)
+        fm_yield();
+    return yields < PINNED_YIELDS_MAX ? fm_ok(arg) : fm_fail(ETIMEDOUT);
+}
+
+/* At every tick one of the pinned is in the inbox and the last in the queue. */
+WORKER_TEST(sched, a_foreign_task_runs_beside_pinned_ones_that_never_end) /* F14 */
+{
+    atomic_store(&third_ran, false);
+    struct fm_runtime *runtime = fm_runtime_current();
+    struct fm_fiber *fibers[3];
+    pthread_t thread;
+    for (int i = 0; i < 3; i++)
+        fibers[i] = start(yield_pinned, i < 2 ? runtime : NULL);
+    cr_assert_eq(pthread_create(&thread, NULL, spawn_third, runtime), 0);
+    for (int i = 0; i < 3; i++)
+        cr_assert_eq(finish(fibers[i]).kind, FM_SUCCESS);
+    pthread_join(thread, NULL);
+}
+
 static _Atomic bool hog_ends;
 
 static struct fm_exit hog(void *arg)
