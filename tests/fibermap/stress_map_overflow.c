@@ -144,6 +144,9 @@ int main(void)
     int runs = getenv("FM_LONG") ? 100 : 10;
 
     for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+        /* ThreadSanitizer has every signal blocked in a handler: the kernel ends the process */
+        if (FM_TSAN && ways[i].body == in_a_signal_handler)
+            continue;
         for (int n = 0; n < runs; n++)
             check(&ways[i], n);
         printf("%s: named %d times\n", ways[i].name, runs);

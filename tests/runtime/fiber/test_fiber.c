@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "runtime/fiber/fiber.h"
+#include "runtime/platform/sanitizer.h"
 #include "tests/support/child.h"
 #include "tests/support/fibers.h"
 
@@ -571,6 +572,8 @@ static void misbehave_alone(void *arg)
 
 TEST(observer, a_callback_that_waits_for_its_own_end_or_gives_its_turn_away_stops_the_program)
 {
+    if (FM_TSAN)
+        cr_skip_test("it lets no child of a process with threads start threads");
     struct misdeed misdeeds[] = {
         { poll_own, EXIT_OWNER, "an owner asks" },
         { yield_own, EXIT_OWNER, "a callback of an end" },
