@@ -74,11 +74,16 @@ static void overflow_in_handler(int signal_number)
     recurse(1 << 24 | signal_number);
 }
 
-/* Without SA_ONSTACK a handler runs on the fiber's stack. */
+/* Without SA_ONSTACK a handler runs on the fiber's stack; workers begin with signals blocked. */
 static struct fm_exit in_a_signal_handler(void *arg)
 {
     struct sigaction action = { .sa_handler = overflow_in_handler };
+    sigset_t let_through;
+
     sigaction(SIGUSR1, &action, NULL);
+    sigemptyset(&let_through);
+    sigaddset(&let_through, SIGUSR1);
+    pthread_sigmask(SIG_UNBLOCK, &let_through, NULL);
     raise(SIGUSR1);
     return fm_ok(arg);
 }
