@@ -22,7 +22,7 @@ QUEUE = PLATFORM | {'runtime/queue'}
 SCHED = CONTEXT | QUEUE | {'runtime/sched'}
 FIBER = SCHED | {'runtime/fiber'}
 TIME = FIBER | {'runtime/time'}
-ROOMS = TIME | {'runtime/sync', 'runtime/io', 'runtime/flow', 'runtime', 'fibermap'}
+ROOMS = TIME | {'runtime/explore', 'runtime/sync', 'runtime/io', 'runtime/flow', 'runtime', 'fibermap'}
 
 MAY = {
     'include/fm': set(),

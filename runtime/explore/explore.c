@@ -444,7 +444,10 @@ static void tell(const struct explore *explore)
 
     dprintf(STDERR_FILENO, "%s: schedule %" PRIu64 ": %s", options->name, report->schedules,
             fm_explore_kind_name((int)report->kind));
-    if (report->kind == FM_EXPLORE_FAILED)
+    if (report->kind == FM_EXPLORE_FAILED && report->code < 0)
+        /* of check(), or of the runtime that could not be made */
+        dprintf(STDERR_FILENO, " (%s)", fm_strerror(report->code));
+    else if (report->kind == FM_EXPLORE_FAILED)
         dprintf(STDERR_FILENO, " (%s%s%s)", fm_exit_kind_name(report->exit.kind),
                 report->exit.code ? ", " : "",
                 report->exit.code ? fm_strerror(report->exit.code) : "");

@@ -15,6 +15,7 @@ int fm__turn_thread_create(pthread_t *thread, const pthread_attr_t *attributes,
 int fm__turn_thread_join(pthread_t thread, void **ret_value);
 int fm__turn_thread_name(pthread_t thread, const char *name);
 int fm__turn_clock(clockid_t clock, struct timespec *ret_time);
+/* At least six arguments after the number. */
 long fm__turn_syscall(long number, ...);
 ssize_t fm__turn_write(int fd, const void *bytes, size_t size);
 

@@ -91,7 +91,8 @@
 #define pthread_join(thread, ret_value) fm__turn_thread_join(thread, ret_value)
 #define pthread_setname_np(thread, name) fm__turn_thread_name(thread, name)
 #define clock_gettime(clock, ret_time) fm__turn_clock(clock, ret_time)
-#define syscall(...) fm__turn_syscall(__VA_ARGS__)
+/* As many arguments as any call has: what is read of them must have been passed. */
+#define syscall(...) fm__turn_syscall(__VA_ARGS__, 0L, 0L, 0L, 0L, 0L, 0L)
 #define write(fd, bytes, size) fm__turn_write(fd, bytes, size)
 
 #endif

@@ -131,37 +131,54 @@ TEST(explore, what_is_right_passes_under_every_strategy)
     }
 }
 
+TEST(explore, an_exhaustive_search_ends_when_all_have_been_tried)
+{
+    struct fm_runtime_config config = FM_RUNTIME_CONFIG_INIT;
+    struct fm_explore_options options = with(FM_EXPLORE_EXHAUSTIVE, 0);
+    struct fm_explore_report report;
+    config.worker_count = 1;
+    options.config = &config;
+    options.preemptions = 1;
+    options.deviations = 1;
+    cr_assert_eq(fm_explore(guarded_update, NULL, &options, &report), 0);
+    cr_assert(report.complete);
+    cr_assert_gt(report.schedules, 10);
+    options.schedules = report.schedules - 1;
+    cr_assert_eq(fm_explore(guarded_update, NULL, &options, &report), 0);
+    cr_assert_not(report.complete);
+}
+
 /* ---- the other kinds ---- */
 
-static struct fm_mutex *left, *right;
+static struct fm_semaphore *left, *right;
 
-static void lock_both(struct fm_mutex *first, struct fm_mutex *second)
+static void take_both(struct fm_semaphore *first, struct fm_semaphore *second)
 {
-    fm_mutex_lock(first, FM_NEVER);
-    fm_mutex_lock(second, FM_NEVER);
-    fm_mutex_unlock(second);
-    fm_mutex_unlock(first);
+    fm_semaphore_acquire(first, 1, FM_NEVER);
+    fm_semaphore_acquire(second, 1, FM_NEVER);
+    fm_semaphore_release(second, 1);
+    fm_semaphore_release(first, 1);
 }
 
-static void lock_right_first(void *arg)
+static void take_right_first(void *arg)
 {
-    lock_both(right, left);
+    take_both(right, left);
 }
 
-static struct fm_exit lock_against_each_other(void *arg)
+static struct fm_exit take_against_each_other(void *arg)
 {
-    fm_mutex_create(&left);
-    fm_mutex_create(&right);
-    fm_explore_thread(lock_right_first, NULL);
-    lock_both(left, right);
+    fm_semaphore_create(1, &left);
+    fm_semaphore_create(1, &right);
+    fm_explore_thread(take_right_first, NULL);
+    take_both(left, right);
     return fm_ok(NULL);
 }
 
-TEST(explore, locks_taken_in_two_orders_are_a_deadlock)
+TEST(explore, permits_taken_in_two_orders_are_a_deadlock)
 {
     struct fm_explore_options options = with(FM_EXPLORE_RANDOM, 1000);
     struct fm_explore_report report;
-    cr_assert_eq(fm_explore(lock_against_each_other, NULL, &options, &report),
+    cr_assert_eq(fm_explore(take_against_each_other, NULL, &options, &report),
                  FM_EXPLORE_FOUND);
     cr_assert_eq(report.kind, FM_EXPLORE_DEADLOCK);
 }
@@ -322,6 +339,48 @@ TEST(explore, the_same_seed_makes_the_same_trace)
             cr_assert_eq(once.steps, twice.steps);
         }
     }
+}
+
+static uint64_t traces_of(uint32_t flags, const char *variable, const char *value)
+{
+    struct fm_explore_options options = with(FM_EXPLORE_RANDOM, 3);
+    struct fm_explore_report report;
+    options.name = "everything";
+    options.flags |= flags;
+    if (variable)
+        setenv(variable, value, 1);
+    /* a replay by FM_EXPLORE tells its trace on stderr */
+    int err = dup(STDERR_FILENO), null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    dup2(null, STDERR_FILENO);
+    int r = fm_explore(a_bit_of_everything, NULL, &options, &report);
+    dup2(err, STDERR_FILENO);
+    close(err);
+    close(null);
+    if (variable)
+        unsetenv(variable);
+    cr_assert_eq(r, 0);
+    return report.trace;
+}
+
+TEST(explore, the_environment_chooses_the_seed_or_the_schedule)
+{
+    uint64_t usual = traces_of(0, NULL, NULL);
+    uint64_t seeded = traces_of(0, "FM_SEED", "0x77");
+    cr_assert_neq(usual, seeded);
+    cr_assert_eq(seeded, traces_of(0, "FM_SEED", "119"));
+    uint64_t again = traces_of(0, "FM_EXPLORE", "everything=0x77");
+    cr_assert_neq(again, seeded, "the schedule of the seed itself, not the third after it");
+    cr_assert_eq(usual, traces_of(0, "FM_EXPLORE", "something else=0x77"));
+}
+
+TEST(explore, a_fine_exploration_has_more_points)
+{
+    struct fm_explore_options options = with(FM_EXPLORE_RANDOM, 3);
+    struct fm_explore_report coarse, fine;
+    cr_assert_eq(fm_explore(a_bit_of_everything, NULL, &options, &coarse), 0);
+    options.flags |= FM_EXPLORE_FINE;
+    cr_assert_eq(fm_explore(a_bit_of_everything, NULL, &options, &fine), 0);
+    cr_assert_gt(fine.steps, coarse.steps + coarse.steps / 4);
 }
 
 static size_t read_all(int fd, char *text, size_t size)
@@ -507,6 +566,36 @@ TEST(explore, a_pipe_inside_the_test_is_repeated_too)
     cr_assert_eq(once.distinct, twice.distinct);
 }
 
+static struct fm_exit add_one(void *arg)
+{
+    atomic_fetch_add((_Atomic int *)arg, 1);
+    return fm_ok(NULL);
+}
+
+static struct fm_exit blocking_job(void *arg)
+{
+    struct fm_exit exit;
+    int r = fm_blocking(add_one, arg, FM_NEVER, &exit);
+    return r < 0 ? fm_fail(r) : exit;
+}
+
+static struct fm_exit two_blocking_jobs(void *arg)
+{
+    _Atomic int count = 0;
+    run_two(blocking_job, (void *)&count);
+    return atomic_load(&count) == 2 ? fm_ok(NULL) : fm_fail(-EPROTO);
+}
+
+TEST(explore, threads_of_the_blocking_pool_take_turns)
+{
+    struct fm_explore_options options = with(FM_EXPLORE_RANDOM, some(100));
+    struct fm_explore_report once, twice;
+    cr_assert_eq(fm_explore(two_blocking_jobs, NULL, &options, &once), 0);
+    cr_assert_eq(fm_explore(two_blocking_jobs, NULL, &options, &twice), 0);
+    cr_assert_eq(once.trace, twice.trace);
+    cr_assert_eq(once.steps, twice.steps);
+}
+
 /* ---- a runtime by itself ---- */
 
 static struct fm_exit note_worker(void *arg)
@@ -550,7 +639,7 @@ TEST(explore, a_seeded_runtime_takes_turns_in_its_own_process)
 
 TEST(explore, outside_a_test_there_are_no_threads_and_points_are_nothing)
 {
-    cr_assert_eq(fm_explore_thread(lock_right_first, NULL), -EPERM);
+    cr_assert_eq(fm_explore_thread(take_right_first, NULL), -EPERM);
     cr_assert_eq(fm_explore_thread(NULL, NULL), -EINVAL);
     fm_explore_point("nothing");
     fm_explore_wait("nothing");
