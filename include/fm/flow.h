@@ -6,12 +6,14 @@
  *              deadline or an interruption of the caller, the others are interrupted, and the
  *              call returns when they have ended, their children and finalizers included. A
  *              body that ignores its interruption is waited for.
- * Fibers       Each body runs in a fiber of its own: unmasked whatever the caller's mask, with
- *              the caller's inherited locals, and with a stack of the size of the caller's.
- *              What ends it early is FM_BY_PARENT, at a deadline FM_BY_DEADLINE.
- * Interruption of a caller who is not masked: -ECANCELED once all have ended; nothing is
- *              started if it is pending when the call is made. Where the outcome had been
- *              decided before, that is returned, and the next wait tells of the interruption.
+ * Fibers       Each body has a fiber of its own: unmasked whatever the caller's mask, with the
+ *              caller's inherited locals, and with a stack of the size of the caller's. What
+ *              ends it early is FM_BY_PARENT, at a deadline FM_BY_DEADLINE. (fm_repeat and
+ *              fm_retry run theirs in the caller.)
+ * Interrupted  A caller who is not masked gets -ECANCELED once all have ended; nothing is
+ *              started if the interruption is pending when the call is made. Where the outcome
+ *              had been decided before, that is returned, and the next wait tells of the
+ *              interruption.
  * Results      A call returns 0 where there is an outcome, and ret_exit says what it is, also
  *              where it is a failure. exit.value is not dropped by any of these calls: what a
  *              loser must give back, it keeps under its arg.
