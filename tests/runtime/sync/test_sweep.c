@@ -7,7 +7,7 @@
  * all k and j, in both orders where they are the same. With one worker the steps are exact: not
  * begun, on its way, waiting, woken and not yet run, running again, passing the thing on, ended.
  * Whatever happened, the other gets it, and at the end there is one again: not two, not none.
- * F75, F76, F79, F80, T147.
+ * F75, F76, F77, F79, F80, T147.
  *
  * A new call is one row and the few functions that it names.
  */
@@ -434,6 +434,86 @@ static void pubsub_drop(struct scene *s)
     fm_pubsub_destroy(s->object);
 }
 
+/* A value, or the place for one, in either of two channels. */
+static void channel_make(struct scene *s)
+{
+    OK(fm_channel_create(1, NULL, (struct fm_channel **)&s->object));
+    OK(fm_channel_create(1, NULL, (struct fm_channel **)&s->other));
+}
+
+static void channel_put(struct scene *s)
+{
+    OK(fm_channel_try_send(s->object, s));
+}
+
+static void channel_put_other(struct scene *s)
+{
+    OK(fm_channel_try_send(s->other, s));
+}
+
+static void channel_make_full(struct scene *s)
+{
+    channel_make(s);
+    channel_put(s);
+    channel_put_other(s);
+}
+
+static int channel_recv(struct scene *s, int64_t deadline_ns)
+{
+    void *value = s;
+    int r = fm_channel_recv(s->object, deadline_ns, &value);
+    cr_assert_eq(value, s);
+    return r;
+}
+
+static int channel_send(struct scene *s, int64_t deadline_ns)
+{
+    return fm_channel_send(s->object, s, deadline_ns);
+}
+
+static void channel_get(struct scene *s)
+{
+    OK(fm_channel_try_recv(s->object, NULL));
+}
+
+static void channel_get_other(struct scene *s)
+{
+    OK(fm_channel_try_recv(s->other, NULL));
+}
+
+static bool channel_take_value(struct scene *s)
+{
+    return fm_channel_try_recv(s->object, NULL) == 0 ||
+           fm_channel_try_recv(s->other, NULL) == 0;
+}
+
+static bool channel_take_place(struct scene *s)
+{
+    return fm_channel_try_send(s->object, s) == 0 || fm_channel_try_send(s->other, s) == 0;
+}
+
+static int select_recv(struct scene *s, int64_t deadline_ns)
+{
+    struct fm_case cases[] = { fm_case_recv(s->object), fm_case_recv(s->other) };
+    size_t index;
+    int r = fm_select(cases, 2, deadline_ns, &index);
+    if (r == 0)
+        cr_assert_eq(cases[index].value, s);
+    return r;
+}
+
+static int select_send(struct scene *s, int64_t deadline_ns)
+{
+    struct fm_case cases[] = { fm_case_send(s->object, s), fm_case_send(s->other, s) };
+    return fm_select(cases, 2, deadline_ns, NULL);
+}
+
+static void channel_drop(struct scene *s)
+{
+    fm_channel_destroy(s->object);
+    fm_channel_destroy(s->other);
+}
+
 static const struct call calls[] = {
     { "deferred", deferred_make, deferred_wait, deferred_give, NULL, deferred_take,
       deferred_drop, SHARED },
@@ -464,6 +544,14 @@ static const struct call calls[] = {
       ONE },
     { "publish", pubsub_make_full, pubsub_publish, hear, hear, pubsub_take_room, pubsub_drop,
       ONE },
+    { "channel, receive", channel_make, channel_recv, channel_put, channel_put,
+      channel_take_value, channel_drop, ONE },
+    { "channel, send", channel_make_full, channel_send, channel_get, channel_get,
+      channel_take_place, channel_drop, ONE },
+    { "select, receive", channel_make, select_recv, channel_put, channel_put_other,
+      channel_take_value, channel_drop, ONE },
+    { "select, send", channel_make_full, select_send, channel_get, channel_get_other,
+      channel_take_place, channel_drop, ONE },
 };
 
 enum { CALLS = sizeof calls / sizeof *calls };
