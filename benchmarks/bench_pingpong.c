@@ -4,16 +4,19 @@
  *
  * Two fibers, one mutex, one condition each: whoever has the turn gives it to the other and
  * waits. Per round trip. With one worker both share it; with two each is pinned to its own.
- * `semaphore` does the same with two semaphores.
+ * `semaphore` does the same with two semaphores, `channel` with two channels without capacity,
+ * `channel_1` with two that hold one value.
  */
 #include "benchmarks/support/bench.h"
 
 #include <stdatomic.h>
 
 struct table {
+    void (*play)(struct table *table, int me);
     struct fm_mutex *mutex;
     struct fm_cond *turn_of[2];
     struct fm_semaphore *ball_of[2];
+    struct fm_channel *to[2];
     int turn;
     uint64_t rounds;
     uint64_t played[2];
@@ -43,6 +46,19 @@ static void play_semaphore(struct table *table, int me)
     }
 }
 
+static void play_channel(struct table *table, int me)
+{
+    for (uint64_t i = 0; i < table->rounds; i++) {
+        void *ball = &table->played[me];
+        if (me == 0)
+            fm_channel_send(table->to[1], ball, FM_NEVER);
+        fm_channel_recv(table->to[me], FM_NEVER, &ball);
+        table->played[me] += ball == &table->played[0];
+        if (me == 1)
+            fm_channel_send(table->to[0], ball, FM_NEVER);
+    }
+}
+
 static struct fm_exit second_player(void *arg)
 {
     struct table *table = arg;
@@ -50,10 +66,7 @@ static struct fm_exit second_player(void *arg)
         fm_pin();
         atomic_store(&table->apart, true);
     }
-    if (table->mutex)
-        play_cond(table, 1);
-    else
-        play_semaphore(table, 1);
+    table->play(table, 1);
     if (table->two_workers)
         fm_unpin();
     return fm_ok(NULL);
@@ -70,10 +83,7 @@ static void play(const struct bench_run *run, struct table *table, const char *m
     while (table->two_workers && !atomic_load(&table->apart))
         ;
     int64_t start = fm_now_ns();
-    if (table->mutex)
-        play_cond(table, 0);
-    else
-        play_semaphore(table, 0);
+    table->play(table, 0);
     bench_finish(second);
     int64_t end = fm_now_ns();
     if (table->two_workers)
@@ -85,7 +95,7 @@ static void play(const struct bench_run *run, struct table *table, const char *m
 
 static struct fm_exit cond(void *arg)
 {
-    struct table table = { .turn = 0 };
+    struct table table = { .play = play_cond };
     BENCH_CHECK(fm_mutex_create(&table.mutex) == 0 && fm_cond_create(&table.turn_of[0]) == 0 &&
                     fm_cond_create(&table.turn_of[1]) == 0,
                 "no memory");
@@ -98,7 +108,7 @@ static struct fm_exit cond(void *arg)
 
 static struct fm_exit semaphore(void *arg)
 {
-    struct table table = { .turn = 0 };
+    struct table table = { .play = play_semaphore };
     BENCH_CHECK(fm_semaphore_create(1, &table.ball_of[0]) == 0 &&
                     fm_semaphore_create(0, &table.ball_of[1]) == 0,
                 "no memory");
@@ -108,11 +118,36 @@ static struct fm_exit semaphore(void *arg)
     return fm_ok(NULL);
 }
 
+static struct fm_exit channels(void *arg, size_t capacity, const char *metric)
+{
+    struct table table = { .play = play_channel };
+    BENCH_CHECK(fm_channel_create(capacity, NULL, &table.to[0]) == 0 &&
+                    fm_channel_create(capacity, NULL, &table.to[1]) == 0,
+                "no memory");
+    play(arg, &table, metric);
+    fm_channel_destroy(table.to[0]);
+    fm_channel_destroy(table.to[1]);
+    return fm_ok(NULL);
+}
+
+static struct fm_exit channel(void *arg)
+{
+    return channels(arg, 0, "ping-pong, channel");
+}
+
+static struct fm_exit channel_1(void *arg)
+{
+    return channels(arg, 1, "ping-pong, channel of one");
+}
+
 int main(int argc, char **argv)
 {
     static const struct bench_case cases[] = {
         { .name = "cond", .body = cond, .count = 300000, .max_workers = 2 },
         { .name = "semaphore", .body = semaphore, .count = 300000, .max_workers = 2 },
+        { .name = "channel", .body = channel, .count = 300000, .max_workers = 2 },
+        { .name = "channel_1", .body = channel_1, .count = 300000, .max_workers = 2 },
     };
-    return bench_main(argc, argv, "how long a round trip between two fibers takes", cases, 2);
+    return bench_main(argc, argv, "how long a round trip between two fibers takes", cases,
+                      sizeof cases / sizeof cases[0]);
 }

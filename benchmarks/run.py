@@ -23,7 +23,8 @@ HERE = pathlib.Path(__file__).resolve().parent
 
 # Programs of ours, and the peers that answer the same questions: a round is one run of each.
 QUESTIONS = [
-    (['bench_yield', 'bench_spawn_join', 'bench_pingpong', 'bench_flow'], ['go', 'boost']),
+    (['bench_yield', 'bench_spawn_join', 'bench_pingpong', 'bench_channel', 'bench_flow'],
+     ['go', 'boost']),
     (['bench_fib'], []),
     (['bench_skynet'], []),
     (['bench_keyed'], ['go_keyed']),
@@ -52,6 +53,7 @@ TARGETS = {
     ('skynet', 2): (300, 31, {}),
     ('ping-pong, condition', 1): (250, 80, {'boost.fiber': 693, 'go': 642}),
     ('ping-pong, condition', 2): (2000, 1100, {'go': 39800}),
+    ('ping-pong, channel', 1): (250, 80, {'go': 642}),
     ('create cold and wait', 1): (4000, 2500, {}),
     ('create cold and wait', 2): (4000, 2500, {}),
     ('waiting, resident', 1): (5000, 4370, {}),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// fibers - the fiber questions, asked of Go: yield, spawn and join, ping-pong over channels, a
-// bounded for-each, a race, a timeout
+// fibers - the fiber questions, asked of Go: yield, spawn and join, ping-pong over channels,
+// channels, select, a bounded for-each, a race, a timeout
 //
 // Each runs twice and the second counts; prints JSON lines as the benchmarks do. GOMAXPROCS is the
 // number of workers.
@@ -176,8 +176,121 @@ func pingPong() {
 		sum += <-back - i
 	}
 	report("ping-pong, condition", "ns", perOp(start, count))
+	report("ping-pong, channel", "ns", perOp(start, count))
 	close(there)
 	check(sum == count, "a turn is missing")
+}
+
+// One sends to one, or four to four.
+func channel(pairs, capacity int, metric string) {
+	const count = 1000000
+	values := make(chan int, capacity)
+	var producers, consumers sync.WaitGroup
+	sums := make([]int, pairs)
+	start := time.Now()
+	consumers.Add(pairs)
+	for i := 0; i < pairs; i++ {
+		go func(sum *int) {
+			for v := range values {
+				*sum += v
+			}
+			consumers.Done()
+		}(&sums[i])
+	}
+	producers.Add(pairs)
+	for i := 0; i < pairs; i++ {
+		go func() {
+			for v := 1; v <= count/pairs; v++ {
+				values <- v
+			}
+			producers.Done()
+		}()
+	}
+	producers.Wait()
+	close(values)
+	consumers.Wait()
+	report(metric, "ns", perOp(start, count))
+	sum, each := 0, count/pairs
+	for _, s := range sums {
+		sum += s
+	}
+	check(sum == pairs*(each*(each+1)/2), "a value is missing")
+}
+
+// A select over n channels, written out: reflect.Select is another question.
+func selectFrom(c []chan int) int {
+	switch len(c) {
+	case 2:
+		select {
+		case <-c[0]:
+			return 0
+		case <-c[1]:
+			return 1
+		}
+	case 4:
+		select {
+		case <-c[0]:
+			return 0
+		case <-c[1]:
+			return 1
+		case <-c[2]:
+			return 2
+		case <-c[3]:
+			return 3
+		}
+	}
+	select {
+	case <-c[0]:
+		return 0
+	case <-c[1]:
+		return 1
+	case <-c[2]:
+		return 2
+	case <-c[3]:
+		return 3
+	case <-c[4]:
+		return 4
+	case <-c[5]:
+		return 5
+	case <-c[6]:
+		return 6
+	case <-c[7]:
+		return 7
+	}
+}
+
+func selects(n int) {
+	const count = 1000000
+	channels := make([]chan int, n)
+	for i := range channels {
+		channels[i] = make(chan int, 1)
+		channels[i] <- 1
+	}
+	start := time.Now()
+	for i := 0; i < count; i++ {
+		channels[selectFrom(channels)] <- 1
+	}
+	if runtime.GOMAXPROCS(0) == 1 {
+		report(fmt.Sprintf("select of %d, and a send", n), "ns", perOp(start, count))
+	}
+}
+
+func selectsWaiting(n int) {
+	const count = 300000
+	channels := make([]chan int, n)
+	for i := range channels {
+		channels[i] = make(chan int)
+	}
+	start := time.Now()
+	go func() {
+		for i := 0; i < count; i++ {
+			channels[i%n] <- 1
+		}
+	}()
+	for i := 0; i < count; i++ {
+		selectFrom(channels)
+	}
+	report(fmt.Sprintf("select of %d, waiting", n), "ns", perOp(start, count))
 }
 
 func main() {
@@ -189,5 +302,14 @@ func main() {
 		forEach()
 		race()
 		timeout()
+		channel(1, 0, "channel, one to one")
+		channel(1, 1, "channel of one, one to one")
+		channel(1, 100, "channel of 100, one to one")
+		channel(4, 0, "channel, four to four")
+		channel(4, 100, "channel of 100, four to four")
+		for _, n := range []int{2, 4, 8} {
+			selects(n)
+			selectsWaiting(n)
+		}
 	}
 }
