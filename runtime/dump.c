@@ -21,6 +21,7 @@
 #include "runtime/io/blocking.h"
 #include "runtime/platform/clock.h"
 #include "runtime/platform/text.h"
+#include "runtime/sched/fork.h"
 #include "runtime/sched/sample.h"
 
 static _Atomic(fiber_describe_fn *) describe_key;
@@ -266,6 +267,8 @@ int fm_runtime_dump_with(struct fm_runtime *runtime, int fd, uint32_t flags)
 {
     if (!runtime || fd < 0 || flags & ~FM_DUMP_BACKTRACE)
         return -EINVAL;
+    if (fm__forked())
+        return -EPERM;
     if (flags & FM_DUMP_BACKTRACE)
         fm__modules_note();
     uint32_t slots = fm__slab_slots();

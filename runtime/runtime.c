@@ -23,6 +23,7 @@
 #include "runtime/platform/cpu.h"
 #include "runtime/platform/memory.h"
 #include "runtime/platform/turn.h"
+#include "runtime/sched/fork.h"
 #include "runtime/sched/sample.h"
 #include "runtime/sched/worker.h"
 #include "runtime/stall.h"
@@ -212,12 +213,14 @@ int fm_runtime_create(const struct fm_runtime_config *config, struct fm_runtime 
     if (!runtime)
         return -ENOMEM;
     int r = read_config(runtime, config);
+    if (r == 0)
+        r = fm__fork_enter();
     if (r < 0)
         goto free_runtime;
     runtime->seeded = (runtime->config.flags & FM_RUNTIME_SEEDED) && !fm__turn_taken();
     r = runtime->seeded ? fm__turn_begin(runtime->config.seed) : 0;
     if (r < 0)
-        goto free_runtime;
+        goto leave_fork;
     r = fm__stack_init(runtime->config.guard);
     if (r < 0)
         goto end_turns;
@@ -268,6 +271,8 @@ uninstall:
 end_turns:
     if (runtime->seeded)
         fm__turn_end();
+leave_fork:
+    fm__fork_leave();
 free_runtime:
     free(runtime);
     return r;
@@ -368,7 +373,7 @@ int fm_runtime_shutdown(struct fm_runtime *runtime, int64_t deadline_ns)
     if (!runtime)
         return -EINVAL;
     struct fm_fiber *self = fm__fiber_self();
-    if (self && self->runtime == runtime)
+    if ((self && self->runtime == runtime) || fm__forked())
         return -EPERM;
     /* seq_cst: with fm_runtime_spawn */
     atomic_store_explicit(&runtime->stopping, true, memory_order_seq_cst);
@@ -378,7 +383,7 @@ int fm_runtime_shutdown(struct fm_runtime *runtime, int64_t deadline_ns)
 
 struct fm_runtime *fm_runtime_destroy(struct fm_runtime *runtime)
 {
-    if (!runtime)
+    if (!runtime || fm__forked())
         return NULL;
     struct fm_fiber *self = fm__fiber_self();
     FM_BUG_IF(self && self->runtime == runtime, "a fiber destroys the runtime that it runs on");
@@ -400,6 +405,7 @@ struct fm_runtime *fm_runtime_destroy(struct fm_runtime *runtime)
     if (runtime->seeded)
         fm__turn_end();
     free(runtime);
+    fm__fork_leave();
     fm__process_sweep();
     return NULL;
 }
@@ -447,13 +453,15 @@ int fm_runtime_resize(struct fm_runtime *runtime, uint32_t worker_count)
 {
     if (!runtime || worker_count == 0 || worker_count > WORKERS_MAX)
         return -EINVAL;
-    return fm__sched_resize(&runtime->sched, worker_count);
+    return fm__forked() ? -EPERM : fm__sched_resize(&runtime->sched, worker_count);
 }
 
 int fm_runtime_stats(struct fm_runtime *runtime, struct fm_runtime_stats *ret_stats)
 {
     if (!runtime || !ret_stats)
         return -EINVAL;
+    if (fm__forked())
+        return -EPERM;
     struct fm_runtime_stats stats = { .guard = fm__stack_guard() };
     struct stack_stats stacks;
     fm__sched_stats(&runtime->sched, &stats);

@@ -244,7 +244,7 @@ FM_API int fm_signal_block(const sigset_t *set);
  * set        blocked as fm_signal_block says; not empty, without SIGKILL and SIGSTOP.
  *
  * Returns    0, ret_signo written · -ETIMEDOUT · -ECANCELED (no signal is taken then) ·
- *            -EMFILE, -ENFILE, -ENOMEM, -ENOSPC · -EINVAL · -EPERM after fork
+ *            -EMFILE, -ENFILE, -ENOMEM, -ENOSPC · -EINVAL
  */
 FM_API int fm_signal_wait(const sigset_t *set, int64_t deadline_ns, int *ret_signo);
 

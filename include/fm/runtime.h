@@ -4,6 +4,13 @@
  *
  * Several runtimes may live in one process; they share nothing but the pool of descriptors, so
  * that fiber ids stay unique in the process.
+ *
+ * fork(2): the child has none of the workers. If a runtime lived, the child may exec or _exit,
+ * and close(2) what it does not need; every call that would need a worker, wait, or touch a
+ * descriptor or a process returns -EPERM there, and fm_runtime_destroy() and fm_process_destroy()
+ * do nothing. A fiber whose body returns in the child stops it. The parent notices nothing. To
+ * start a program, fm_process_spawn() needs no fork. Without a live runtime the child is a
+ * process like any other.
  */
 #ifndef FM_RUNTIME_H
 #define FM_RUNTIME_H
@@ -110,7 +117,8 @@ struct fm_runtime_config {
  * config       NULL for the defaults.
  * ret_runtime  required; owned by the caller, to be given back with fm_runtime_destroy().
  *
- * Returns    0 · -EINVAL · -E2BIG · -ENOMEM · -EAGAIN (a thread could not be made) · -EMFILE,
+ * Returns    0 · -EINVAL · -E2BIG · -ENOMEM · -EPERM (in a child of fork, see above) ·
+ *            -EAGAIN (a thread could not be made) · -EMFILE,
  *            -ENFILE (the poller needs descriptors) · -EBUSY (backtrace_signal has a handler, or
  *            another runtime uses another; FM_RUNTIME_SEEDED: somebody takes turns) · -ENOTSUP
  *            (FM_RUNTIME_SEEDED). On failure nothing is left behind.

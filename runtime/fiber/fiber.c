@@ -24,6 +24,7 @@
 #include "runtime/platform/check.h"
 #include "runtime/platform/memory.h"
 #include "runtime/platform/spin.h"
+#include "runtime/sched/fork.h"
 
 #define REF_ONE UINT64_C(1)
 #define REF_MASK ((UINT64_C(1) << FIBER_ID_SLOT_BITS) - 1)
@@ -205,7 +206,10 @@ int fm__fiber_create(struct fm_runtime *runtime, fm_entry_fn *entry, void *arg,
                      const struct fm_spawn_options *options, const void *spawn_site,
                      bool extra_reference, struct fm_fiber **ret_fiber)
 {
-    struct fm_fiber *fiber = fm__slab_take(own_cache());
+    struct slab_cache *cache = own_cache();
+    if (!cache && fm__forked())
+        return -EPERM;
+    struct fm_fiber *fiber = fm__slab_take(cache);
     if (!fiber)
         return -ENOMEM;
     fm__descriptor_reset(fiber, runtime, FIBER_TASK);
@@ -348,6 +352,7 @@ void fm__fiber_run(struct task *task)
     fm__scope_init(&body, fiber);
     fiber->scope = &body;
     const struct fm_exit given = fiber->entry(fiber->arg);
+    FM_BUG_IF(fm__forked(), "a fiber ends in a child made by fork: it may only exec or _exit");
     exit = fm__scope_close_body(&body, settle_exit(fiber, given));
     fiber->scope = NULL;
     /*

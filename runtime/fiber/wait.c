@@ -24,6 +24,7 @@
 #include "runtime/platform/check.h"
 #include "runtime/platform/clock.h"
 #include "runtime/platform/futex.h"
+#include "runtime/sched/fork.h"
 #include "runtime/sched/sched.h"
 
 enum { BUDGET = 128 };
@@ -142,6 +143,8 @@ int fm__wait_begin(struct wait *ret_wait, unsigned flags, const char *what)
         atomic_store_explicit(&self->futex, (uint32_t)(fm__sched_coarse_ns() / 1000000),
                               memory_order_relaxed);
     } else {
+        if (fm__forked())
+            return -EPERM;
         self = thread_self();
         if (!self)
             return -ENOMEM;

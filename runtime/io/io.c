@@ -21,6 +21,7 @@
 #include "runtime/io/call.h"
 #include "runtime/io/quiet.h"
 #include "runtime/platform/check.h"
+#include "runtime/sched/fork.h"
 
 /* pwritev2: -EPIPE without SIGPIPE; Linux 6.18. Headers do not name it yet. */
 enum { RWF_NO_SIGNAL = 0x100 };
@@ -362,5 +363,6 @@ ssize_t fm_sendfile(int out_fd, int in_fd, off_t *offset, size_t count, int64_t 
 
 int fm_close(int fd)
 {
-    return fm__fd_close(fd);
+    /* The poller that it may be registered with is the parent's too. */
+    return fm__forked() ? -EPERM : fm__fd_close(fd);
 }

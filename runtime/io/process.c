@@ -36,6 +36,7 @@
 #include "runtime/platform/clock.h"
 #include "runtime/platform/config.h"
 #include "runtime/platform/memory.h"
+#include "runtime/sched/fork.h"
 
 enum {
     SIGNALS = 64,
@@ -311,6 +312,8 @@ int fm_process_spawn(const struct fm_process_spec *given, struct fm_process **re
 
     if (!ret_process)
         return -EINVAL;
+    if (fm__forked())
+        return -EPERM;
     int r = read_spec(&spec, given);
     if (r < 0)
         return r;
@@ -459,6 +462,8 @@ int fm_process_wait(struct fm_process *process, int64_t deadline_ns,
 {
     if (!process)
         return -EINVAL;
+    if (fm__forked())
+        return -EPERM;
     /* Of those who wait at once one collects; the others find it done. */
     while (!collect(process)) {
         int r = fm__fiber_self() ? fm_io_wait(process->pidfd, FM_IO_READ, deadline_ns)
@@ -486,7 +491,7 @@ int fm_process_kill(struct fm_process *process, int signo)
 {
     if (!process || signo < 0 || signo > SIGNALS)
         return -EINVAL;
-    return kill_process(process, signo);
+    return fm__forked() ? -EPERM : kill_process(process, signo);
 }
 
 static int stop(struct fm_process *process, int64_t grace_ns, struct fm_process_status *status)
@@ -511,6 +516,8 @@ int fm_process_stop(struct fm_process *process, int64_t grace_ns,
 {
     if (!process || grace_ns < 0)
         return -EINVAL;
+    if (fm__forked())
+        return -EPERM;
     fm__lock(&process->lock);
     process->sweeps = process->flags & FM_PROCESS_GROUP;
     fm__unlock(&process->lock);
@@ -589,7 +596,7 @@ static struct fm_exit reap(void *arg)
 
 struct fm_process *fm_process_destroy(struct fm_process *process)
 {
-    if (!process)
+    if (!process || fm__forked())
         return NULL;
     close_pipes(process);
     fm__lock(&process->lock);
