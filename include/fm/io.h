@@ -7,6 +7,10 @@
  * another fiber is in the midst of a system call on the number, the end of that call closes it:
  * a number is not used again under somebody's hands. Every call returns a count or 0, or a
  * negative errno; -ECANCELED and -ETIMEDOUT as everywhere.
+ *
+ * Regular files are always ready, and may make their thread wait for a device: what is not in
+ * memory is read, and all is written, by a thread of the blocking pool that works on the
+ * caller's buffer. Deadline and interruption are looked at before that, and do not end it.
  */
 #ifndef FM_IO_H
 #define FM_IO_H
@@ -55,7 +59,27 @@ FM_API ssize_t fm_send(int fd, const void *buffer, size_t count, int flags,
                        int64_t deadline_ns);
 FM_API ssize_t fm_sendfile(int out_fd, int in_fd, off_t *offset, size_t count,
                            int64_t deadline_ns);
-/* Wake every waiter with -EBADF, unregister, close. 0 · -EBADF. From a thread too. */
+/*
+ * Files. fm_open opens on the blocking pool, close-on-exec; path is copied. Where the caller
+ * leaves early (-ECANCELED, -ETIMEDOUT) what is opened later is closed again. flags and mode
+ * and results as open(2).
+ */
+FM_API int fm_open(const char *path, int flags, mode_t mode, int64_t deadline_ns, int *ret_fd);
+/* At a place, leaving the descriptor's own alone; -ESPIPE where there are no places. */
+FM_API ssize_t fm_pread(int fd, void *buffer, size_t count, off_t offset, int64_t deadline_ns);
+FM_API ssize_t fm_pwrite(int fd, const void *buffer, size_t count, off_t offset,
+                         int64_t deadline_ns);
+/*
+ * What has been written is on the device: 0 · -EIO ... as fsync(2). Leaving early ends the
+ * waiting, not the work.
+ */
+FM_API int fm_fsync(int fd, int64_t deadline_ns);
+FM_API int fm_fdatasync(int fd, int64_t deadline_ns);
+
+/*
+ * Wake every waiter with -EBADF, unregister, close. 0 · -EBADF · -EPERM in a child of fork. From
+ * a thread too.
+ */
 FM_API int fm_close(int fd);
 
 /*

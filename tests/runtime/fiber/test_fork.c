@@ -20,13 +20,13 @@ struct world {
     int fds[2];
 };
 
-#define MUST_BE(call, expected)                                                                \
-    do {                                                                                       \
-        int must_r = (int)(call);                                                              \
-        if (must_r != (expected)) {                                                            \
-            fprintf(stderr, "%s: %s\n", #call, fm_strerror(must_r));                           \
-            _exit(1);                                                                          \
-        }                                                                                      \
+#define MUST_BE(call, expected) \
+    do { \
+        int must_r = (int)(call); \
+        if (must_r != (expected)) { \
+            fprintf(stderr, "%s: %s\n", #call, fm_strerror(must_r)); \
+            _exit(1); \
+        } \
     } while (0)
 
 static struct fm_exit nothing(void *arg)
@@ -86,7 +86,8 @@ static void make_world(struct world *world)
     cr_assert_eq(fm_deferred_create(&world->deferred), 0);
     cr_assert_eq(fm_semaphore_create(0, &world->semaphore), 0);
     cr_assert_eq(fm_map_create(NULL, &world->map), 0);
-    cr_assert_eq(fm_map_run(world->map, fm_key_str("busy"), until_interrupted, NULL, NULL, NULL),
+    cr_assert_eq(fm_map_run(world->map, fm_key_str("busy"), until_interrupted, NULL, NULL,
+                            NULL),
                  0);
     cr_assert_eq(pipe(world->fds), 0);
 }

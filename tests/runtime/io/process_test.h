@@ -2,7 +2,7 @@
 /*
  * process_test.h - what the tests of child processes share
  *
- * A test leaves neither a child nor a descriptor behind: PROCESS_TEST looks when its runtime is
+ * A test leaves neither a child nor a descriptor behind: a CLEAN_TEST looks when its runtime is
  * gone.
  */
 #ifndef TESTS_RUNTIME_IO_PROCESS_TEST_H
@@ -42,7 +42,7 @@ static inline void run_processes(fm_entry_fn *body, uint32_t workers, uint32_t c
     cr_assert_eq(count_descriptors(), before, "a descriptor is left");
 }
 
-#define PROCESS_TEST_ON(promise, workers, clock)                                               \
+#define CLEAN_TEST_ON(suite, promise, workers, clock)                                          \
     static void body_##promise(void);                                                          \
     static struct fm_exit entry_##promise(void *arg)                                           \
     {                                                                                          \
@@ -50,14 +50,14 @@ static inline void run_processes(fm_entry_fn *body, uint32_t workers, uint32_t c
         body_##promise();                                                                      \
         return fm_ok(NULL);                                                                    \
     }                                                                                          \
-    TEST(process, promise)                                                                     \
+    TEST(suite, promise)                                                                       \
     {                                                                                          \
         run_processes(entry_##promise, workers, clock);                                        \
     }                                                                                          \
     static void body_##promise(void)
 
-#define PROCESS_TEST(promise) PROCESS_TEST_ON(promise, 2, FM_CLOCK_REAL)
-#define VIRTUAL_PROCESS_TEST(promise) PROCESS_TEST_ON(promise, 2, FM_CLOCK_VIRTUAL)
+#define PROCESS_TEST(promise) CLEAN_TEST_ON(process, promise, 2, FM_CLOCK_REAL)
+#define VIRTUAL_PROCESS_TEST(promise) CLEAN_TEST_ON(process, promise, 2, FM_CLOCK_VIRTUAL)
 
 static inline struct fm_process_spec shell(const char *command)
 {

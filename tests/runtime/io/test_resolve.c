@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_resolve.c - names, with a resolver of the test's own that does what it is told (F96)
+ *
+ * getaddrinfo below takes the place of the C library's: "hangs" does not return before it is
+ * let go, "many" has a thousand addresses, "none" has an answer without any.
+ */
+#include <netdb.h>
+#include <pthread.h>
+#include <semaphore.h>
+
+#include "runtime/io/blocking.h"
+#include "tests/runtime/io/io_test.h"
+
+enum { MANY = 1000 };
+
+static sem_t let_go;
+static _Atomic int hanging, freed;
+
+static struct addrinfo *make_list(int count)
+{
+    struct addrinfo *list = NULL;
+    for (int i = count; i > 0; i--) {
+        struct addrinfo *a = calloc(1, sizeof *a);
+        struct sockaddr_in *address = calloc(1, sizeof *address);
+        address->sin_family = AF_INET;
+        address->sin_addr.s_addr = htonl(0x0a000000u + (unsigned)i);
+        a->ai_family = AF_INET;
+        a->ai_addr = (struct sockaddr *)address;
+        a->ai_addrlen = sizeof *address;
+        a->ai_next = list;
+        list = a;
+    }
+    return list;
+}
+
+int getaddrinfo(const char *name, const char *service, const struct addrinfo *hints,
+                struct addrinfo **ret_list)
+{
+    (void)service, (void)hints;
+    if (strcmp(name, "hangs") == 0) {
+        atomic_fetch_add(&hanging, 1);
+        while (sem_wait(&let_go) < 0)
+            ;
+        atomic_fetch_sub(&hanging, 1);
+        *ret_list = make_list(1);
+        return 0;
+    }
+    *ret_list = make_list(strcmp(name, "many") == 0 ? MANY : 0);
+    return strcmp(name, "unknown") == 0 ? EAI_NONAME
+           : strcmp(name, "later") == 0 ? EAI_AGAIN
+                                        : 0;
+}
+
+void freeaddrinfo(struct addrinfo *list)
+{
+    while (list) {
+        struct addrinfo *next = list->ai_next;
+        free(list->ai_addr);
+        free(list);
+        list = next;
+    }
+    atomic_fetch_add(&freed, 1);
+}
+
+FIBER_TEST(resolve, answers_are_told_as_they_are)
+{
+    struct fm_address *addresses = NULL;
+    int count = 0;
+    cr_assert_eq(fm_resolve("none", 80, FM_NEVER, &addresses), -ENOENT);
+    cr_assert_eq(fm_resolve("unknown", 80, FM_NEVER, &addresses), -ENOENT);
+    cr_assert_eq(fm_resolve("later", 80, FM_NEVER, &addresses), -EAGAIN);
+    cr_assert_null(addresses);
+    cr_assert_eq(fm_resolve("many", 80, FM_NEVER, &addresses), 0);
+    for (struct fm_address *a = addresses; a; a = a->next) {
+        const struct sockaddr_in *v4 = (const struct sockaddr_in *)&a->storage;
+        count++;
+        cr_assert_eq(ntohl(v4->sin_addr.s_addr), 0x0a000000u + (unsigned)count, "in order");
+        cr_assert_eq(ntohs(v4->sin_port), 80);
+    }
+    cr_assert_eq(count, MANY);
+    fm_addresses_free(addresses);
+}
+
+FIBER_TEST(resolve, refused_memory_in_the_midst_of_many_is_enomem)
+{
+    struct fm_address *addresses = NULL;
+    for (uint64_t n = 1; n < MANY + 3; n += 100) {
+        fm__fault_set(FAULT_MALLOC, n, false);
+        int r = fm_resolve("many", 80, FM_NEVER, &addresses);
+        fm__fault_set(FAULT_MALLOC, 0, false);
+        cr_assert_eq(r, -ENOMEM, "number %d", (int)n);
+        cr_assert_null(addresses);
+    }
+}
+
+static struct fm_exit resolve_hanging(void *arg)
+{
+    struct fm_address *addresses;
+    int r = fm_resolve("hangs", 80, *(int64_t *)arg, &addresses);
+    if (r == 0)
+        fm_addresses_free(addresses);
+    return fm_fail(r);
+}
+
+static void await_hanging(int count)
+{
+    while (atomic_load(&hanging) != count)
+        fm_yield();
+}
+
+/* The waiting ends, the call does not: what it finds in the end is freed. */
+FIBER_TEST(resolve, hanging_resolver_holds_neither_deadline_nor_interruption)
+{
+    int64_t soon = fm_after_ms(2), never = FM_NEVER;
+    struct fm_address *addresses;
+    sem_init(&let_go, 0, 0);
+    struct fm_fiber *late = start(resolve_hanging, &soon),
+                    *other = start(resolve_hanging, &never);
+    cr_assert_eq(finish(late).code, -ETIMEDOUT);
+    await_wait(other);
+    await_hanging(2);
+    fm_fiber_interrupt(other);
+    expect_interruption(finish(other), FM_BY_USER);
+    cr_assert_eq(fm_resolve("none", 80, FM_NEVER, &addresses), -ENOENT, "others go on");
+    int fd;
+    cr_assert_eq(fm_dial_tcp("hangs", 80, fm_after_ms(2), &fd), -ETIMEDOUT);
+    await_hanging(3);
+    for (int i = 0; i < 3; i++)
+        sem_post(&let_go);
+    await_hanging(0);
+}
+
+static struct fm_exit shut_down_later(void *arg)
+{
+    (void)arg;
+    await_hanging(1);
+    return fm_ok(NULL);
+}
+
+/* A virtual clock does not step over a name that is being looked up. */
+VIRTUAL_TEST(resolve, virtual_clock_waits_for_the_resolver)
+{
+    int64_t never = FM_NEVER;
+    sem_init(&let_go, 0, 0);
+    struct fm_fiber *fiber = start(resolve_hanging, &never);
+    finish(start(shut_down_later, NULL));
+    sem_post(&let_go);
+    cr_assert_eq(fm_clock_advance_ns(fm_runtime_current(), 1000), 0);
+    cr_assert_eq(fm_fiber_poll(fiber, NULL), 0, "it has ended before the clock moved");
+    fm_fiber_unref(fiber);
+}
