@@ -82,7 +82,7 @@ static int wait_in_thread(const sigset_t *set, int64_t deadline_ns, int *ret_sig
 
 int fm_signal_wait(const sigset_t *set, int64_t deadline_ns, int *ret_signo)
 {
-    int signo;
+    int signo = 0;
 
     if (!can_be_waited_for(set))
         return -EINVAL;
