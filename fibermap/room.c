@@ -147,8 +147,9 @@ static bool room_make(struct stripe *s, struct room *room, unsigned need, uint32
         room->slab_entries = capacity + SLAB_FIRST;
         if (room->slab_entries >> (SLABS_MAX + 3))
             return false;
-        room->slab = block_take(s, fm__slab_bytes(room->slab_entries));
-        if (!room->slab)
+        size_t bytes = fm__slab_bytes(room->slab_entries);
+        room->slab = block_take(s, bytes);
+        if (!room->slab || !fm__link_holds(room->slab, bytes))
             return false;
     }
     if (need & NEED_TABLE) {

@@ -31,6 +31,15 @@ static inline _Atomic(struct entry *) *fm__table_bucket(uintptr_t table, uint64_
 #define LINK_LOW 6
 #define LINK_HIGH 48
 
+/*
+ * Whether links can point into this block: memory tags, and mappings above 2^48 that a program
+ * asks for by address, take the bits of the slot.
+ */
+static inline bool fm__link_holds(const void *block, size_t bytes)
+{
+    return (((uintptr_t)block | ((uintptr_t)block + bytes)) >> LINK_HIGH) == 0;
+}
+
 static inline struct entry *fm__link_entry(struct entry *link)
 {
     return (struct entry *)((uintptr_t)link & LINK_ADDRESS);

@@ -304,3 +304,47 @@ TEST(map_arena, stripe_with_many_keys_lives_in_it)
     fm__stripe_fini(&stripe);
     fm__arena_fini(&arena);
 }
+
+/* ---- blocks that no link can point into ---- */
+
+static void *const too_high = (void *)(UINT64_C(5) << 56 | 1 << 20);
+static int too_high_out;
+
+static void *take_too_high(struct block_source *source, size_t bytes)
+{
+    (void)source, (void)bytes;
+    too_high_out++;
+    return too_high;
+}
+
+static void give_too_high(struct block_source *source, void *block, size_t bytes)
+{
+    (void)source, (void)bytes;
+    cr_assert_eq(block, too_high);
+    too_high_out--;
+}
+
+TEST(map_stripe, a_block_whose_address_has_no_bits_to_spare_is_no_memory)
+{
+    struct block_source source = { take_too_high, give_too_high };
+    char text[12];
+    unsigned n = 0;
+    int r;
+
+    fm__stripe_init(&stripe, NULL, &source);
+    for (;; n++) {
+        struct map_key key = key_of(text, sizeof text, n);
+        r = fm__stripe_lock_with_room(&stripe, &key);
+        if (r < 0)
+            break;
+        fm__unlock(&stripe.lock);
+        put(&key, n + 1);
+    }
+    cr_assert_eq(r, -ENOMEM);
+    cr_assert_eq(too_high_out, 0);
+    while (n-- > 0) {
+        struct map_key key = key_of(text, sizeof text, n);
+        cr_assert_eq(fm__stripe_find(&stripe, &key), n + 1);
+    }
+    fm__stripe_fini(&stripe);
+}
