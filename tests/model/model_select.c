@@ -264,7 +264,7 @@ const struct model_scenario model_scenarios[] = {
     SCENARIO(two_face_each_other),
     SCENARIO(two_meet_on_one_channel),
     SCENARIO(two_senders, .less = 1),
-    SCENARIO(deadline_meets_both, .less = 1),
+    SCENARIO(deadline_meets_both, .less = 2),
     SCENARIO(interrupt_meets_sender, .less = 1),
     SCENARIO(close_meets_sender, .less = 1),
     SCENARIO(completion_meets_sender, .less = 1),
