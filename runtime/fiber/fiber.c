@@ -22,6 +22,7 @@
 #include "runtime/fiber/slab.h"
 #include "runtime/fiber/waitlist.h"
 #include "runtime/platform/check.h"
+#include "runtime/platform/held.h"
 #include "runtime/platform/memory.h"
 #include "runtime/platform/spin.h"
 #include "runtime/sched/fork.h"
@@ -367,6 +368,7 @@ void fm__fiber_run(struct task *task)
         fm__sched_unpin(task);
     }
     fm__locals_drop(fiber);
+    fm__held_check();
     finish(fiber, exit);
 }
 

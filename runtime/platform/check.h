@@ -20,6 +20,9 @@ void fm__check_set_describe(fm__describe_fn *describe);
 _Noreturn void fm__bug(const char *file, int line, const char *format, ...)
     __attribute__((format(printf, 3, 4), cold));
 
+/* Says on stderr what the program does that is likely to end badly, and who is running. */
+void fm__warn(const char *format, ...) __attribute__((format(printf, 1, 2), cold));
+
 #define FM_BUG(...) fm__bug(__FILE__, __LINE__, __VA_ARGS__)
 #define FM_BUG_IF(condition, ...) \
     do { \

@@ -14,6 +14,7 @@
 
 #include "runtime/platform/check.h"
 #include "runtime/platform/clock.h"
+#include "runtime/platform/held.h"
 #include "runtime/platform/turn.h"
 #include "runtime/sched/pick.h"
 
@@ -140,6 +141,7 @@ static void leave(struct task *self, enum left how, struct task *next)
 {
     struct worker *w = fm__worker_self();
 
+    fm__held_check();
     w->left = how;
     w->left_task = self;
     go(w, &self->ctx, next, false);
