@@ -29,7 +29,10 @@ struct fm_channel_options {
     uint32_t reserved; /* 0 */
     fm_drop_fn *drop;  /* called on each value that nobody will receive; must not wait */
 };
-#define FM_CHANNEL_OPTIONS_INIT {.size = sizeof(struct fm_channel_options)}
+#define FM_CHANNEL_OPTIONS_INIT \
+    { \
+        .size = sizeof(struct fm_channel_options) \
+    }
 
 /*
  * fm_channel_create - a channel that holds up to `capacity` values

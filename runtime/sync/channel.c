@@ -5,9 +5,9 @@
  *             sender's node is the sender's until its wake is won.
  * Knows not   select: it finds nodes on its lists that say WAITER_IN_SELECT.
  * Invariant   word is length << 5 | SENDERS | RECEIVERS | CLOSING | CLOSED | LOCKED (word.h).
- *             At the end of each locked section: where a receiver can still be woken the ring is
- *             empty and no sender of another select or call waits; where a sender can, the ring
- *             is full; closed, nobody joins a list any more.
+ *             At the end of each locked section: where a receiver can still be woken the ring
+ *             is empty and no sender of another select or call waits; where a sender can, the
+ *             ring is full; closed, nobody joins a list any more.
  * Callers     any fiber, any thread. Only send and recv suspend.
  *
  *   send                                       recv
@@ -74,8 +74,9 @@ int fm_channel_create(size_t capacity, const struct fm_channel_options *options,
         return r;
     if (read.reserved)
         return -EINVAL;
-    struct fm_channel *channel = fm__zalloc_aligned(
-        FM_CACHE_LINE, sizeof *channel + capacity * sizeof channel->ring[0]);
+    struct fm_channel *channel = fm__zalloc_aligned(FM_CACHE_LINE,
+                                                    sizeof *channel +
+                                                        capacity * sizeof channel->ring[0]);
     if (!channel)
         return -ENOMEM;
     fm__word_init(&channel->word, 0);
@@ -303,8 +304,8 @@ int fm_channel_try_recv(struct fm_channel *channel, void **ret_value)
 static bool end_waits_locked(struct fm_channel *channel, struct waitlist *won)
 {
     for (int i = 0; i < CLOSE_BATCH; i++) {
-        struct waitlist *list =
-            fm__waitlist_empty(&channel->receivers) ? &channel->senders : &channel->receivers;
+        struct waitlist *list = fm__waitlist_empty(&channel->receivers) ? &channel->senders
+                                                                        : &channel->receivers;
         if (fm__waitlist_empty(list))
             return false;
         struct wait_node *node = fm__waitlist_shift_locked(list);

@@ -19,15 +19,15 @@
  *        leave the list, read the mark           unlock                        (B)
  *        unlock
  *
- * One fires. All our nodes carry one wait, and the state word lets one wake of it win: another's
- * hand-over, a close, the completion of a deferred, the deadline or an interruption. Nothing of
+ * One fires. All our nodes carry one wait, and the state word lets one wake of it win: a hand-
+ * over, a close, the completion of a deferred, the deadline or an interruption. Nothing of
  * ours changes hands before that CAS, so the cases that lost are as if they had never been: a
  * value in a sender's node is still the caller's.
  *
  * Which it was stands in the node, under the channel's lock. The other wrote it after its CAS,
  * which may have let us go on already; but we come to step 3 for every channel before we leave,
- * and there wait for its unlock. A deferred need not say so: it stays completed, and if the wake
- * was none of a channel's, one of the deferreds is.
+ * and there wait for its unlock. A deferred need not say so: it stays completed, and if the
+ * wake was none of a channel's, one of the deferreds is.
  *
  * Two selects that face each other, one with send a and recv b, the other with recv a and send
  * b: whoever has all the locks first finds nobody and joins both lists before it gives up
@@ -110,8 +110,8 @@ static void unlock(const struct fm_case *c)
         fm__channel_unlock(c->channel);
     } else {
         /* relaxed: nobody else writes it while it is locked, and we leave it as it was */
-        uint64_t word =
-            atomic_load_explicit(&c->deferred->word.value, memory_order_relaxed) & ~LOCKED;
+        uint64_t word = atomic_load_explicit(&c->deferred->word.value, memory_order_relaxed) &
+                        ~LOCKED;
         fm__word_unlock(&c->deferred->word, word);
     }
 }
@@ -135,22 +135,15 @@ static bool try_locked(struct select *s, struct fm_case *c)
     void *value = NULL;
 
     switch (c->kind) {
-    case FM_CASE_SEND:
-        r = fm__channel_send_locked(c->channel, c->value, &s->owed);
-        break;
+    case FM_CASE_SEND: r = fm__channel_send_locked(c->channel, c->value, &s->owed); break;
     case FM_CASE_RECV:
         r = fm__channel_recv_locked(c->channel, &value, &s->owed);
         if (r != -EAGAIN)
             c->value = value;
         break;
-    case FM_CASE_TIMER:
-        r = c->time_ns <= s->now_ns ? 0 : -EAGAIN;
-        break;
-    case FM_CASE_DEFERRED:
-        r = fm__deferred_poll(c->deferred, &c->exit);
-        break;
-    default:
-        r = -EAGAIN;
+    case FM_CASE_TIMER: r = c->time_ns <= s->now_ns ? 0 : -EAGAIN; break;
+    case FM_CASE_DEFERRED: r = fm__deferred_poll(c->deferred, &c->exit); break;
+    default: r = -EAGAIN;
     }
     if (r == -EAGAIN)
         return false;
@@ -292,8 +285,7 @@ static size_t first_timer(const struct select *s)
     for (size_t i = 0; i < s->count; i++) {
         size_t drawn = place(s, i)->drawn;
         const struct fm_case *c = &s->cases[drawn];
-        if (c->kind == FM_CASE_TIMER &&
-            (first == NONE || c->time_ns < s->cases[first].time_ns))
+        if (c->kind == FM_CASE_TIMER && (first == NONE || c->time_ns < s->cases[first].time_ns))
             first = drawn;
     }
     return first;
@@ -318,8 +310,7 @@ static int wait_and_leave(struct select *s, struct wait wait, int64_t deadline_n
     size_t timer = first_timer(s);
     bool timed = timer != NONE && s->cases[timer].time_ns <= deadline_ns;
 
-    enum wake_reason reason =
-        fm__wait_end(wait, timed ? s->cases[timer].time_ns : deadline_ns);
+    enum wake_reason reason = fm__wait_end(wait, timed ? s->cases[timer].time_ns : deadline_ns);
     size_t chosen = leave_all(s);
     if (reason == WAKE_INTERRUPT || (reason == WAKE_TIMEOUT && !timed))
         return fm__wake_result(reason);

@@ -1,8 +1,8 @@
 /*
  * model_select.c - one case happens, whoever comes at the same time
  *
- * Protocol   runtime/sync/select.c over runtime/sync/channel.c and deferred.c. A value is a cell
- *            of plain data, as in model_channel.c; the cell of a send that did not happen is
+ * Protocol   runtime/sync/select.c over runtime/sync/channel.c and deferred.c. A value is a
+ *            cell of plain data, as in model_channel.c; the cell of a send that did not happen is
  *            freed by its sender.
  */
 #include <errno.h>
@@ -146,8 +146,7 @@ static void interrupt(void *arg)
 static void recv_a_or_await(void *arg)
 {
     struct world *w = arg;
-    struct fm_case cases[] = { recvs(w->a),
-                               { .kind = FM_CASE_DEFERRED, .deferred = w->cell } };
+    struct fm_case cases[] = { recvs(w->a), { .kind = FM_CASE_DEFERRED, .deferred = w->cell } };
     model_assert(choose(cases, 2, FM_NEVER) >= 0);
 }
 

@@ -3,8 +3,8 @@
  * stress_channel.c - many values through few channels, and each arrives once
  *
  * Fibers and threads send, receive and select over three channels (a rendezvous, one place,
- * three places), with deadlines that pass; an interrupter picks fibers; in every other round the
- * channels are closed in the midst of it. Each value is sent once: whoever is told that it has
+ * three places), with deadlines that pass; an interrupter picks fibers; in every other round
+ * the channels are closed in the midst of it. Each value is sent once: whoever is told that it has
  * been sent counts it, whoever receives it too. At the end of a round, when the channels have
  * been drained, both counts agree for every value. F77.
  */

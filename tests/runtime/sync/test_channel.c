@@ -161,8 +161,8 @@ static struct fm_exit senders_body(void *arg)
             settle();
             for (int i = 0; i < SENDERS; i++)
                 cr_assert_eq(call[i].result, i <= expected ? 0 : 1,
-                             "capacity %zu, after value %d: sender %d", capacity,
-                             (int)expected, i);
+                             "capacity %zu, after value %d: sender %d", capacity, (int)expected,
+                             i);
         }
         for (int i = 0; i < SENDERS; i++)
             finish(fibers[i]);

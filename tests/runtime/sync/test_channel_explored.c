@@ -2,8 +2,8 @@
 /*
  * test_channel_explored.c - channels and selects in the whole runtime, schedule by schedule
  *
- * Each body is a small scene on two workers; an arbiter runs it under many schedules. At its end
- * what was sent and what was received must agree, value by value. F77.
+ * Each body is a small scene on two workers; an arbiter runs it under many schedules. At its
+ * end what was sent and what was received must agree, value by value. F77.
  */
 #include <errno.h>
 #include <fm/fm.h>
@@ -106,7 +106,8 @@ static struct fm_exit interrupter(void *arg)
 
 /* ---- scenes ---- */
 
-static bool play(size_t capacity, fm_entry_fn *const entries[], size_t count, unsigned *ret_sent)
+static bool play(size_t capacity, fm_entry_fn *const entries[], size_t count,
+                 unsigned *ret_sent)
 {
     struct scene scene = { .victim = NULL };
     struct actor actors[ACTORS];

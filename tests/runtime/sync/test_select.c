@@ -265,8 +265,7 @@ TEST(select, selects_are_served_first_come_first_served)
 static struct fm_exit twice_body(void *arg)
 {
     struct fm_channel *a = make(0);
-    struct selection s =
-        selection(3, fm_case_recv(a), fm_case_recv(a), fm_case_recv(a));
+    struct selection s = selection(3, fm_case_recv(a), fm_case_recv(a), fm_case_recv(a));
     struct fm_fiber *fiber = begin(&s);
     cr_assert_eq(fm_channel_try_send(a, number(1)), 0);
     cr_assert_eq(fm_channel_try_send(a, number(2)), -EAGAIN, "one select takes one value");
@@ -399,9 +398,8 @@ TEST(select, closed_channel_makes_its_cases_happen)
 static struct fm_exit timer_body(void *arg)
 {
     struct fm_channel *a = make(0);
-    struct selection s =
-        selection(3, fm_case_timer(fm_after_ms(30)), fm_case_recv(a),
-                  fm_case_timer(fm_after_ms(20)));
+    struct selection s = selection(3, fm_case_timer(fm_after_ms(30)), fm_case_recv(a),
+                                   fm_case_timer(fm_after_ms(20)));
     struct fm_fiber *fiber = begin(&s);
     advance_ms(19);
     cr_assert_eq(s.result, 1);
@@ -593,10 +591,10 @@ static struct fm_exit sweep_player(void *arg)
     struct sweep *sweep = player->sweep;
     for (int i = 0; i < SWEEP_TURNS; i++) {
         intptr_t value = player->me * SWEEP_TURNS + i;
-        struct fm_case cases[] = {
-            fm_case_send(sweep->channels[0], number(value)), fm_case_recv(sweep->channels[1]),
-            fm_case_send(sweep->channels[1], number(value)), fm_case_recv(sweep->channels[0])
-        };
+        struct fm_case cases[] = { fm_case_send(sweep->channels[0], number(value)),
+                                   fm_case_recv(sweep->channels[1]),
+                                   fm_case_send(sweep->channels[1], number(value)),
+                                   fm_case_recv(sweep->channels[0]) };
         size_t index;
         int r = fm_select(cases, 4, player->me ? FM_NEVER : sweep->deadline_ns, &index);
         if (r < 0)
@@ -728,10 +726,9 @@ static struct fm_exit relay_body(void *arg)
         cr_assert_eq(pthread_create(&threads[i], NULL, relay_thread, &relay), 0);
     intptr_t put = 0, got = 0, sum = 0;
     while (got < 1000) {
-        struct fm_case cases[] = {
-            put < 1000 ? fm_case_send(relay.in, number(put)) : fm_case_none(),
-            fm_case_recv(relay.out)
-        };
+        struct fm_case cases[] = { put < 1000 ? fm_case_send(relay.in, number(put))
+                                              : fm_case_none(),
+                                   fm_case_recv(relay.out) };
         size_t index;
         cr_assert_eq(fm_select(cases, 2, FM_NEVER, &index), 0);
         if (index == 0) {
