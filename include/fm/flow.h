@@ -19,7 +19,9 @@
  *              loser must give back, it keeps under its arg.
  * Memory       -ENOMEM and -EAGAIN (max_fibers): a fiber could not be had, and no body has run.
  *              If it turns out later, it is that body's exit: fm_fail(-ENOMEM).
- * Callers      Fiber only (a thread gets -EPERM), but for fm_repeat and fm_retry.
+ * Order        All before the call happens before each body's first line, and all that the
+ *              bodies and their finalizers did happens before the call returns.
+ * Callers      Fiber only (a thread gets -EPERM), but for fm_repeat and fm_retry. Each waits.
  */
 #ifndef FM_FLOW_H
 #define FM_FLOW_H

@@ -168,13 +168,14 @@ FM_API int fm_schedule_run_seed(struct fm_schedule_run *run, uint64_t seed);
 /*
  * fm_schedule_next - an execution has ended: what now?
  *
- * exit          how it ended.
+ * _at is the same at a time that the caller gives, for clocks of one's own. A time before that
+ * of the last step counts as that time.
+ *
+ * exit          how it ended; kept in run->info.
  * ret_delay_ns  how long to wait from now on before the next one begins.
  *
  * Returns    0 go on, ret_delay_ns written · FM_SCHEDULE_DONE no more, now and at each further
  *            call · -EINVAL (a run that was not begun, a negative time)
- * Order      _at: the same at a time given by the caller, for clocks of one's own. A time
- *            before that of the last step counts as that time.
  * Cost       one walk over the schedule's parts; no lock, no allocation, no system call but for
  *            the clock.
  */
