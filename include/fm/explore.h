@@ -26,7 +26,10 @@ extern "C" {
 #define FM_EXPLORE_STEP_NS 100
 
 enum fm_explore_strategy {
-    /* at each point stay, or go to any other: with odds that are drawn for each schedule */
+    /*
+     * at each point stay, or go to any other, with odds that are drawn for each schedule; a few
+     * times somebody is held up for long
+     */
     FM_EXPLORE_RANDOM = 0,
     /*
      * probabilistic concurrency testing: random priorities, which change at depth - 1 random

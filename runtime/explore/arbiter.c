@@ -163,7 +163,7 @@ static uint64_t who_can(bool also_waiting)
 }
 
 /* `current` has come to a point, or cannot go on. */
-static unsigned choose(unsigned current, bool last)
+static unsigned choose(unsigned current, const struct turn_point *point, bool last)
 {
     if (fm__strategy_jumps(&arbiter.strategy))
         time_passes();
@@ -183,7 +183,7 @@ static unsigned choose(unsigned current, bool last)
             fail(OUTCOME_DEADLOCK);
         eligible = who_can(false);
     }
-    unsigned chosen = fm__strategy_choose(&arbiter.strategy, eligible, current);
+    unsigned chosen = fm__strategy_choose(&arbiter.strategy, eligible, current, point);
     if (chosen == NOBODY)
         fail(OUTCOME_DIVERGED);
     return chosen;
@@ -224,7 +224,7 @@ static void turn(struct seat *seat, const struct turn_point *point, bool last)
     for (unsigned i = 0; !seat->waiting && i < log->seat_count; i++)
         arbiter.seats[i].waiting = false;
     arbiter.now_ns += FM_EXPLORE_STEP_NS;
-    unsigned chosen = choose(current, last);
+    unsigned chosen = choose(current, point, last);
     record(current, point, chosen);
     log->steps++;
     if (chosen == current)

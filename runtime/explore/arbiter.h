@@ -41,10 +41,11 @@ enum plan_kind { PLAN_RANDOM, PLAN_PCT, PLAN_GIVEN };
 struct plan {
     enum plan_kind kind;
     uint64_t seed;
-    uint32_t depth; /* PLAN_PCT */
-    uint64_t
-        steps_before; /* PLAN_PCT: change points are drawn from the steps after these ... */
-    uint64_t steps_expected;            /* ... so many */
+    uint32_t depth;          /* PLAN_PCT */
+    uint64_t steps_before;   /* who is held up, is so at one of the steps after ... */
+    uint64_t steps_expected; /* ... so many; 0: not known, PLAN_RANDOM alone */
+    const struct turn_point *const *sites; /* PLAN_RANDOM: the points that the test comes to */
+    uint32_t site_count;
     const struct deviation *deviations; /* PLAN_GIVEN, in order */
     uint32_t deviation_count;
     uint64_t step_limit;

@@ -43,6 +43,7 @@ enum {
     PATIENCE_S = 60,
     TWICE = 50, /* one schedule in so many is run again */
     THREADS_MAX = 60,
+    SITES_MAX = 1024,
     EXIT_TOLD = 0,
 };
 
@@ -63,7 +64,9 @@ struct explore {
     struct fm_explore_report report;
     struct search search;
     uint64_t steps_before, steps_expected; /* of the test, and of itself */
-    uint64_t *seen;                        /* hashes of traces, an open table */
+    const struct turn_point *sites[SITES_MAX];
+    uint32_t site_count;
+    uint64_t *seen; /* hashes of traces, an open table */
     size_t seen_room;
     int notes_fd; /* what the child has to say about its deadlock; -1: nowhere */
 };
@@ -312,6 +315,8 @@ static struct plan plan_of(const struct explore *explore)
         .depth = options->depth,
         .steps_before = explore->steps_before,
         .steps_expected = explore->steps_expected,
+        .sites = explore->sites,
+        .site_count = explore->site_count,
         .deviations = keep ? explore->search.deviations : NULL,
         .deviation_count = keep ? explore->search.deviation_count : 0,
         .step_limit = options->step_limit,
@@ -321,7 +326,21 @@ static struct plan plan_of(const struct explore *explore)
     };
 }
 
-/* How many steps the test takes when nobody is preempted. */
+/* The places in the code that the test comes to, each once. */
+static void note_sites(struct explore *explore, uint64_t first, uint64_t end)
+{
+    const struct arbiter_log *log = &explore->result->log;
+
+    for (uint64_t i = first; i < end && explore->site_count < SITES_MAX; i++) {
+        uint32_t k = 0;
+        while (k < explore->site_count && explore->sites[k] != log->records[i].point)
+            k++;
+        if (k == explore->site_count)
+            explore->sites[explore->site_count++] = log->records[i].point;
+    }
+}
+
+/* How many steps the test takes, and where, when nobody is preempted. */
 static int measure(struct explore *explore)
 {
     struct plan plan = plan_of(explore);
@@ -331,8 +350,9 @@ static int measure(struct explore *explore)
     int r = run_plan(explore, &plan);
     const struct arbiter_log *log = &explore->result->log;
     explore->steps_before = log->test_begins;
-    explore->steps_expected = (log->test_ends ? log->test_ends : log->steps) -
-                              log->test_begins + 1;
+    uint64_t end = log->test_ends ? log->test_ends : log->steps;
+    explore->steps_expected = end - log->test_begins + 1;
+    note_sites(explore, log->test_begins, end);
     explore->report.steps = explore->report.steps_max = 0;
     return r;
 }
@@ -543,7 +563,7 @@ static int explore_all(struct explore *explore)
         explore->notes_fd = memfd_create("fm_explore", MFD_CLOEXEC);
     fm__search_init(&explore->search, explore->options.preemptions,
                     explore->options.deviations);
-    if (explore->options.strategy == FM_EXPLORE_PCT)
+    if (explore->options.strategy != FM_EXPLORE_EXHAUSTIVE)
         r = measure(explore);
     const char *again = replay_wanted(explore);
     if (r == 0)

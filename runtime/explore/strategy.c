@@ -3,7 +3,9 @@
  *
  * Random walk   stays with odds drawn for the schedule: some schedules change hands at nearly
  *               each point, some run long stretches. The bugs of the two kinds are different
- *               ones.
+ *               ones. A few times in a schedule who runs is frozen for hundreds of steps, as a
+ *               kernel freezes a thread: at a random step, and where it comes to a random place
+ *               in the code, since most steps are those of a few busy places.
  * PCT           the highest priority runs. At each of depth - 1 steps, drawn beforehand, who
  *               runs falls below all others; so does who waits for the others, else it would
  *               wait for ever.
@@ -16,7 +18,14 @@
  */
 #include "runtime/explore/strategy.h"
 
-enum { STAY_BITS = 6, LONG_RUN = 5000 };
+enum {
+    STAY_BITS = 6,
+    FREEZES = 3,
+    ARRIVALS = 4,
+    FROZEN_MIN = 50,
+    FROZEN = 1000,
+    LONG_RUN = 5000
+};
 
 uint64_t fm__strategy_random(struct strategy *strategy)
 {
@@ -28,7 +37,16 @@ void fm__strategy_init(struct strategy *strategy, const struct plan *plan,
 {
     *strategy = (struct strategy) { .plan = plan, .log = log, .random = plan->seed };
     strategy->stay = 1u << fm__strategy_random(strategy) % STAY_BITS;
-    for (uint32_t i = 0; plan->kind == PLAN_PCT && i + 1 < plan->depth; i++)
+    strategy->frozen = NOBODY;
+    if (plan->kind == PLAN_PCT)
+        strategy->changes = plan->depth - 1;
+    else if (plan->kind == PLAN_RANDOM && plan->steps_expected)
+        strategy->changes = (uint32_t)(fm__strategy_random(strategy) % FREEZES);
+    if (plan->kind == PLAN_RANDOM && plan->site_count) {
+        strategy->site = plan->sites[fm__strategy_random(strategy) % plan->site_count];
+        strategy->arrivals = (uint32_t)(fm__strategy_random(strategy) % ARRIVALS);
+    }
+    for (uint32_t i = 0; i < strategy->changes; i++)
         strategy->change[i] = plan->steps_before + 1 +
                               fm__strategy_random(strategy) % plan->steps_expected;
 }
@@ -70,8 +88,36 @@ static unsigned usual(uint64_t eligible, unsigned current)
     return (unsigned)__builtin_ctzll(after ? after : eligible);
 }
 
-static unsigned walk(struct strategy *strategy, uint64_t eligible, unsigned current)
+/* Whether one of the steps at which something changes has come. */
+static bool change_is_due(struct strategy *strategy)
 {
+    for (uint32_t i = 0; i < strategy->changes; i++)
+        if (strategy->change[i] && strategy->change[i] <= strategy->log->steps) {
+            strategy->change[i] = 0;
+            return true;
+        }
+    return false;
+}
+
+static bool site_is_met(struct strategy *strategy, const struct turn_point *point)
+{
+    if (point != strategy->site || strategy->arrivals-- != 0)
+        return false;
+    strategy->site = NULL;
+    return true;
+}
+
+static unsigned walk(struct strategy *strategy, uint64_t eligible, unsigned current,
+                     const struct turn_point *point)
+{
+    if (change_is_due(strategy) || site_is_met(strategy, point)) {
+        strategy->frozen = current;
+        strategy->thaw = strategy->log->steps + FROZEN_MIN +
+                         fm__strategy_random(strategy) % FROZEN;
+    }
+    /* There is somebody else: of one there is no choice. */
+    if (strategy->thaw > strategy->log->steps && can(eligible, strategy->frozen))
+        eligible &= ~(UINT64_C(1) << strategy->frozen);
     if (can(eligible, current) && fm__strategy_random(strategy) % strategy->stay != 0)
         return current;
     uint64_t nth = fm__strategy_random(strategy) % (unsigned)__builtin_popcountll(eligible);
@@ -82,12 +128,8 @@ static unsigned walk(struct strategy *strategy, uint64_t eligible, unsigned curr
 
 static unsigned highest(struct strategy *strategy, uint64_t eligible, unsigned current)
 {
-    for (uint32_t i = 0; i + 1 < strategy->plan->depth; i++)
-        if (strategy->change[i] && strategy->change[i] <= strategy->log->steps) {
-            strategy->change[i] = 0;
-            if (current < SEATS_MAX)
-                lower(strategy, current);
-        }
+    while (change_is_due(strategy))
+        lower(strategy, current);
     if (can(eligible, current) && ++strategy->in_a_row > LONG_RUN)
         lower(strategy, current);
     unsigned best = NOBODY;
@@ -113,7 +155,8 @@ static unsigned given(struct strategy *strategy, uint64_t eligible, unsigned cur
     return can(eligible, seat) ? seat : NOBODY;
 }
 
-unsigned fm__strategy_choose(struct strategy *strategy, uint64_t eligible, unsigned current)
+unsigned fm__strategy_choose(struct strategy *strategy, uint64_t eligible, unsigned current,
+                             const struct turn_point *point)
 {
     struct arbiter_log *log = strategy->log;
     unsigned chosen = NOBODY;
@@ -123,7 +166,7 @@ unsigned fm__strategy_choose(struct strategy *strategy, uint64_t eligible, unsig
     if (strategy->plan->kind == PLAN_GIVEN && (!log->test_begins || log->test_ends))
         return usual(eligible, current);
     switch (strategy->plan->kind) {
-    case PLAN_RANDOM: chosen = walk(strategy, eligible, current); break;
+    case PLAN_RANDOM: chosen = walk(strategy, eligible, current, point); break;
     case PLAN_PCT: chosen = highest(strategy, eligible, current); break;
     case PLAN_GIVEN: chosen = given(strategy, eligible, current); break;
     }

@@ -17,7 +17,12 @@ struct strategy {
     uint32_t next;    /* PLAN_GIVEN: the next deviation */
     int64_t lowest;   /* PLAN_PCT: below all that were given out */
     int64_t priority[SEATS_MAX];
-    uint64_t change[CHANGE_POINTS_MAX]; /* steps, 0: none */
+    uint32_t changes;
+    uint64_t change[CHANGE_POINTS_MAX]; /* steps at which who runs falls or freezes; 0: over */
+    const struct turn_point *site;      /* PLAN_RANDOM: who comes here freezes ... */
+    uint32_t arrivals;                  /* ... after so many others; NULL: over */
+    unsigned frozen;                    /* a seat, NOBODY: nobody yet ... */
+    uint64_t thaw;                      /* ... until this step */
     uint32_t in_a_row;                  /* turns of one seat while others could run */
 };
 
@@ -30,10 +35,11 @@ void fm__strategy_gave(struct strategy *strategy, unsigned seat);
 /* Whether a deadline passes early at this step. */
 bool fm__strategy_jumps(struct strategy *strategy);
 /*
- * One of `eligible`, which is not 0. `current` had the turn; it may not be eligible. NOBODY:
- * the plan names a seat that is not eligible.
+ * One of `eligible`, which is not 0. `current` had the turn and stands at `point`; it may not
+ * be eligible. NOBODY: the plan names a seat that is not eligible.
  */
-unsigned fm__strategy_choose(struct strategy *strategy, uint64_t eligible, unsigned current);
+unsigned fm__strategy_choose(struct strategy *strategy, uint64_t eligible, unsigned current,
+                             const struct turn_point *point);
 /* A number of the plan's own sequence. */
 uint64_t fm__strategy_random(struct strategy *strategy);
 

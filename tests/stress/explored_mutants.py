@@ -76,7 +76,8 @@ def judge(builder, index, mutant, options):
         return False, f"STALE      {mutant.name}: {error}"
     except subprocess.CalledProcessError as error:
         return False, f"NO BUILD   {mutant.name}\n{error.stderr}"
-    run = explore(program, [f"--schedules={options.schedules}", *mutant.arguments, mutant.model])
+    bound = mutant.arguments or [f"--schedules={options.schedules}"]
+    run = explore(program, [*bound, mutant.model])
     told = re.search(r"^(\S+): schedule (\d+): (.+)$", run.stderr, re.M)
     again = re.search(r"FM_EXPLORE='([^']+)'", run.stderr)
     if run.returncode == 0:
@@ -86,7 +87,7 @@ def judge(builder, index, mutant, options):
     where = f"{told[1]}, schedule {told[2]}: {told[3]}"
     if not again:
         return False, f"NO REPLAY  {mutant.name}\n           {where}"
-    second = explore(program, [*mutant.arguments, mutant.model], {"FM_EXPLORE": again[1]})
+    second = explore(program, [mutant.model], {"FM_EXPLORE": again[1]})
     told_again = re.search(r"^(\S+): schedule 1: (.+)$", second.stderr, re.M)
     if not told_again or told_again[2] != told[3]:
         return False, f"NOT AGAIN  {mutant.name}\n           {where}\n{second.stderr[:4000]}"
