@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * races_explored.c - the races again, one slot a schedule, under an arbiter that decides who goes on
+ * races_explored.c - the races again, one slot a schedule, under an arbiter that decides who
+ * goes on
  *
  *     explore_races [--schedules=n] [name ...]      without names: all
  *
- * Fibers and foreign threads take part as in races.c; how many, and which role each has, the schedule's own random numbers say. Some
- * hundred schedules a race, 10,000 with FM_LONG=1; FM_SEED=... begins elsewhere. A failing one prints how to repeat it.
+ * Fibers and foreign threads take part as in races.c; how many, and which role each has, the
+ * schedule's own random numbers say. Some hundred schedules a race, 10,000 with FM_LONG=1;
+ * FM_SEED=... begins elsewhere. A failing one prints how to repeat it.
  */
 #include <pthread.h>
 

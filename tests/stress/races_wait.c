@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * races_wait.c - what may end one wait: X19 value x timeout x interrupt, on a cell and on a permit
+ * races_wait.c - what may end one wait: X19 value x timeout x interrupt, on a cell and on a
+ * permit
  */
 #include "tests/stress/race.h"
 
@@ -12,8 +13,10 @@ static int64_t short_deadline(struct slot *slot)
 /*
  * ---- X19: one cell, completed from two sides, its waiter interrupted, a deadline ----
  *
- * seen[0]: 1 + what ended the first wait (0 value, 1 timeout, 2 interrupt). seen[1]: the second wait may end. seen[2]: completions that
- * were the first. The second wait is masked, so that only its own value ends it: who was too late for the first must not.
+ * seen[0]: 1 + what ended the first wait (0 value, 1 timeout, 2 interrupt). seen[1]: the second
+ * wait may end. seen[2]: completions that were the first. seen[3]: the first wait begins. The
+ * second wait is masked, so that only its own value ends it: who was too late for the first
+ * must not.
  */
 
 static struct fm_exit wait_twice(void *arg)
@@ -21,6 +24,7 @@ static struct fm_exit wait_twice(void *arg)
     struct slot *slot = arg;
     struct fm_exit exit = { .kind = 255 };
 
+    atomic_store(&slot->seen[3], 1);
     int r = fm_deferred_await(slot->thing, short_deadline(slot), &exit);
     RACE_CHECK(slot, r == 0 || r == -ETIMEDOUT || r == -ECANCELED, "first wait: %d", r);
     RACE_CHECK(slot, r != 0 || (exit.kind == FM_SUCCESS && exit.value == slot),
@@ -45,6 +49,8 @@ static void two_cells(struct slot *slot)
     slot->thing = first;
     slot->thing2 = second;
     slot->first = race_spawn(slot, wait_twice);
+    while (slot->choice & 16 && !atomic_load(&slot->seen[3]))
+        fm_yield(); /* else it may not have begun when all is over */
 }
 
 static void complete_or_interrupt(struct slot *slot, struct part *part)
@@ -114,7 +120,9 @@ static void release_or_interrupt(struct slot *slot, struct part *part)
 
 static void permit_is_there(struct slot *slot)
 {
-    /* Where it went to one of them, or to nobody, the other waits until it is interrupted here. */
+    /*
+     * Where it went to one of them, or to nobody, the other waits until it is interrupted here.
+     */
     if (atomic_load(&slot->seen[0]) == 0)
         fm_yield();
     fm_fiber_interrupt(slot->first);
