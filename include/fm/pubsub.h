@@ -32,14 +32,20 @@ struct fm_pubsub_config {
     uint32_t policy;   /* enum fm_pubsub_policy */
     uint32_t capacity; /* messages in the buffer of a subscriber; 0: 64 */
 };
-#define FM_PUBSUB_CONFIG_INIT {.size = sizeof(struct fm_pubsub_config)}
+#define FM_PUBSUB_CONFIG_INIT \
+    { \
+        .size = sizeof(struct fm_pubsub_config) \
+    }
 
 struct fm_subscribe_options {
     uint32_t size;     /* set by FM_SUBSCRIBE_OPTIONS_INIT */
     uint32_t policy;   /* enum fm_pubsub_policy; 0: as the pubsub's */
     uint32_t capacity; /* 0: as the pubsub's */
 };
-#define FM_SUBSCRIBE_OPTIONS_INIT {.size = sizeof(struct fm_subscribe_options)}
+#define FM_SUBSCRIBE_OPTIONS_INIT \
+    { \
+        .size = sizeof(struct fm_subscribe_options) \
+    }
 
 /* config NULL: the defaults. 0 · -ENOMEM · -EINVAL · -E2BIG */
 FM_API int fm_pubsub_create(const struct fm_pubsub_config *config,

@@ -32,9 +32,9 @@ enum fm_rate_algorithm {
 };
 
 struct fm_rate_limiter_config {
-    uint32_t size;      /* set by FM_RATE_LIMITER_CONFIG_INIT */
-    uint32_t algorithm; /* enum fm_rate_algorithm */
-    int64_t limit;      /* permits, at least 1 */
+    uint32_t size;       /* set by FM_RATE_LIMITER_CONFIG_INIT */
+    uint32_t algorithm;  /* enum fm_rate_algorithm */
+    int64_t limit;       /* permits, at least 1 */
     int64_t interval_ns; /* at least 1 */
     /*
      * Whose clock it follows; NULL: that of the runtime of the fiber that creates it, and in a
@@ -43,7 +43,10 @@ struct fm_rate_limiter_config {
      */
     struct fm_runtime *runtime;
 };
-#define FM_RATE_LIMITER_CONFIG_INIT {.size = sizeof(struct fm_rate_limiter_config)}
+#define FM_RATE_LIMITER_CONFIG_INIT \
+    { \
+        .size = sizeof(struct fm_rate_limiter_config) \
+    }
 
 /* 0 · -ENOMEM · -EINVAL · -E2BIG */
 FM_API int fm_rate_limiter_create(const struct fm_rate_limiter_config *config,

@@ -130,7 +130,8 @@ static struct fm_value *take_locked(struct fm_subscriber *subscriber)
 {
     subscriber->pubsub->blockers -= is_blocking(subscriber);
     struct fm_value *value = subscriber->buffer[subscriber->first];
-    subscriber->first = subscriber->first + 1 < subscriber->capacity ? subscriber->first + 1 : 0;
+    subscriber->first = subscriber->first + 1 < subscriber->capacity ? subscriber->first + 1
+                                                                     : 0;
     subscriber->count--;
     return value;
 }
@@ -281,8 +282,8 @@ int fm_pubsub_subscribe(struct fm_pubsub *pubsub, const struct fm_subscribe_opti
     r = settings(options.policy, options.capacity, &policy, &capacity);
     if (r < 0)
         return r;
-    struct fm_subscriber *subscriber = fm__calloc(
-        1, sizeof *subscriber + (size_t)capacity * sizeof subscriber->buffer[0]);
+    struct fm_subscriber *subscriber =
+        fm__calloc(1, sizeof *subscriber + (size_t)capacity * sizeof subscriber->buffer[0]);
     if (!subscriber)
         return -ENOMEM;
     subscriber->pubsub = pubsub;

@@ -51,7 +51,7 @@ struct fm_rate_limiter {
             parts full, filled;
             int64_t filled_ns; /* when filled was right */
         };
-        struct { /* windows */
+        struct {                     /* windows */
             int64_t begin_ns, taken; /* taken 0: no window has begun */
         };
     };
@@ -81,8 +81,8 @@ int fm_rate_limiter_create(const struct fm_rate_limiter_config *given,
         return r;
     if (config.limit < 1 || config.interval_ns < 1 || config.algorithm > FM_RATE_FIXED_WINDOW)
         return -EINVAL;
-    struct fm_rate_limiter *limiter =
-        fm__zalloc_aligned(_Alignof(struct fm_rate_limiter), sizeof *limiter);
+    struct fm_rate_limiter *limiter = fm__zalloc_aligned(_Alignof(struct fm_rate_limiter),
+                                                         sizeof *limiter);
     if (!limiter)
         return -ENOMEM;
     fm__lock_init(&limiter->lock, LOCK_SYNC);

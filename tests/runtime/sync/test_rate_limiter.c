@@ -304,7 +304,7 @@ VIRTUAL_TEST(rate_limiter, no_permit_is_lost_or_made_by_rounding)
         { 1000000000, 3 * S, 1, 2 },
         { 1000000000, 3, 1, 1000000000 }, /* full again after three */
         { 3, 10, 1, 2 },
-        { 7, S, 142857142, 6 },            /* the last nanosecond of the seventh is missing */
+        { 7, S, 142857142, 6 }, /* the last nanosecond of the seventh is missing */
         { 7, S, 142857143, 7 },
         { INT64_MAX, INT64_MAX, 1, 7 },
         { INT64_MAX, 1, 1, INT64_MAX },
@@ -312,8 +312,8 @@ VIRTUAL_TEST(rate_limiter, no_permit_is_lost_or_made_by_rounding)
         { INT64_MAX / 2, 2, 1, INT64_MAX / 2 },
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        struct fm_rate_limiter *limiter =
-            make(FM_RATE_TOKEN_BUCKET, rows[i].limit, rows[i].interval_ns);
+        struct fm_rate_limiter *limiter = make(FM_RATE_TOKEN_BUCKET, rows[i].limit,
+                                               rows[i].interval_ns);
         cr_assert_eq(fm_rate_limiter_free(limiter), rows[i].limit);
         cr_assert_eq(fm_rate_limiter_try_acquire(limiter, rows[i].limit), 0);
         cr_assert_eq(fm_rate_limiter_free(limiter), 0);
@@ -480,7 +480,8 @@ TEST(rate_limiter, wrong_arguments_and_no_memory_are_refused)
 
     cr_assert_eq(fm_rate_limiter_create(&config, &limiter), 0);
     cr_assert_eq(fm_rate_limiter_acquire(limiter, -1, FM_NEVER), -EINVAL);
-    cr_assert_eq(fm_rate_limiter_acquire(limiter, 3, FM_NEVER), -EINVAL, "it would never be there");
+    cr_assert_eq(fm_rate_limiter_acquire(limiter, 3, FM_NEVER), -EINVAL,
+                 "it would never be there");
     cr_assert_eq(fm_rate_limiter_try_acquire(limiter, 3), -EINVAL);
     cr_assert_eq(fm_rate_limiter_acquire(limiter, 0, 0), 0);
     cr_assert_eq(fm_rate_limiter_free(limiter), 2, "nothing changed");
