@@ -4,9 +4,10 @@
  * random
  *
  * Each actor draws an operation: the mutex with a plain counter inside, the semaphore with its
- * accounts, a token passed through the condition. An interrupter picks fibers of the present
- * round. At the end of a round all permits are back, the mutex is free, the counter and the
- * tokens add up. F75, F76, F78, F79.
+ * accounts, a token passed through the condition, two plain numbers under the read/write lock, a
+ * count in a cell of values, a word to all who listen. An interrupter picks fibers of the present
+ * round. At the end of a round all permits are back, the locks are free, the numbers, the tokens
+ * and the words add up. F75, F76, F78, F79.
  */
 #include <errno.h>
 #include <fm/fm.h>
@@ -22,6 +23,13 @@ struct round {
     struct fm_cond *cond;
     struct fm_semaphore *semaphore;
     struct fm_deferred *over;
+    struct fm_rwlock *rwlock;
+    struct fm_ref *ref;
+    struct fm_waitgroup *busy; /* actors that are at their steps */
+    struct fm_pubsub *pubsub;
+    struct fm_subscriber *subscriber;
+    long left, right; /* under the read/write lock */
+    _Atomic long writes, updates, said, heard;
     uint64_t number;
     long counter; /* under the mutex */
     long tokens;  /* under the mutex; taken only by those who saw one */
@@ -131,10 +139,71 @@ static void take(struct actor *actor)
     unlock(round);
 }
 
+static void read_or_write(struct actor *actor)
+{
+    struct round *round = actor->round;
+    bool write = stress_random(&actor->random) % 4 == 0;
+    int64_t deadline = some_deadline(&actor->random);
+    int r = write ? fm_rwlock_lock_write(round->rwlock, deadline)
+                  : fm_rwlock_lock_read(round->rwlock, deadline);
+    check_result(round, r);
+    if (r < 0)
+        return;
+    long left = round->left;
+    if (stress_random(&actor->random) % 8 == 0)
+        fm_yield();
+    STRESS_CHECK(left == round->right, "round %" PRIu64 ": half a write", round->number);
+    if (write) {
+        round->left++;
+        round->right++;
+        atomic_fetch_add(&round->writes, 1);
+    }
+    r = fm_rwlock_unlock(round->rwlock);
+    STRESS_CHECK(r == 0, "round %" PRIu64 ": unlock gave %d", round->number, r);
+}
+
+static int count_up(void *ctx, struct fm_value *present, struct fm_value **ret_next)
+{
+    (void)ctx;
+    intptr_t next = (intptr_t)fm_value_pointer(present) + 1;
+    return fm_value_create((void *)next, NULL, ret_next);
+}
+
+static void update(struct actor *actor)
+{
+    int r = fm_ref_update(actor->round->ref, count_up, NULL);
+    STRESS_CHECK(r == 0, "round %" PRIu64 ": update gave %d", actor->round->number, r);
+    atomic_fetch_add(&actor->round->updates, 1);
+}
+
+static void say_or_hear(struct actor *actor)
+{
+    struct round *round = actor->round;
+    int64_t deadline = some_deadline(&actor->random);
+    struct fm_value *value;
+    int r;
+    if (stress_random(&actor->random) & 1) {
+        value = fm_ref_get(round->ref);
+        r = fm_pubsub_publish(round->pubsub, value, deadline);
+        atomic_fetch_add(&round->said, r == 0);
+    } else {
+        r = fm_subscriber_recv(round->subscriber, deadline, &value);
+        atomic_fetch_add(&round->heard, r == 0);
+        if (r < 0)
+            value = NULL;
+    }
+    fm_value_unref(value);
+    check_result(round, r);
+}
+
 static void act(struct actor *actor)
 {
+    STRESS_CHECK(fm_waitgroup_add(actor->round->busy, 1) == 0, "a round of more than 2^60");
     for (int i = 0; i < STEPS; i++) {
-        switch (stress_random(&actor->random) % 5) {
+        switch (stress_random(&actor->random) % 8) {
+        case 5: read_or_write(actor); break;
+        case 6: update(actor); break;
+        case 7: say_or_hear(actor); break;
         case 0: add(actor); break;
         case 1: with(actor); break;
         case 2: put(actor); break;
@@ -142,6 +211,7 @@ static void act(struct actor *actor)
         default: stress_jitter(&actor->random);
         }
     }
+    STRESS_CHECK(fm_waitgroup_done(actor->round->busy) == 0, "one done too many");
 }
 
 static struct fm_exit act_fiber(void *arg)
@@ -161,6 +231,44 @@ static void *act_thread(void *arg)
     return NULL;
 }
 
+static void make_more(struct round *round)
+{
+    struct fm_pubsub_config config = FM_PUBSUB_CONFIG_INIT;
+    struct fm_value *value;
+    config.capacity = 4;
+    STRESS_CHECK(fm_rwlock_create(&round->rwlock) == 0 &&
+                     fm_waitgroup_create(&round->busy) == 0 &&
+                     fm_value_create(NULL, NULL, &value) == 0 &&
+                     fm_ref_create(value, &round->ref) == 0 &&
+                     fm_pubsub_create(&config, &round->pubsub) == 0 &&
+                     fm_pubsub_subscribe(round->pubsub, NULL, &round->subscriber) == 0,
+                 "no memory");
+    fm_value_unref(value);
+}
+
+static void check_more(struct round *round)
+{
+    STRESS_CHECK(fm_waitgroup_wait(round->busy, 0) == 0, "round %" PRIu64, round->number);
+    STRESS_CHECK(round->left == round->writes && round->right == round->writes,
+                 "round %" PRIu64 ": %ld and %ld of %ld", round->number, round->left,
+                 round->right, round->writes);
+    STRESS_CHECK(fm_rwlock_trylock_write(round->rwlock) == 0, "round %" PRIu64 ": held",
+                 round->number);
+    struct fm_value *value = fm_ref_get(round->ref);
+    STRESS_CHECK((intptr_t)fm_value_pointer(value) == round->updates, "round %" PRIu64,
+                 round->number);
+    fm_value_unref(value);
+    while (fm_subscriber_try_recv(round->subscriber, NULL) == 0)
+        round->heard++;
+    STRESS_CHECK(round->said == round->heard, "round %" PRIu64 ": said %ld, heard %ld",
+                 round->number, round->said, round->heard);
+    fm_pubsub_unsubscribe(round->subscriber);
+    fm_pubsub_destroy(round->pubsub);
+    fm_ref_destroy(round->ref);
+    fm_waitgroup_destroy(round->busy);
+    fm_rwlock_destroy(round->rwlock);
+}
+
 static void play(struct fm_runtime *runtime, uint64_t number, uint64_t *random)
 {
     struct round round = { .number = number };
@@ -173,6 +281,7 @@ static void play(struct fm_runtime *runtime, uint64_t number, uint64_t *random)
                      fm_semaphore_create(PERMITS, &round.semaphore) == 0 &&
                      fm_deferred_create(&round.over) == 0,
                  "no memory");
+    make_more(&round);
     for (int i = 0; i < FIBERS + THREADS; i++)
         actors[i] = (struct actor) { &round, stress_random(random) | 1, 0 };
     for (int i = 0; i < FIBERS; i++) {
@@ -185,6 +294,7 @@ static void play(struct fm_runtime *runtime, uint64_t number, uint64_t *random)
         stress_jitter(random);
         fm_fiber_interrupt(fibers[stress_random(random) % FIBERS]);
     }
+    STRESS_CHECK(fm_waitgroup_wait(round.busy, FM_NEVER) == 0, "wait");
     STRESS_CHECK(fm_deferred_succeed(round.over, NULL) == 0, "completed twice");
     for (int i = 0; i < FIBERS; i++) {
         STRESS_CHECK(fm_fiber_join(fibers[i], FM_NEVER, NULL) == 0, "join");
@@ -204,6 +314,7 @@ static void play(struct fm_runtime *runtime, uint64_t number, uint64_t *random)
     STRESS_CHECK(fm_mutex_trylock(round.mutex) == 0, "round %" PRIu64 ": mutex not free",
                  number);
     unlock(&round);
+    check_more(&round);
     fm_deferred_destroy(round.over);
     fm_semaphore_destroy(round.semaphore);
     fm_cond_destroy(round.cond);

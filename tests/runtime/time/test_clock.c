@@ -84,7 +84,7 @@ static void end(struct fm_fiber *fiber)
     fm_fiber_unref(fiber);
 }
 
-TEST(clock, sleeps_of_one_instant_end_first_come_first_served)
+TEST(clock, sleeps_of_one_instant_end_first_come_first_served) /* T162 */
 {
     struct fm_runtime *runtime = make(2);
     struct sleeper sleepers[3] = {{0, 1, 1000}, {1, 1, 1000}, {2, 1, 1000}};
@@ -104,7 +104,7 @@ TEST(clock, sleeps_of_one_instant_end_first_come_first_served)
     fm_runtime_destroy(runtime);
 }
 
-TEST(clock, sleeps_begun_on_the_way_end_at_their_own_times)
+TEST(clock, sleeps_begun_on_the_way_end_at_their_own_times) /* T163 */
 {
     struct fm_runtime *runtime = make(2);
     struct sleeper sleeper = {7, 2, 100};
