@@ -282,7 +282,7 @@ static struct fm_exit defect_then_work(void *arg)
     return how->busy ? busy_loop(NULL) : wait_for_ever(NULL);
 }
 
-VIRTUAL_TEST(peer_fiber, interruption_after_a_caught_defect_runs_the_finalizer) /* T118 */
+EXACT_TEST(peer_fiber, interruption_after_a_caught_defect_runs_the_finalizer) /* T118 */
 {
     for (int busy = 0; busy < 2; busy++) {
         struct after_defect how = { .busy = busy };
