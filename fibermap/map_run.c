@@ -14,6 +14,7 @@
 #include "fibermap/member.h"
 #include "runtime/platform/check.h"
 #include "runtime/platform/config.h"
+#include "runtime/platform/probe.h"
 
 static const struct fm_map_run_options by_default = FM_MAP_RUN_OPTIONS_INIT;
 
@@ -137,6 +138,7 @@ int fm__map_run(struct fm_map *map, struct fm_key given, fm_entry_fn *entry, voi
     fm__count_add(stripe, COUNT_MEMBER_ONE + (displaced ? 0 : COUNT_LIVE_ONE));
     fm__unlock(&stripe->lock);
 
+    FM_PROBE2(map_run, map, displaced);
     if (displaced)
         fm__member_signal(displaced, FM_BY_REPLACE);
     fm__fiber_start(fiber);

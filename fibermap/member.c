@@ -14,6 +14,7 @@
 #include "fibermap/describe.h"
 #include "runtime/platform/check.h"
 #include "runtime/platform/memory.h"
+#include "runtime/platform/probe.h"
 
 /* ---- the descriptor's words: [0] the entry, NULL once ended; [1] the stripe, with the flags in its low bits ---- */
 
@@ -26,6 +27,8 @@ static void run_ended(struct fm_fiber *fiber, struct fm_exit exit)
 {
     struct entry *entry = fm__described_entry(fiber);
     uintptr_t word = (uintptr_t)fiber->owner.words[1];
+
+    FM_PROBE2(map_exit, fiber, exit.kind);
     fm__described_entry_set(fiber, NULL);
     fm__member_left((struct stripe *)(word & ~WORD_FLAGS), entry, (uint32_t)(word & WORD_FLAGS),
                     fiber, exit, fm__entry_end(entry, fm__fiber_id(fiber)));

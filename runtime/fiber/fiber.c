@@ -24,6 +24,7 @@
 #include "runtime/platform/check.h"
 #include "runtime/platform/held.h"
 #include "runtime/platform/memory.h"
+#include "runtime/platform/probe.h"
 #include "runtime/platform/spin.h"
 #include "runtime/sched/fork.h"
 
@@ -246,6 +247,7 @@ int fm__fiber_create(struct fm_runtime *runtime, fm_entry_fn *entry, void *arg,
 
 void fm__fiber_start(struct fm_fiber *fiber)
 {
+    FM_PROBE2(spawn, fiber, fiber->spawn_site);
     fm__state_start(&fiber->state);
     fm__sched_ready(&fiber->runtime->sched, &fiber->task);
 }
@@ -297,6 +299,7 @@ static void finish(struct fm_fiber *fiber, struct fm_exit exit)
     struct exit_node node;
     bool owners_told = false;
 
+    FM_PROBE3(end, fiber, exit.kind, exit.code);
     fiber->exit = exit;
     if (fiber->flags & FIBER_OWNED)
         fiber->owner.ended(fiber, exit);

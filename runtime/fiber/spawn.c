@@ -10,6 +10,7 @@
 #include "runtime/fiber/scope.h"
 #include "runtime/platform/config.h"
 #include "runtime/platform/memory.h"
+#include "runtime/platform/probe.h"
 
 #define SPAWN_SITE() __builtin_return_address(0)
 
@@ -71,6 +72,7 @@ int fm_fiber_spawn(fm_entry_fn *entry, void *arg, const struct fm_spawn_options 
     if (ret_fiber)
         *ret_fiber = fiber;
     if (options && options->flags & FM_SPAWN_FIRST) {
+        FM_PROBE2(spawn, fiber, fiber->spawn_site);
         fm__state_start(&fiber->state);
         fm__sched_run_first(&self->task, &fiber->task);
     } else {

@@ -24,6 +24,7 @@
 #include "runtime/platform/check.h"
 #include "runtime/platform/clock.h"
 #include "runtime/platform/futex.h"
+#include "runtime/platform/probe.h"
 #include "runtime/sched/fork.h"
 #include "runtime/sched/sched.h"
 
@@ -112,6 +113,7 @@ static enum wake_reason thread_wait(struct fm_fiber *self, uint64_t epoch, int64
 
 void fm__wake_release(struct fm_fiber *fiber)
 {
+    FM_PROBE1(wake, fiber);
     if (__builtin_expect(fiber->kind == FIBER_THREAD, 0)) {
         /* release (A) */
         atomic_store_explicit(&fiber->futex, 1, memory_order_release);
@@ -155,6 +157,7 @@ int fm__wait_begin(struct wait *ret_wait, unsigned flags, const char *what)
         return -ECANCELED;
     /* relaxed: for the dump */
     atomic_store_explicit(&self->waits_for, what, memory_order_relaxed);
+    FM_PROBE2(park, self, what);
     *ret_wait = (struct wait) { self, epoch };
     return 0;
 }

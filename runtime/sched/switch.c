@@ -15,6 +15,7 @@
 #include "runtime/platform/check.h"
 #include "runtime/platform/clock.h"
 #include "runtime/platform/held.h"
+#include "runtime/platform/probe.h"
 #include "runtime/platform/turn.h"
 #include "runtime/sched/pick.h"
 
@@ -93,6 +94,7 @@ static inline void note_run(struct worker *w, struct task *task)
     /* relaxed: one writer */
     atomic_store_explicit(&w->runs, atomic_load_explicit(&w->runs, memory_order_relaxed) + 1,
                           memory_order_relaxed);
+    FM_PROBE2(run, w->index, task);
     if (__builtin_expect(task->since_tick != 0, 0))
         end_latency(w, task);
 }
