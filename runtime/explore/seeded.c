@@ -13,11 +13,13 @@
 #include "runtime/platform/turn.h"
 
 static struct arbiter_log told;
+static unsigned long long seed_told;
 
 static void cannot_go_on(void)
 {
-    dprintf(STDERR_FILENO, "fibermap: a seeded runtime cannot go on: %s after %llu steps\n",
-            told.outcome == OUTCOME_DEADLOCK ? "deadlock" : "step limit",
+    dprintf(STDERR_FILENO,
+            "fibermap: the runtime of seed 0x%llx cannot go on: %s after %llu steps\n",
+            seed_told, told.outcome == OUTCOME_DEADLOCK ? "deadlock" : "step limit",
             (unsigned long long)told.steps);
     fm__trace_seats(&told, STDERR_FILENO);
     abort();
@@ -25,6 +27,7 @@ static void cannot_go_on(void)
 
 int fm__turn_begin(uint64_t seed)
 {
+    seed_told = seed;
     struct plan plan = { .kind = PLAN_RANDOM, .seed = seed, .step_limit = UINT64_MAX };
     return fm__arbiter_begin(&plan, &told, cannot_go_on);
 }
