@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "runtime/context/stack.h"
+#include "runtime/fiber/again.h"
 #include "runtime/fiber/run.h"
 #include "runtime/fiber/runtime.h"
 #include "runtime/fiber/scope.h"
@@ -266,10 +267,10 @@ static bool interruption(struct fm_fiber *fiber, struct fm_exit *ret_exit)
 {
     /* acquire, with fm__fiber_interrupt */
     uint64_t who = atomic_load_explicit(&fiber->interrupter, memory_order_acquire);
-    if (!who)
+    if (!who || who == INTERRUPTER_ASK)
         return false;
     *ret_exit = (struct fm_exit) { .kind = FM_INTERRUPTED,
-                                   .reason = (uint8_t)(who & 15),
+                                   .reason = (uint8_t)(who & INTERRUPTER_REASON),
                                    .by = who >> 4 };
     return true;
 }
@@ -341,24 +342,21 @@ static void never_ran(struct fm_fiber *fiber, struct fm_exit exit)
     finish(fiber, exit);
 }
 
-void fm__fiber_run(struct task *task)
+/* fiber->entry(fiber->arg), from its first line to the last drop. */
+static inline struct fm_exit run_body(struct fm_fiber *fiber, struct fm_scope *outer,
+                                      const void *note)
 {
-    struct fm_fiber *fiber = fiber_of(task);
-    struct fm_exit exit;
-
-    task->flags &= (uint8_t)~TASK_SPAWNED;
-    if (fm__state_read(&fiber->state) & STATE_INTERRUPT) {
-        interruption(fiber, &exit);
-        never_ran(fiber, exit);
-        return;
-    }
     struct fm_scope body;
     fm__scope_init(&body, fiber);
+    if (outer) /* a constant NULL in each use but one */
+        body.outer = outer;
+    if (note)
+        body.note = note;
     fiber->scope = &body;
     const struct fm_exit given = fiber->entry(fiber->arg);
     FM_BUG_IF(fm__forked(), "a fiber ends in a child made by fork: it may only exec or _exit");
-    exit = fm__scope_close_body(&body, settle_exit(fiber, given));
-    fiber->scope = NULL;
+    struct fm_exit exit = fm__scope_close_body(&body, settle_exit(fiber, given));
+    fiber->scope = outer;
     /*
      * Where a finalizer's failure, a child's or an interruption took its place, nobody will see
      * the body's value any more.
@@ -368,11 +366,33 @@ void fm__fiber_run(struct task *task)
         fiber->value_drop(given.value);
     while (fiber->pin_depth) {
         fiber->pin_depth = 0;
-        fm__sched_unpin(task);
+        fm__sched_unpin(&fiber->task);
     }
     fm__locals_drop(fiber);
     fm__held_check();
-    finish(fiber, exit);
+    return exit;
+}
+
+struct fm_exit fm__body_run(struct fm_fiber *fiber, fm_entry_fn *entry, void *arg,
+                            const void *note)
+{
+    fiber->entry = entry;
+    fiber->arg = arg;
+    return run_body(fiber, fiber->scope, note);
+}
+
+void fm__fiber_run(struct task *task)
+{
+    struct fm_fiber *fiber = fiber_of(task);
+
+    task->flags &= (uint8_t)~TASK_SPAWNED;
+    if ((fm__state_read(&fiber->state) & STATE_INTERRUPT) && !fm__again_outlives(fiber)) {
+        struct fm_exit exit;
+        interruption(fiber, &exit);
+        never_ran(fiber, exit);
+        return;
+    }
+    finish(fiber, run_body(fiber, NULL, NULL));
 }
 
 void fm__fiber_no_stack(struct task *task)

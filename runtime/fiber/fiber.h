@@ -53,7 +53,7 @@ struct fm_fiber {
     };
     struct exit_list exits;
     struct fm_scope *scope;       /* innermost, on the fiber's own stack or heap */
-    _Atomic uint64_t interrupter; /* id << 4 | reason, 0: nobody; the first one stays */
+    _Atomic uint64_t interrupter; /* id << 4 | reason, or 0: nobody; the first one stays */
     /* third line */
     struct timer timer;
     _Atomic(const char *) waits_for; /* static text; NULL: does not wait */
@@ -80,6 +80,10 @@ struct fm_fiber {
     /* FIBER_THREAD: what it sleeps on; else when it began to wait, in coarse ms */
     _Atomic uint32_t futex;
 };
+
+#define INTERRUPTER_REASON UINT64_C(15)
+/* in place of 0, of a fiber whose body may run again: nobody, and whoever comes asks again.c */
+#define INTERRUPTER_ASK UINT64_C(15)
 
 #define FIBER_OWNED 1u /* a room above keeps it: owner is valid, it is nobody's child */
 #define FIBER_KEYED 2u /* owner.words describe a key */
@@ -224,6 +228,10 @@ struct fiber_extra {
     char name[64];
     bool finalizer_failed;
     struct fm_exit finalizer_exit; /* the first that failed after a failing body */
+    _Atomic uint8_t again;         /* enum again; of a fiber whose body may run again: */
+    bool stopped;                  /* lock; a final interruption has come */
+    uint64_t pause;                /* lock; epoch of its wait between two runnings, or 0 */
+    _Atomic uint64_t again_count;  /* runnings after the first */
     void **locals;                 /* by key; local_count of them */
     uint32_t local_count;
 };

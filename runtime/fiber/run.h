@@ -35,6 +35,12 @@ bool fm__fiber_parked(struct task *task);
  * record.
  */
 struct fm_exit fm__settle_exit(struct fm_fiber *fiber, struct fm_exit exit);
+/*
+ * The body of a fiber from its first line to the last drop: scope, children, finalizers, pins,
+ * locals. `note` as in fm__scoped.
+ */
+struct fm_exit fm__body_run(struct fm_fiber *fiber, fm_entry_fn *entry, void *arg,
+                            const void *note);
 /* The fiber ends: its locals' drops. */
 void fm__locals_drop(struct fm_fiber *fiber);
 /* A new fiber takes over its maker's inherited locals. 0 · -ENOMEM */

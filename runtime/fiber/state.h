@@ -71,7 +71,7 @@ enum wake_reason {
 
 #define STATE_LIFE UINT64_C(7)
 #define STATE_READY UINT64_C(8)          /* fm_ready was called */
-#define STATE_INTERRUPT UINT64_C(16)     /* sticky */
+#define STATE_INTERRUPT UINT64_C(16)     /* sticky, save for a body that runs again */
 #define STATE_INTERRUPTIBLE UINT64_C(32) /* this wait may be ended by an interruption */
 #define STATE_REASON_SHIFT 8
 #define STATE_REASON (UINT64_C(15) << STATE_REASON_SHIFT)
@@ -215,6 +215,16 @@ static inline enum wake fm__state_interrupt(state_word *word)
                                                   memory_order_relaxed))
             return !ends ? WAKE_LOST : life == LIFE_PARKED ? WAKE_QUEUE : WAKE_NOTED;
     }
+}
+
+/*
+ * The fiber takes its mark off: the interruption ended one running of its body, and another
+ * follows. Who sets marks is held off meanwhile (again.c).
+ */
+static inline void fm__state_forgive(state_word *word)
+{
+    /* relaxed: the lock that holds them off orders */
+    atomic_fetch_and_explicit(word, ~STATE_INTERRUPT, memory_order_relaxed);
 }
 
 /* The reason of the wait that has just ended; the fiber's own. */

@@ -18,6 +18,7 @@
 #include <errno.h>
 #include <pthread.h>
 
+#include "runtime/fiber/again.h"
 #include "runtime/fiber/run.h"
 #include "runtime/fiber/runtime.h"
 #include "runtime/fiber/slab.h"
@@ -234,8 +235,12 @@ int fm__fiber_interrupt(struct fm_fiber *fiber, enum fm_reason reason)
     /*
      * acq_rel: the first one stays; it is on record before the mark can be seen (E of state.h)
      */
-    atomic_compare_exchange_strong_explicit(&fiber->interrupter, &nobody, me,
-                                            memory_order_acq_rel, memory_order_relaxed);
+    /* acquire where it fails: who reads INTERRUPTER_ASK sees that the body runs again */
+    if (__builtin_expect(!atomic_compare_exchange_strong_explicit(
+                             &fiber->interrupter, &nobody, me, memory_order_acq_rel,
+                             memory_order_acquire),
+                         0))
+        return fm__again_interrupt(fiber, me);
     if (fm__state_interrupt(&fiber->state) == WAKE_QUEUE)
         fm__wake_release(fiber);
     return 0;
