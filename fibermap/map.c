@@ -10,6 +10,7 @@
 #include "fibermap/map.h"
 #include "fibermap/member.h"
 #include "fm/scope.h"
+#include "runtime/fiber/again.h"
 #include "runtime/fiber/runtime.h"
 #include "runtime/platform/check.h"
 #include "runtime/platform/config.h"
@@ -23,7 +24,8 @@ static int config_read(struct fm_map_config *config, const struct fm_map_config 
     if (r < 0)
         return r;
     if (config->hash > FM_HASH_FAST || config->on_failure > FM_CLOSE_MAP || config->flags ||
-        config->reserved)
+        config->reserved || config->restart_intensity > FM_RESTART_INTENSITY_MAX ||
+        config->restart_reserved || config->restart_period_ns < 0)
         return -EINVAL;
     if (!config->runtime)
         config->runtime = fm_runtime_current();
@@ -65,6 +67,13 @@ int fm_map_create(const struct fm_map_config *given, struct fm_map **ret_map)
             goto free_stripes;
         memcpy(map->name, config.name, bytes);
     }
+    if (config.restart_intensity) {
+        int64_t *times = fm__malloc(config.restart_intensity * sizeof *times);
+        if (!times)
+            goto free_name;
+        fm__restart_window_init(&map->restarts, config.restart_intensity,
+                                config.restart_period_ns, times);
+    }
     map->stripe_mask = count - 1;
     map->runtime = config.runtime;
     map->on_failure = config.on_failure;
@@ -79,6 +88,8 @@ int fm_map_create(const struct fm_map_config *given, struct fm_map **ret_map)
     *ret_map = map;
     return 0;
 
+free_name:
+    free(map->name);
 free_stripes:
     free(map->stripes);
 free_map:
@@ -126,6 +137,7 @@ void fm__map_unref(struct fm_map *map)
         map->failures = failure->next;
         free(failure);
     }
+    free(map->restarts.times);
     free(map->stripes);
     free(map->name);
     free(map);
@@ -243,6 +255,7 @@ int fm_map_detach(struct fm_map *map, struct fm_key given, struct fm_fiber **ret
         return -ENOENT;
     }
     fm__count_subtract(stripe, COUNT_MEMBER_ONE + COUNT_LIVE_ONE);
+    fm__again_hurry(fiber);
     if (ret_fiber)
         *ret_fiber = fiber;
     else

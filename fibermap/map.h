@@ -8,6 +8,7 @@
  *     member.[hc]    the exit's side: leaving, verdict, failures; signalling
  *     map.c          create, look up, count, detach          map_run.c     run, set
  *     map_end.c      remove, clear      map_wait.c   join, await_...      map_close.c   close, destroy
+ *     restart.[hc]   fibers that the map runs again
  *     snapshot.[hc]  all members at once, copied       runner.c   a map for callers outside fibers
  *
  * Locks, in this order: stripes (by address), the wait lock. Under either nothing is allocated, no fiber is signalled or started, no
@@ -18,6 +19,7 @@
 
 #include "fibermap/arena.h"
 #include "fibermap/count.h"
+#include "fibermap/restart.h"
 #include "fibermap/stripe.h"
 #include "fm/map.h"
 #include "runtime/fiber/fiber.h"
@@ -40,6 +42,7 @@ struct fm_map {
     struct fm_runtime *runtime;
     uint32_t on_failure;  /* enum fm_on_failure */
     _Atomic bool decided; /* the verdict is in: nobody need bring another */
+    _Atomic bool has_lineages; /* or had, at some time: fibers that are run again */
     char *name;           /* NULL: none */
 
     FM_ALONE struct waiting waiting;
@@ -47,6 +50,7 @@ struct fm_map {
     struct fm_exit verdict;           /* under the wait lock, until decided */
     struct closing_failure *failures; /* under the wait lock; the newest first */
     uint32_t failure_count;           /* of the list, at most CLOSE_FAILURES_MAX */
+    struct restart_window restarts;   /* of all lineages; under the wait lock */
     _Atomic uint32_t
         sets; /* registrations by set that have not ended: else who is a member is in its descriptor */
     _Atomic uint32_t

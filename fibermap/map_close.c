@@ -141,6 +141,8 @@ int fm_map_close(struct fm_map *map, const struct fm_close_policy *given,
 
     fm__map_shut(map);
     enum self self = fm__map_self(map);
+    if (policy.kind != FM_CLOSE_CANCEL)
+        fm__restart_end_pauses(map);
     if (policy.kind == FM_CLOSE_CANCEL_AFTER) {
         int64_t grace_ends_ns = fm_after_ns(policy.grace_ns);
         r = await_members(map, self, grace_ends_ns < deadline_ns ? grace_ends_ns : deadline_ns);

@@ -35,7 +35,7 @@ static int options_read(const struct fm_map_run_options *given, struct fm_map_ru
     if ((*ret_options)->conflict > FM_FAIL || (*ret_options)->stack_bytes > 1u << 20 ||
         ((*ret_options)->flags & ~(FM_MAP_PROPAGATE_INTERRUPT | FM_MAP_ISOLATE_FAILURE)))
         return -EINVAL;
-    return 0;
+    return (*ret_options)->restart ? fm__restart_check((*ret_options)->restart) : 0;
 }
 
 /* The key is held and the caller does not replace. Consumes the reference. */
@@ -57,7 +57,7 @@ static uint64_t install_locked(struct fm_map *map, struct stripe *stripe, struct
     return fm__stripe_install_locked(stripe, place, entry);
 }
 
-static int create(struct fm_map *map, fm_entry_fn *entry, void *arg,
+static int create(struct fm_map *map, const struct map_key *key, fm_entry_fn *entry, void *arg,
                   const struct fm_map_run_options *options, const void *site, bool reference,
                   struct fm_fiber **ret_fiber)
 {
@@ -70,12 +70,16 @@ static int create(struct fm_map *map, fm_entry_fn *entry, void *arg,
         .arg_drop = options->arg_drop,
         .value_drop = options->value_drop,
     };
+    if (options->restart)
+        return fm__restart_create(map, key, entry, arg, options, &spawn, site, reference,
+                                  ret_fiber);
     return fm__fiber_create(map->runtime, entry, arg, &spawn, site, reference, ret_fiber);
 }
 
 /* It will not be started. */
 static void discard(struct fm_fiber *fiber, bool reference)
 {
+    fm__restart_discard(fiber);
     if (reference) {
         fiber->value_drop = NULL;
         fm_fiber_unref(fiber);
@@ -108,7 +112,7 @@ int fm__map_run(struct fm_map *map, struct fm_key given, fm_entry_fn *entry, voi
         if (incumbent)
             return held(incumbent, options->conflict, ret_fiber);
     }
-    r = create(map, entry, arg, options, site, ret_fiber != NULL, &fiber);
+    r = create(map, &key, entry, arg, options, site, ret_fiber != NULL, &fiber);
     if (r < 0)
         return r;
     r = fm__stripe_lock_with_room(stripe, &key);

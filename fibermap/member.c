@@ -18,8 +18,9 @@
 
 /* ---- the descriptor's words: [0] the entry, NULL once ended; [1] the stripe, with the flags in its low bits ---- */
 
-#define WORD_FLAGS ((uintptr_t)3)
-_Static_assert((FM_MAP_PROPAGATE_INTERRUPT | FM_MAP_ISOLATE_FAILURE) <= WORD_FLAGS,
+#define WORD_FLAGS ((uintptr_t)7)
+_Static_assert((FM_MAP_PROPAGATE_INTERRUPT | FM_MAP_ISOLATE_FAILURE | MEMBER_CLOSES_MAP) <=
+                   WORD_FLAGS,
                "the flags fit below the stripe");
 _Static_assert(_Alignof(struct stripe) > WORD_FLAGS, "the flags fit below the stripe");
 
@@ -43,6 +44,27 @@ void fm__member_bind(struct fm_fiber *fiber, struct stripe *stripe, struct entry
     /* release: a dump that sees the flags sees the words */
     __atomic_store_n(&fiber->flags, (uint8_t)(fiber->flags | FIBER_OWNED | FIBER_KEYED),
                      __ATOMIC_RELEASE);
+}
+
+static struct stripe *bound_stripe(struct fm_fiber *fiber)
+{
+    return (struct stripe *)((uintptr_t)fiber->owner.words[1] & ~WORD_FLAGS);
+}
+
+void fm__member_mark(struct fm_fiber *self, uint32_t flag)
+{
+    self->owner.words[1] = (void *)((uintptr_t)self->owner.words[1] | flag);
+}
+
+struct fm_map *fm__member_map(struct fm_fiber *self)
+{
+    return bound_stripe(self)->map;
+}
+
+bool fm__member_goes_on(struct fm_fiber *self)
+{
+    return fm__map_is_open(fm__member_map(self)) &&
+           fm__entry_present(fm__entry_read(fm__described_entry(self)));
 }
 
 static void set_ended(struct fm_fiber *fiber, struct fm_exit exit, void *arg)
@@ -95,7 +117,7 @@ static bool qualifies(struct fm_exit exit, uint32_t flags)
 {
     if (exit.kind == FM_SUCCESS || (flags & FM_MAP_ISOLATE_FAILURE))
         return false;
-    return exit.kind != FM_INTERRUPTED ||
+    return exit.kind != FM_INTERRUPTED || exit.reason == FM_BY_RESTART_LIMIT ||
            ((flags & FM_MAP_PROPAGATE_INTERRUPT) && !issued_by_map(exit.reason));
 }
 
@@ -148,14 +170,14 @@ static __attribute__((noinline)) void judge(struct stripe *stripe, struct entry 
         note_closing_failure(map, entry, exit);
     }
     /* relaxed: once true it stays; a stale false costs a lock */
-    if (!qualifies(exit, flags) || atomic_load_explicit(&map->decided, memory_order_relaxed) ||
-        !fm__map_decide(map, exit))
-        return;
-    if (map->on_failure == FM_CANCEL_SIBLINGS) {
-        fm__map_signal_all(map, FM_BY_CLEAR, false, fm__fiber_id(fiber));
-    } else if (map->on_failure == FM_CLOSE_MAP) {
+    bool first = qualifies(exit, flags) &&
+                 !atomic_load_explicit(&map->decided, memory_order_relaxed) &&
+                 fm__map_decide(map, exit);
+    if ((flags & MEMBER_CLOSES_MAP) || (first && map->on_failure == FM_CLOSE_MAP)) {
         fm__map_shut(map);
         fm__map_signal_all(map, FM_BY_CLOSE, true, fm__fiber_id(fiber));
+    } else if (first && map->on_failure == FM_CANCEL_SIBLINGS) {
+        fm__map_signal_all(map, FM_BY_CLEAR, false, fm__fiber_id(fiber));
     }
 }
 
@@ -242,8 +264,7 @@ enum self fm__map_self(struct fm_map *map)
     if (!self)
         return SELF_STRANGER;
     if ((self->flags & FIBER_OWNED) && self->owner.ended == run_ended) {
-        struct stripe *stripe = (struct stripe *)((uintptr_t)self->owner.words[1] &
-                                                  ~WORD_FLAGS);
+        struct stripe *stripe = bound_stripe(self);
         struct entry *entry = fm__described_entry(self);
         uint64_t state = entry && stripe->map == map ? fm__entry_read(entry) : 0;
         if (fm__entry_present(state))

@@ -10,6 +10,16 @@
 void fm__member_bind(struct fm_fiber *fiber, struct stripe *stripe, struct entry *entry,
                      uint32_t flags);
 
+
+/* What a fiber that is bound may say of itself before its end, besides FM_MAP_ISOLATE_FAILURE. */
+#define MEMBER_CLOSES_MAP 4u
+/* The caller, bound: its exit will be judged with this flag as well. */
+void fm__member_mark(struct fm_fiber *self, uint32_t flag);
+/* The map of the caller, bound. */
+struct fm_map *fm__member_map(struct fm_fiber *self);
+/* Whether the caller, bound, is present in a map that is open: neither replaced nor detached. */
+bool fm__member_goes_on(struct fm_fiber *self);
+
 /*
  * A registration by set. The node is told by the fiber's exit, and frees itself then. Memory is taken before the stripe lock.
  */

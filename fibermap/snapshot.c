@@ -171,6 +171,8 @@ int fm_map_snapshot(struct fm_map *map, uint32_t flags, struct fm_snapshot **ret
         member->key.data = member->key.len <= KEY_INLINE ? (void *)record->word
                                                          : snap->bytes + record->bytes_at;
         member->age_ns = now > member->age_ns ? now - member->age_ns : 0;
+        uint64_t incarnation = fm_fiber_incarnation(member->fiber);
+        member->incarnation = incarnation < UINT32_MAX ? (uint32_t)incarnation : UINT32_MAX;
         if (member->state == FM_MEMBER_LIVE && fm__fiber_interrupted(member->fiber))
             member->state = FM_MEMBER_ENDING;
     }

@@ -15,6 +15,7 @@
 
 #include "runtime/context/backtrace.h"
 #include "runtime/context/stack.h"
+#include "runtime/fiber/again.h"
 #include "runtime/fiber/ring.h"
 #include "runtime/fiber/runtime.h"
 #include "runtime/fiber/slab.h"
@@ -249,6 +250,11 @@ static FM_NO_TSAN int dump_one(struct fm_runtime *runtime, struct fm_fiber *fibe
         uint64_t by = atomic_load_explicit(&fiber->interrupter, memory_order_acquire);
         fm__put(&text, " interrupted by ");
         fm__put(&text, fm_reason_name((int)(by & 15)));
+    }
+    uint64_t again = fm__again_count(fiber);
+    if (again) {
+        fm__put(&text, " incarnation ");
+        fm__put_number(&text, again, 10);
     }
     struct stack *stack = fiber->task.stack;
     if (stack) {

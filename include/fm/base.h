@@ -74,7 +74,11 @@ enum fm_reason {
  */
 struct fm_exit {
     uint8_t kind;   /* enum fm_exit_kind */
-    uint8_t reason; /* enum fm_reason, of an interruption */
+    /*
+     * enum fm_reason, of an interruption; FM_BY_RESTART_LIMIT also of the last failure of a
+     * fiber that failed too often (struct fm_restart)
+     */
+    uint8_t reason;
     uint16_t flags;
     int32_t code;
     union {

@@ -18,6 +18,7 @@
 #define FM_MAP_H
 
 #include "fm/fiber.h"
+#include "fm/schedule.h"
 #include "fm/sync.h"
 
 #ifdef __cplusplus
@@ -88,6 +89,13 @@ struct fm_map_config {
     uint32_t flags;              /* 0 */
     uint32_t reserved;           /* 0 */
     const char *name;            /* copied, for dumps; NULL: none */
+    /*
+     * all restarts together, as in struct fm_restart: at most so many within the period; one
+     * too many is a limit of the fiber that was to be restarted
+     */
+    uint32_t restart_intensity;  /* 0: no limit */
+    uint32_t restart_reserved;   /* 0 */
+    int64_t restart_period_ns;   /* 0: five seconds */
 };
 #define FM_MAP_CONFIG_INIT {.size = sizeof(struct fm_map_config)}
 
@@ -127,7 +135,7 @@ struct fm_member {
     struct fm_key key;      /* owned by the report or snapshot */
     struct fm_fiber *fiber; /* a reference owned by the report or snapshot */
     uint32_t state;         /* enum fm_member_state */
-    uint32_t incarnation;   /* 0 until a restart policy counts it up */
+    uint32_t incarnation;   /* fm_fiber_incarnation; stays at UINT32_MAX */
     /* since it was run or set, to the tick of the runtime's coarse clock */
     int64_t age_ns;
 };
@@ -186,6 +194,74 @@ enum fm_conflict {
 #define FM_MAP_PROPAGATE_INTERRUPT 1u
 #define FM_MAP_ISOLATE_FAILURE 2u     /* this fiber's exit never counts for fm_map_join */
 
+/*
+ * ---- restarting: what the map does when a body has ended ----
+ *
+ * A fiber that is run with a policy is a lineage: its body runs again and again, while entry,
+ * handle, id, joiners and observers stay, and see one fiber that ends once. Each incarnation
+ * ends whole before the next begins: children, finalizers, locals, masks and pins. All of them
+ * get the same arg; arg_drop is called only if none ever ran. value_drop is called on the value
+ * of an incarnation that is followed by another. Readiness, once told, stays.
+ *
+ * While a lineage backs off its key is held, and it can be interrupted, removed or replaced at
+ * once. It is not run again
+ *   - after an interruption by a map or by shutdown: none begins once the call that interrupts
+ *     has done so, fm_map_interrupt() included;
+ *   - after fm_fiber_interrupt() or fm_fiber_stop(), unless it is FM_PERMANENT: that one is
+ *     run again, or waits for another back-off, and so fm_fiber_stop() waits on. Remove it;
+ *   - once its map is closing (FM_CLOSE_DRAIN too: what runs is awaited, what backs off ends),
+ *     or it is no longer under its key: replaced or detached.
+ * Its exit is then that of the last incarnation, or the interruption that came in a back-off.
+ */
+
+enum fm_restart_type {
+    FM_TEMPORARY = 0, /* never */
+    FM_TRANSIENT = 1, /* after a failure or a defect */
+    FM_PERMANENT = 2, /* after every end but an interruption by a map or by shutdown */
+};
+
+enum fm_on_limit {
+    /*
+     * the exit counts for fm_map_join (unless FM_MAP_ISOLATE_FAILURE), whatever kind it is
+     */
+    FM_LIMIT_ESCALATE = 0,
+    FM_LIMIT_REMOVE = 1,    /* it does not count; the key is free */
+    FM_LIMIT_CLOSE_MAP = 2, /* as ESCALATE, and the map closes, without awaiting */
+};
+
+#define FM_RESTART_INTENSITY_MAX 65536u
+
+/*
+ * Asked before each restart that the type allows; false: the lineage ends with this exit. In
+ * the lineage's fiber, masked, between two incarnations; `count` restarts came before. key and
+ * the exit's value are borrowed.
+ */
+typedef bool fm_should_restart_fn(void *ctx, struct fm_key key, struct fm_exit exit,
+                                  uint64_t count);
+
+/*
+ * At the limit, which is the first restart that the window forbids, or the schedule's end, the
+ * lineage ends: with its last failure or defect, its exit.reason FM_BY_RESTART_LIMIT; where the
+ * last incarnation had succeeded or been interrupted, with an interruption for that reason.
+ */
+struct fm_restart {
+    uint32_t size;                  /* set by FM_RESTART_INIT */
+    uint32_t type;                  /* enum fm_restart_type */
+    /*
+     * when to run it again, asked at each end; the run takes a reference of its own. NULL: at
+     * once (others that are runnable come first), for ever.
+     */
+    struct fm_schedule *schedule;
+    uint32_t intensity;             /* so many restarts within any period; 0: no limit */
+    uint32_t on_limit;              /* enum fm_on_limit */
+    int64_t period_ns;              /* both its ends included; 0: five seconds */
+    /* an incarnation that lived so long: window and schedule begin anew; 0: never */
+    int64_t reset_after_ns;
+    fm_should_restart_fn *should_restart; /* NULL: always */
+    void *ctx;
+};
+#define FM_RESTART_INIT {.size = sizeof(struct fm_restart)}
+
 struct fm_map_run_options {
     uint32_t size;          /* set by FM_MAP_RUN_OPTIONS_INIT */
     uint32_t conflict;      /* enum fm_conflict */
@@ -194,6 +270,7 @@ struct fm_map_run_options {
     const char *name;       /* as in spawn */
     fm_drop_fn *arg_drop;   /* called on arg if the started fiber never ran its body */
     fm_drop_fn *value_drop; /* as in spawn */
+    const struct fm_restart *restart; /* read by the call; NULL: the body runs once */
 };
 #define FM_MAP_RUN_OPTIONS_INIT {.size = sizeof(struct fm_map_run_options)}
 
@@ -219,6 +296,12 @@ struct fm_map_run_options {
  */
 FM_API int fm_map_run(struct fm_map *map, struct fm_key key, fm_entry_fn *entry, void *arg,
                       const struct fm_map_run_options *options, struct fm_fiber **ret_fiber);
+
+/*
+ * How often the map has restarted the fiber: 0 in its first incarnation, for every fiber
+ * without a policy, and for NULL. Valid after the end. Never waits.
+ */
+FM_API uint64_t fm_fiber_incarnation(const struct fm_fiber *fiber);
 
 /*
  * fm_map_set - put a fiber that exists under a key
@@ -257,8 +340,8 @@ FM_API int fm_map_remove(struct fm_map *map, struct fm_key key, int64_t deadline
 /* Signal only (FM_BY_REMOVE): 0 · -ENOENT · -EINVAL */
 FM_API int fm_map_interrupt(struct fm_map *map, struct fm_key key);
 /*
- * Forget the key; the fiber goes on, owned by the runtime. 0, with a reference if asked for ·
- * -ENOENT · -EINVAL
+ * Forget the key; the fiber goes on, owned by the runtime, and is not restarted. 0, with a
+ * reference if asked for · -ENOENT · -EINVAL
  */
 FM_API int fm_map_detach(struct fm_map *map, struct fm_key key, struct fm_fiber **ret_fiber);
 /*

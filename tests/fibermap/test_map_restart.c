@@ -1,0 +1,1133 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_map_restart.c - fibers that the map runs again
+ *
+ * Mostly on one worker and the virtual clock: pass_ms() returns when all that is due has happened.
+ */
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "runtime/platform/memory.h"
+#include "tests/support/maps.h"
+
+#define MS INT64_C(1000000)
+
+/* What the bodies of one lineage do, and what has been seen of them. */
+struct life {
+    _Atomic int bodies, inside, dropped, values;
+    int64_t began_ms[32];
+    int64_t lives_ms;      /* each, in front of its end; 0: ends at once */
+    struct fm_exit end[8]; /* of the first ones; the last of these goes on and on */
+    int ends;
+};
+
+static struct fm_exit live(void *arg)
+{
+    struct life *life = arg;
+    int n = atomic_fetch_add(&life->bodies, 1);
+    if (n < 32)
+        life->began_ms[n] = now_ms();
+    cr_assert_eq(atomic_fetch_add(&life->inside, 1), 0, "two incarnations at once");
+    int r = life->lives_ms ? fm_sleep_ms(life->lives_ms) : 0;
+    atomic_fetch_sub(&life->inside, 1);
+    return r < 0 ? fm_fail(r) : life->end[n < life->ends ? n : life->ends - 1];
+}
+
+static struct life failing(void)
+{
+    return (struct life) { .end = { fm_fail(-EIO) }, .ends = 1 };
+}
+
+static struct fm_exit live_for_ever(void *arg)
+{
+    struct life *life = arg;
+    atomic_fetch_add(&life->bodies, 1);
+    return fm_fail(fm_never());
+}
+
+static void drop_arg(void *arg)
+{
+    atomic_fetch_add(&((struct life *)arg)->dropped, 1);
+}
+
+static void drop_value(void *arg)
+{
+    atomic_fetch_add(&((struct life *)arg)->values, 1);
+}
+
+static struct fm_restart policy(uint32_t type, int64_t delay_ms)
+{
+    struct fm_restart restart = FM_RESTART_INIT;
+    restart.type = type;
+    restart.schedule = delay_ms ? fm_schedule_spaced_ns(delay_ms * MS) : NULL;
+    return restart;
+}
+
+/* Run under the key "key"; the policy's schedule is given away. */
+static struct fm_fiber *run_again(struct fm_map *map, fm_entry_fn *entry, struct life *life,
+                                  struct fm_restart restart)
+{
+    struct fm_map_run_options options = FM_MAP_RUN_OPTIONS_INIT;
+    struct fm_fiber *fiber = NULL;
+    options.restart = &restart;
+    options.arg_drop = drop_arg;
+    options.value_drop = drop_value;
+    int r = fm_map_run(map, fm_key_str("key"), entry, life, &options, &fiber);
+    cr_assert(r == 0 || r == FM_MAP_REPLACED, "run: %d", r);
+    fm_schedule_unref(restart.schedule);
+    return fiber;
+}
+
+static bool has(struct fm_map *map)
+{
+    return fm_map_has(map, fm_key_str("key"));
+}
+
+static int remove_key(struct fm_map *map)
+{
+    return fm_map_remove(map, fm_key_str("key"), FM_NEVER);
+}
+
+/* ---- which ends are followed by another incarnation: T249, T231 ---- */
+
+EXACT_TEST(map_restart, temporary_is_never_restarted)
+{
+    struct fm_map *map = new_map();
+    struct life life = failing();
+    struct fm_exit exit = finish(run_again(map, live, &life, policy(FM_TEMPORARY, 0)));
+    cr_assert_eq(exit.code, -EIO);
+    cr_assert_eq(exit.reason, 0);
+    cr_assert_eq(life.bodies, 1);
+    cr_assert(!has(map));
+    fm_map_destroy(map);
+}
+
+EXACT_TEST(map_restart, transient_is_restarted_after_failures_and_defects_alone)
+{
+    struct fm_map *map = new_map();
+    struct life life = { .end = { fm_fail(-EIO), fm_defect(7), fm_ok(NULL) }, .ends = 3 };
+    struct fm_exit exit = finish(run_again(map, live, &life, policy(FM_TRANSIENT, 0)));
+    cr_assert_eq(exit.kind, FM_SUCCESS);
+    cr_assert_eq(life.bodies, 3);
+    fm_map_destroy(map);
+}
+
+EXACT_TEST(map_restart, transient_is_not_restarted_after_an_interruption_of_its_own_making)
+{
+    struct fm_map *map = new_map();
+    struct life life = { .end = { fm_interrupted() }, .ends = 1 };
+    expect_interruption(finish(run_again(map, live, &life, policy(FM_TRANSIENT, 0))),
+                        FM_BY_NOBODY);
+    cr_assert_eq(life.bodies, 1);
+    fm_map_destroy(map);
+}
+
+EXACT_TEST(map_restart, permanent_is_restarted_after_every_end_of_its_own)
+{
+    struct fm_map *map = new_map();
+    struct life life = { .end = { fm_ok(NULL), fm_fail(-EIO), fm_defect(7), fm_interrupted() },
+                         .ends = 4 };
+    struct fm_fiber *fiber = run_again(map, live, &life, policy(FM_PERMANENT, 10));
+    pass_ms(100);
+    cr_assert_eq(life.bodies, 11);
+    cr_assert_eq(fm_fiber_incarnation(fiber), 10);
+    cr_assert_eq(remove_key(map), 0);
+    expect_interruption(finish(fiber), FM_BY_REMOVE);
+    fm_map_destroy(map);
+}
+
+/* ---- interruptions ---- */
+
+static void remove_it(struct fm_map *map)
+{
+    cr_assert_eq(remove_key(map), 0);
+}
+
+static void interrupt_it(struct fm_map *map)
+{
+    cr_assert_eq(fm_map_interrupt(map, fm_key_str("key")), 0);
+}
+
+static void replace_it(struct fm_map *map)
+{
+    run(map, "key", until_interrupted, NULL);
+}
+
+static void clear_it(struct fm_map *map)
+{
+    cr_assert_eq(fm_map_clear(map, FM_NEVER), 0);
+}
+
+static void close_it(struct fm_map *map)
+{
+    cr_assert_eq(fm_map_close(map, NULL, NULL), 0);
+}
+
+/* F63, T235: in its body, or in a back-off. */
+EXACT_TEST(map_restart, interruption_by_the_map_never_restarts)
+{
+    static const struct {
+        void (*end)(struct fm_map *map);
+        int reason;
+    } ways[] = { { remove_it, FM_BY_REMOVE },
+                 { interrupt_it, FM_BY_REMOVE },
+                 { replace_it, FM_BY_REPLACE },
+                 { clear_it, FM_BY_CLEAR },
+                 { close_it, FM_BY_CLOSE } };
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+        for (int backing_off = 0; backing_off < 2; backing_off++) {
+            struct fm_map *map = new_map();
+            struct life life = failing();
+            struct fm_fiber *fiber = run_again(map, backing_off ? live : live_for_ever, &life,
+                                               policy(FM_PERMANENT, 10));
+            pass_ms(5);
+            cr_assert_eq(life.bodies, 1);
+            int64_t before = fm_now_ns();
+            ways[i].end(map);
+            expect_interruption(finish(fm_fiber_ref(fiber)), ways[i].reason);
+            cr_assert_eq(fm_now_ns(), before, "the back-off was waited out");
+            pass_ms(100);
+            cr_assert_eq(life.bodies, 1);
+            cr_assert_eq(fm_fiber_incarnation(fiber), 0);
+            fm_fiber_unref(fiber);
+            fm_map_destroy(map);
+        }
+    }
+}
+
+EXACT_TEST(map_restart, interruption_from_outside_restarts_permanent_alone)
+{
+    struct fm_map *map = new_map();
+    struct life life = { 0 };
+    struct fm_fiber *fiber = run_again(map, live_for_ever, &life, policy(FM_TRANSIENT, 0));
+    pass_ms(1);
+    cr_assert_eq(fm_fiber_interrupt(fiber), 0);
+    expect_interruption(finish(fiber), FM_BY_USER);
+    cr_assert_eq(life.bodies, 1);
+
+    fiber = run_again(map, live_for_ever, &life, policy(FM_PERMANENT, 0));
+    for (int i = 0; i < 5; i++) {
+        pass_ms(1);
+        cr_assert_eq(life.bodies, 2 + i);
+        cr_assert_eq(fm_fiber_interrupt(fiber), 0);
+    }
+    pass_ms(1);
+    cr_assert_eq(fm_fiber_incarnation(fiber), 5);
+    cr_assert(!has_ended(fiber));
+    cr_assert_eq(remove_key(map), 0);
+    expect_interruption(finish(fiber), FM_BY_REMOVE);
+    fm_map_destroy(map);
+}
+
+/* The mark of one incarnation is not the next one's, though that one is interrupted anew. */
+static struct fm_exit interrupts_itself(void *arg)
+{
+    struct life *life = arg;
+    cr_assert_eq(fm_check(), 0);
+    cr_assert_eq(fm_interrupt_info(NULL), -ENOENT);
+    if (atomic_fetch_add(&life->bodies, 1) == 3)
+        return fm_fail(fm_never());
+    cr_assert_eq(fm_fiber_interrupt(fm_fiber_self()), 0);
+    cr_assert_eq(fm_check(), -ECANCELED);
+    return life->bodies == 2 ? fm_ok(NULL) : fm_fail(fm_never());
+}
+
+EXACT_TEST(map_restart, an_incarnation_begins_without_the_interruption_of_the_last)
+{
+    struct fm_map *map = new_map();
+    struct life life = { 0 };
+    struct fm_fiber *fiber = run_again(map, interrupts_itself, &life, policy(FM_PERMANENT, 1));
+    pass_ms(10);
+    cr_assert_eq(life.bodies, 4);
+    cr_assert_eq(remove_key(map), 0);
+    expect_interruption(finish(fiber), FM_BY_REMOVE);
+    fm_map_destroy(map);
+}
+
+/* The first interrupter stays on record, but the map's order ends the lineage. */
+EXACT_TEST(map_restart, removal_of_one_interrupted_from_outside_ends_it)
+{
+    struct fm_map *map = new_map();
+    struct life life = { 0 };
+    struct fm_fiber *fiber = run_again(map, live_for_ever, &life, policy(FM_PERMANENT, 0));
+    pass_ms(1);
+    cr_assert_eq(fm_fiber_interrupt(fiber), 0);
+    cr_assert_eq(remove_key(map), 0);
+    expect_interruption(finish(fiber), FM_BY_USER);
+    cr_assert_eq(life.bodies, 1);
+    fm_map_destroy(map);
+}
+
+EXACT_TEST(map_restart, a_transient_one_that_ignores_an_interruption_is_not_restarted)
+{
+    struct fm_map *map = new_map();
+    struct life life = failing();
+    struct fm_fiber *fiber = run_again(map, live, &life, policy(FM_TRANSIENT, 10));
+    pass_ms(1);
+    cr_assert_eq(fm_fiber_interrupt(fiber), 0); /* backing off */
+    expect_interruption(finish(fiber), FM_BY_USER);
+    cr_assert_eq(life.bodies, 1);
+    cr_assert_eq(now_ms(), 1);
+    fm_map_destroy(map);
+}
+
+EXACT_TEST(map_restart, interrupting_a_permanent_one_that_backs_off_begins_another_back_off)
+{
+    struct fm_map *map = new_map();
+    struct life life = failing();
+    struct fm_fiber *fiber = run_again(map, live, &life, policy(FM_PERMANENT, 10));
+    pass_ms(6);
+    cr_assert_eq(fm_fiber_interrupt(fiber), 0);
+    pass_ms(9);
+    cr_assert_eq(life.bodies, 1);
+    pass_ms(1);
+    cr_assert_eq(life.bodies, 2);
+    cr_assert_eq(remove_key(map), 0);
+    fm_fiber_unref(fiber);
+    fm_map_destroy(map);
+}
+
+static struct fm_exit removes_itself(void *arg)
+{
+    struct life *life = arg;
+    struct fm_map *map = (struct fm_map *)(uintptr_t)life->lives_ms;
+    atomic_fetch_add(&life->bodies, 1);
+    cr_assert_eq(fm_map_remove(map, fm_key_str("key"), FM_NEVER), FM_MAP_SELF);
+    return fm_fail(-EIO);
+}
+
+EXACT_TEST(map_restart, a_body_that_removes_its_key_is_not_restarted)
+{
+    struct fm_map *map = new_map();
+    struct life life = { .lives_ms = (intptr_t)map };
+    struct fm_exit exit = finish(
+        run_again(map, removes_itself, &life, policy(FM_PERMANENT, 0)));
+    cr_assert_eq(exit.code, -EIO, "its own exit stays");
+    cr_assert_eq(life.bodies, 1);
+    fm_map_destroy(map);
+}
+
+TEST(map_restart, shutdown_ends_a_permanent_lineage)
+{
+    struct fm_runtime_config runtime_config = FM_RUNTIME_CONFIG_INIT;
+    struct fm_map_config config = FM_MAP_CONFIG_INIT;
+    struct life waiting = { 0 }, backing_off = failing();
+    struct fm_map_run_options options = FM_MAP_RUN_OPTIONS_INIT;
+    struct fm_restart restart = policy(FM_PERMANENT, 0);
+    struct fm_fiber *fiber[2];
+    struct fm_runtime *runtime;
+    struct fm_map *map;
+
+    runtime_config.worker_count = 1;
+    cr_assert_eq(fm_runtime_create(&runtime_config, &runtime), 0);
+    config.runtime = runtime;
+    cr_assert_eq(fm_map_create(&config, &map), 0);
+    options.restart = &restart;
+    cr_assert_eq(fm_map_run(map, fm_key_str("waits"), live_for_ever, &waiting, &options,
+                            &fiber[0]),
+                 0);
+    fiber[1] = run_again(map, live, &backing_off, policy(FM_PERMANENT, 3600000));
+    while (waiting.bodies == 0 || backing_off.bodies == 0)
+        usleep(100);
+    cr_assert_eq(fm_runtime_shutdown(runtime, FM_NEVER), 0);
+    expect_interruption(finish(fiber[0]), FM_BY_SHUTDOWN);
+    expect_interruption(finish(fiber[1]), FM_BY_SHUTDOWN);
+    cr_assert_eq(waiting.bodies, 1);
+    cr_assert_eq(backing_off.bodies, 1);
+    fm_map_destroy(map);
+    fm_runtime_destroy(runtime);
+}
+
+/* T232: the outer scope closes while a fiber that interrupts itself is restarted and restarted. */
+static struct fm_exit owns_a_restarter(void *arg)
+{
+    struct fm_map *map = NULL;
+    cr_assert_eq(fm_map_create_scoped(NULL, &map), 0);
+    fm_fiber_unref(run_again(map, interrupts_itself, arg, policy(FM_PERMANENT, 0)));
+    for (int i = 0; i < 20; i++)
+        fm_yield();
+    return fm_fail(-EIO);
+}
+
+EXACT_TEST(map_restart, scope_closes_over_one_that_interrupts_itself)
+{
+    struct life life = { 0 };
+    struct fm_exit exit = finish(start(owns_a_restarter, &life));
+    cr_assert_eq(exit.code, -EIO);
+    cr_assert_gt(life.bodies, 1);
+}
+
+/* ---- one lineage, one fiber ---- */
+
+static void count_end(struct fm_fiber *fiber, struct fm_exit exit, void *counter)
+{
+    (void)fiber;
+    cr_assert_eq(exit.kind, FM_SUCCESS);
+    ++*(int *)counter;
+}
+
+static struct fm_exit join_it(void *fiber)
+{
+    struct fm_exit exit;
+    cr_assert_eq(fm_fiber_join(fiber, FM_NEVER, &exit), 0);
+    return fm_ok((void *)(intptr_t)exit.kind);
+}
+
+EXACT_TEST(map_restart, key_handle_joiners_and_observers_outlive_incarnations)
+{
+    struct fm_map *map = new_map();
+    struct life life = { .end = { fm_fail(1), fm_fail(2), fm_ok(NULL) },
+                         .ends = 3,
+                         .lives_ms = 5 };
+    int ends = 0;
+    struct fm_observer observer = { .fn = count_end, .arg = &ends };
+    struct fm_fiber *fiber = run_again(map, live, &life, policy(FM_TRANSIENT, 10)), *found;
+    struct fm_fiber *joiner = start(join_it, fiber);
+    uint64_t id = fm_fiber_id(fiber);
+
+    cr_assert_eq(fm_fiber_observe(fiber, &observer), 0);
+    for (int ms = 0; ms < 34; ms++) {
+        pass_ms(1); /* bodies in 0..5, 15..20 and 30..35 */
+        cr_assert_eq(fm_fiber_incarnation(fiber), (uint64_t)(ms + 1) / 15);
+        cr_assert_eq(fm_map_get(map, fm_key_str("key"), &found), 0);
+        cr_assert_eq(fm_fiber_id(found), id);
+        fm_fiber_unref(found);
+        cr_assert_eq(fm_map_size(map), 1);
+        cr_assert(!has_ended(fiber) && !has_ended(joiner) && ends == 0);
+    }
+    pass_ms(1);
+    cr_assert(has_ended(fiber) && has_ended(joiner) && ends == 1 && !has(map));
+    cr_assert_eq(finish(joiner).value, (void *)(intptr_t)FM_SUCCESS);
+    cr_assert_eq(fm_fiber_incarnation(fiber), 2, "valid after the end");
+    fm_fiber_unref(fiber);
+    fm_map_destroy(map);
+}
+
+EXACT_TEST(map_restart, snapshot_and_dump_show_the_incarnation)
+{
+    struct fm_map *map = new_map();
+    struct life life = failing();
+    struct fm_snapshot *snapshot;
+    char text[4096];
+    int pipe_ends[2];
+
+    fm_fiber_unref(run_again(map, live, &life, policy(FM_PERMANENT, 10)));
+    pass_ms(35);
+    cr_assert_eq(fm_map_snapshot(map, 0, &snapshot), 0);
+    cr_assert_eq(fm_snapshot_at(snapshot, 0)->incarnation, 3);
+    cr_assert_eq(fm_snapshot_at(snapshot, 0)->state, FM_MEMBER_LIVE);
+    cr_assert_eq(fm_snapshot_at(snapshot, 0)->age_ns, 35 * MS);
+    fm_snapshot_free(snapshot);
+    cr_assert_eq(pipe(pipe_ends), 0);
+    cr_assert_eq(fm_runtime_dump(fm_runtime_current(), pipe_ends[1]), 0);
+    ssize_t n = read(pipe_ends[0], text, sizeof text - 1);
+    cr_assert_gt(n, 0);
+    text[n] = '\0';
+    cr_assert(strstr(text, "in restart for"), "%s", text);
+    cr_assert(strstr(text, "incarnation 3"), "%s", text);
+    close(pipe_ends[0]);
+    close(pipe_ends[1]);
+    fm_map_destroy(map);
+    cr_assert_eq(fm_fiber_incarnation(NULL), 0);
+    cr_assert_eq(fm_fiber_incarnation(fm_fiber_self()), 0);
+}
+
+/* ---- one incarnation is over before the next begins ---- */
+
+static _Atomic int at_once;
+static fm_local_key local;
+
+static void local_drop(void *value)
+{
+    atomic_fetch_sub((_Atomic int *)value, 1);
+}
+
+static int slow_finalizer(void *arg, struct fm_exit exit)
+{
+    (void)exit;
+    fm_sleep_ms(3);
+    atomic_fetch_sub((_Atomic int *)arg, 1);
+    return 0;
+}
+
+static struct fm_exit lingering_child(void *arg)
+{
+    atomic_fetch_add((_Atomic int *)arg, 1);
+    fm_never();
+    fm_mask();
+    fm_sleep_ms(3);
+    atomic_fetch_sub((_Atomic int *)arg, 1);
+    return fm_ok(NULL);
+}
+
+/* Leaves behind all that a body can: a child, a finalizer, a local, a mask, a pin, a scope. */
+static struct fm_exit untidy(void *arg)
+{
+    struct life *life = arg;
+    struct fm_scope *scope;
+    cr_assert_eq(atomic_load(&at_once), 0, "something of the last incarnation is left");
+    cr_assert(!fm_masked());
+    cr_assert_eq(fm_unpin(), -EINVAL, "pinned");
+    cr_assert_null(fm_local_get(local));
+    atomic_fetch_add(&life->bodies, 1);
+    atomic_fetch_add(&at_once, 2);
+    cr_assert_eq(fm_local_set(local, &at_once), 0);
+    cr_assert_eq(fm_defer(slow_finalizer, &at_once), 0);
+    cr_assert_eq(fm_scope_open(&scope), 0);
+    cr_assert_eq(fm_fiber_spawn(lingering_child, &at_once, NULL, NULL), 0);
+    cr_assert_eq(fm_yield(), 0);
+    cr_assert_eq(fm_mask(), 0);
+    cr_assert_eq(fm_pin(), 0);
+    return fm_fail(-EIO);
+}
+
+EXACT_TEST(map_restart, an_incarnation_ends_whole_before_the_next_begins)
+{
+    struct fm_map *map = new_map();
+    struct life life = { 0 };
+    cr_assert_eq(fm_local_key_create(&local, local_drop), 0);
+    fm_fiber_unref(run_again(map, untidy, &life, policy(FM_PERMANENT, 10)));
+    for (int i = 0; i < 108; i++)
+        pass_ms(1);
+    cr_assert_eq(life.bodies, 7, "each 3 ms, 3 ms and the back-off: %d", life.bodies);
+    cr_assert_eq(remove_key(map), 0);
+    cr_assert_eq(at_once, 0);
+    fm_map_destroy(map);
+}
+
+static int fails_once(void *arg, struct fm_exit exit)
+{
+    (void)exit;
+    return ((struct life *)arg)->bodies == 1 ? -EBADMSG : 0;
+}
+
+static struct fm_exit fails_with_a_finalizer(void *arg)
+{
+    atomic_fetch_add(&((struct life *)arg)->bodies, 1);
+    fm_defer(fails_once, arg);
+    return ((struct life *)arg)->bodies < 3 ? fm_fail(-EIO) : fm_interrupted();
+}
+
+EXACT_TEST(map_restart, failed_finalizers_of_earlier_incarnations_are_forgotten)
+{
+    struct fm_map *map = new_map();
+    struct life life = { 0 };
+    struct fm_exit exit;
+    struct fm_fiber *fiber = run_again(map, fails_with_a_finalizer, &life,
+                                       policy(FM_TRANSIENT, 0));
+    exit = finish(fm_fiber_ref(fiber));
+    cr_assert_eq(exit.kind, FM_INTERRUPTED);
+    cr_assert_eq(life.bodies, 3);
+    cr_assert_eq(fm_fiber_finalizer_exit(fiber, &exit), -ENOENT);
+    fm_fiber_unref(fiber);
+    fm_map_destroy(map);
+}
+
+/* ---- what is dropped ---- */
+
+EXACT_TEST(map_restart, values_of_incarnations_that_are_followed_are_dropped)
+{
+    struct fm_map *map = new_map();
+    struct life life = { .ends = 3 };
+    life.end[0] = fm_fail_with(-EIO, &life);
+    life.end[1] = fm_fail_with(-EIO, &life);
+    life.end[2] = fm_ok(&life);
+    struct fm_fiber *fiber = run_again(map, live, &life, policy(FM_TRANSIENT, 10));
+    pass_ms(15);
+    cr_assert_eq(life.values, 1, "the second's is kept while it may still be the last");
+    pass_ms(15);
+    cr_assert(has_ended(fiber));
+    cr_assert_eq(life.values, 2);
+    fm_fiber_unref(fiber);
+    cr_assert_eq(life.values, 3);
+
+    /* the one before an interruption in the back-off, and before the limit */
+    life = (struct life) { .ends = 1 };
+    life.end[0] = fm_ok(&life);
+    fm_fiber_unref(run_again(map, live, &life, policy(FM_PERMANENT, 10)));
+    pass_ms(5);
+    cr_assert_eq(remove_key(map), 0);
+    cr_assert_eq(life.values, 1);
+    struct fm_restart once = policy(FM_PERMANENT, 10);
+    once.intensity = 1;
+    once.on_limit = FM_LIMIT_REMOVE;
+    fm_fiber_unref(run_again(map, live, &life, once));
+    pass_ms(50);
+    cr_assert_eq(life.bodies, 3);
+    cr_assert_eq(life.values, 3);
+    cr_assert_eq(life.dropped, 0);
+    fm_map_destroy(map);
+}
+
+EXACT_TEST(map_restart, arg_is_dropped_if_no_body_ever_ran)
+{
+    struct fm_map *map = new_map();
+    struct life life = { 0 };
+    for (uint32_t type = FM_TEMPORARY; type <= FM_PERMANENT; type++) {
+        struct fm_fiber *fiber = run_again(map, live_for_ever, &life, policy(type, 1));
+        cr_assert_eq(fm_map_interrupt(map, fm_key_str("key")), 0);
+        expect_interruption(finish(fiber), FM_BY_REMOVE);
+        cr_assert_eq(life.dropped, (int)type + 1);
+    }
+    /* interrupted before its first step from outside, then removed in the back-off */
+    struct fm_fiber *fiber = run_again(map, live_for_ever, &life, policy(FM_PERMANENT, 10));
+    cr_assert_eq(fm_fiber_interrupt(fiber), 0);
+    pass_ms(5);
+    cr_assert(!has_ended(fiber));
+    cr_assert_eq(life.dropped, 3);
+    cr_assert_eq(remove_key(map), 0);
+    cr_assert_eq(life.dropped, 4);
+    cr_assert_eq(life.bodies, 0);
+    fm_fiber_unref(fiber);
+    /* not started: it stays the caller's */
+    struct fm_restart restart = policy(FM_PERMANENT, 0);
+    struct fm_map_run_options options = FM_MAP_RUN_OPTIONS_INIT;
+    options.restart = &restart;
+    options.arg_drop = drop_arg;
+    options.conflict = FM_FAIL;
+    run(map, "key", until_interrupted, NULL);
+    cr_assert_eq(fm_map_run(map, fm_key_str("key"), live, &life, &options, NULL), -EEXIST);
+    cr_assert_eq(fm_map_close(map, NULL, NULL), 0);
+    cr_assert_eq(fm_map_run(map, fm_key_str("key"), live, &life, &options, NULL), -ESHUTDOWN);
+    cr_assert_eq(life.dropped, 4);
+    fm_map_destroy(map);
+}
+
+EXACT_TEST(map_restart, permanent_outlives_an_interruption_before_its_first_step)
+{
+    struct fm_map *map = new_map();
+    struct life life = { 0 };
+    struct fm_fiber *fiber = run_again(map, live_for_ever, &life, policy(FM_PERMANENT, 0));
+    cr_assert_eq(fm_fiber_interrupt(fiber), 0);
+    pass_ms(1);
+    cr_assert_eq(life.bodies, 1);
+    cr_assert_eq(fm_fiber_incarnation(fiber), 1);
+    cr_assert_eq(remove_key(map), 0);
+    cr_assert_eq(life.dropped, 0);
+    fm_fiber_unref(fiber);
+    fm_map_destroy(map);
+}
+
+/* ---- the back-off ---- */
+
+/* T253: removed at once in a back-off, then not found. */
+EXACT_TEST(map_restart, back_off_follows_the_schedule)
+{
+    struct fm_map *map = new_map();
+    struct life life = failing();
+    struct fm_restart restart = policy(FM_PERMANENT, 0);
+    restart.schedule = fm_schedule_exponential(10 * MS, 2);
+    life.lives_ms = 1;
+    fm_fiber_unref(run_again(map, live, &life, restart));
+    pass_ms(1000);
+    static const int64_t expected[] = { 0, 11, 32, 73, 154, 315, 636 };
+    cr_assert_eq(life.bodies, 7);
+    for (int i = 0; i < 7; i++)
+        cr_assert_eq(life.began_ms[i], expected[i], "%d: %d", i, (int)life.began_ms[i]);
+    cr_assert_eq(remove_key(map), 0);
+    cr_assert_eq(now_ms(), 1000);
+    cr_assert_eq(remove_key(map), -ENOENT);
+    fm_map_destroy(map);
+}
+
+static struct fm_exit asks_which(void *arg)
+{
+    struct life *life = arg;
+    struct fm_schedule_info info;
+    int n = atomic_fetch_add(&life->bodies, 1);
+    cr_assert_eq(fm_schedule_current(&info), 0);
+    cr_assert_eq(info.recurrence, (uint64_t)n);
+    cr_assert_eq(info.input.code, n ? -EIO : 0);
+    cr_assert_null(info.input.value, "it has been dropped");
+    return n < 3 ? fm_fail_with(-EIO, life) : fm_ok(NULL);
+}
+
+EXACT_TEST(map_restart, body_can_ask_where_in_the_schedule_it_is)
+{
+    struct fm_map *map = new_map();
+    struct life life = { 0 };
+    struct fm_fiber *fiber = run_again(map, asks_which, &life, policy(FM_TRANSIENT, 1));
+    pass_ms(10);
+    cr_assert_eq(finish(fiber).kind, FM_SUCCESS);
+    cr_assert_eq(life.values, 3);
+    fm_map_destroy(map);
+}
+
+/* F63: failing at once, no back-off, and the clock stands still: others run all the same. */
+EXACT_TEST(map_restart, without_a_back_off_others_run_between_incarnations)
+{
+    struct fm_map *map = new_map();
+    struct life life = failing();
+    fm_fiber_unref(run_again(map, live, &life, policy(FM_PERMANENT, 0)));
+    for (int i = 0; i < 100; i++)
+        fm_yield();
+    cr_assert_gt(life.bodies, 10);
+    cr_assert_lt(life.bodies, 1000, "%d incarnations in 100 turns", life.bodies);
+    cr_assert_eq(remove_key(map), 0);
+    cr_assert_eq(now_ms(), 0);
+    fm_map_destroy(map);
+}
+
+EXACT_TEST(map_restart, a_back_off_without_end_can_be_removed)
+{
+    struct fm_map *map = new_map();
+    struct life life = failing();
+    struct fm_restart restart = policy(FM_PERMANENT, 0);
+    restart.schedule = fm_schedule_spaced_ns(INT64_MAX);
+    fm_fiber_unref(run_again(map, live, &life, restart));
+    pass_ms(1000000);
+    cr_assert(has(map));
+    cr_assert_eq(remove_key(map), 0);
+    cr_assert_eq(life.bodies, 1);
+    fm_map_destroy(map);
+}
+
+/* ---- limits ---- */
+
+/* T259: one restart a second at most; an end each 2.1 s is tolerated for ever. */
+EXACT_TEST(map_restart, rare_failures_never_reach_the_limit)
+{
+    struct fm_map *map = new_map();
+    struct life life = failing();
+    struct fm_restart restart = policy(FM_PERMANENT, 0);
+    life.lives_ms = 2100;
+    restart.intensity = 1;
+    restart.period_ns = 1000 * MS;
+    struct fm_fiber *fiber = run_again(map, live, &life, restart);
+    pass_ms(2100 * 50);
+    cr_assert_eq(life.bodies, 51);
+    cr_assert_eq(remove_key(map), 0);
+    expect_interruption(finish(fiber), FM_BY_REMOVE);
+    fm_map_destroy(map);
+}
+
+/* Both ends of the period count; one nanosecond more and it is another period. */
+EXACT_TEST(map_restart, window_is_inclusive_and_slides)
+{
+    static const int64_t period_ms[] = { 300, 299 };
+    for (int i = 0; i < 2; i++) {
+        struct fm_map *map = new_map();
+        struct life life = failing();
+        struct fm_restart restart = policy(FM_PERMANENT, 0);
+        life.lives_ms =
+            100; /* ends at 100, 200, 300, 400: the fourth restart meets the first */
+        restart.intensity = 3;
+        restart.period_ns = period_ms[i] * MS;
+        restart.on_limit = FM_LIMIT_REMOVE;
+        struct fm_fiber *fiber = run_again(map, live, &life, restart);
+        pass_ms(10000);
+        cr_assert_eq(life.bodies, i == 0 ? 4 : 101);
+        cr_assert_eq(has_ended(fiber), i == 0);
+        if (i == 0)
+            cr_assert_eq(fm_fiber_incarnation(fiber), 3);
+        fm_fiber_unref(fiber);
+        fm_map_destroy(map);
+    }
+}
+
+EXACT_TEST(map_restart, period_is_five_seconds_unless_given)
+{
+    struct fm_map *map = new_map();
+    struct life life = failing();
+    struct fm_restart restart = policy(FM_PERMANENT, 0);
+    restart.intensity = 1;
+    life.lives_ms = 5000;
+    fm_fiber_unref(run_again(map, live, &life, restart));
+    pass_ms(60000);
+    cr_assert_eq(life.bodies, 2);
+    cr_assert(!has(map));
+    life = failing();
+    life.lives_ms = 5001;
+    fm_fiber_unref(run_again(map, live, &life, restart));
+    pass_ms(60000);
+    cr_assert_gt(life.bodies, 10);
+    fm_map_destroy(map);
+}
+
+/* A map's window counts the restarts of all its keys. */
+EXACT_TEST(map_restart, map_has_a_window_for_all_keys_together)
+{
+    struct fm_map_config config = FM_MAP_CONFIG_INIT;
+    struct fm_map_run_options options = FM_MAP_RUN_OPTIONS_INIT;
+    struct fm_restart restart = FM_RESTART_INIT;
+    struct fm_fiber *fiber[3];
+    struct life life[3];
+    struct fm_map *map;
+    int restarts = 0, ended = 0;
+
+    config.restart_intensity = 5;
+    config.restart_period_ns = 1000 * MS;
+    cr_assert_eq(fm_map_create(&config, &map), 0);
+    restart.type = FM_PERMANENT;
+    restart.on_limit = FM_LIMIT_REMOVE;
+    options.restart = &restart;
+    for (int i = 0; i < 3; i++) {
+        life[i] = failing();
+        life[i].lives_ms = 100;
+        cr_assert_eq(fm_map_run(map, FM_KEY_U64((uint64_t)i), live, &life[i], &options,
+                                &fiber[i]),
+                     0);
+    }
+    pass_ms(250); /* three restarts at 100 ms, two of three at 200 */
+    for (int i = 0; i < 3; i++) {
+        restarts += (int)fm_fiber_incarnation(fiber[i]);
+        ended += has_ended(fiber[i]);
+    }
+    cr_assert_eq(restarts, 5);
+    cr_assert_eq(ended, 1);
+    for (int i = 0; i < 3; i++)
+        fm_fiber_unref(fiber[i]);
+    fm_map_destroy(map);
+}
+
+EXACT_TEST(map_restart, healthy_time_begins_window_and_schedule_anew)
+{
+    struct fm_map *map = new_map();
+    struct life life = failing();
+    struct fm_restart restart = policy(FM_PERMANENT, 0);
+    restart.schedule = fm_schedule_intersect(fm_schedule_exponential(10 * MS, 2),
+                                             fm_schedule_recurs(3));
+    restart.intensity = 3;
+    restart.period_ns = 3600 * 1000 * MS;
+    restart.reset_after_ns = 100 * MS;
+    life.lives_ms = 100;
+    fm_fiber_unref(run_again(map, live, &life, restart));
+    pass_ms(1100);
+    cr_assert_eq(life.bodies, 11, "always the first delay: %d", life.bodies);
+    cr_assert_eq(remove_key(map), 0);
+
+    life = failing();
+    life.lives_ms = 99;
+    restart.schedule = NULL;
+    struct fm_fiber *fiber = run_again(map, live, &life, restart);
+    pass_ms(2000);
+    cr_assert(has_ended(fiber), "not healthy enough");
+    cr_assert_eq(life.bodies, 4);
+    fm_fiber_unref(fiber);
+    fm_map_destroy(map);
+}
+
+static struct fm_restart limited(uint32_t on_limit)
+{
+    struct fm_restart restart = policy(FM_PERMANENT, 1);
+    restart.intensity = 3;
+    restart.on_limit = on_limit;
+    return restart;
+}
+
+/* T261 */
+EXACT_TEST(map_restart, limit_escalates_to_the_verdict)
+{
+    struct fm_map *map = new_map();
+    struct life life = failing();
+    struct fm_exit verdict;
+    struct fm_fiber *fiber = run_again(map, live, &life, limited(FM_LIMIT_ESCALATE));
+    run(map, "sibling", until_interrupted, NULL);
+    pass_ms(2);
+    cr_assert_eq(fm_map_join(map, 0, NULL), -ETIMEDOUT, "no verdict before");
+    pass_ms(2);
+    cr_assert_eq(fm_map_join(map, FM_NEVER, &verdict), 0);
+    cr_assert_eq(verdict.kind, FM_FAILURE);
+    cr_assert_eq(verdict.code, -EIO);
+    cr_assert_eq(verdict.reason, FM_BY_RESTART_LIMIT);
+    struct fm_exit exit = finish(fiber);
+    cr_assert_eq(exit.code, -EIO);
+    cr_assert_eq(exit.reason, FM_BY_RESTART_LIMIT);
+    cr_assert_eq(life.bodies, 4);
+    cr_assert(!has(map));
+    cr_assert_eq(fm_map_size(map), 1, "the sibling goes on");
+    fm_map_destroy(map);
+}
+
+EXACT_TEST(map_restart, limit_of_one_that_succeeds_or_is_interrupted_is_an_interruption)
+{
+    for (int i = 0; i < 2; i++) {
+        struct fm_map *map = new_map();
+        struct life life = { .end = { i ? fm_interrupted() : fm_ok(NULL) }, .ends = 1 };
+        struct fm_exit verdict;
+        struct fm_fiber *fiber = run_again(map, live, &life, limited(FM_LIMIT_ESCALATE));
+        pass_ms(10);
+        expect_interruption(finish(fiber), FM_BY_RESTART_LIMIT);
+        cr_assert_eq(fm_map_join(map, FM_NEVER, &verdict), 0);
+        expect_interruption(verdict, FM_BY_RESTART_LIMIT);
+        fm_map_destroy(map);
+    }
+}
+
+EXACT_TEST(map_restart, interruptions_from_outside_count_for_the_limit)
+{
+    struct fm_map *map = new_map();
+    struct life life = { 0 };
+    struct fm_fiber *fiber = run_again(map, live_for_ever, &life, limited(FM_LIMIT_REMOVE));
+    for (int i = 0; i < 3; i++) {
+        pass_ms(2);
+        cr_assert_eq(fm_fiber_interrupt(fiber), 0);
+    }
+    pass_ms(2);
+    cr_assert(!has_ended(fiber));
+    cr_assert_eq(fm_fiber_interrupt(fiber), 0);
+    expect_interruption(finish(fiber), FM_BY_RESTART_LIMIT);
+    cr_assert_eq(life.bodies, 4);
+    fm_map_destroy(map);
+}
+
+EXACT_TEST(map_restart, limit_removes_quietly)
+{
+    struct fm_map *map = new_map();
+    struct life life = failing();
+    struct fm_exit exit = { 0 };
+    struct fm_fiber *fiber = run_again(map, live, &life, limited(FM_LIMIT_REMOVE));
+    pass_ms(10);
+    cr_assert(!has(map));
+    exit = finish(fiber);
+    cr_assert_eq(exit.code, -EIO);
+    cr_assert_eq(exit.reason, FM_BY_RESTART_LIMIT);
+    cr_assert_eq(fm_map_join(map, 0, NULL), -ETIMEDOUT);
+    run(map, "key", until_interrupted, NULL);
+    cr_assert(has(map));
+    fm_map_destroy(map);
+}
+
+EXACT_TEST(map_restart, limit_closes_the_map)
+{
+    struct fm_map *map = new_map();
+    struct life life = failing();
+    struct fm_exit verdict;
+    struct fm_fiber *fiber = run_again(map, live, &life, limited(FM_LIMIT_CLOSE_MAP)), *sibling;
+    cr_assert_eq(fm_map_run(map, fm_key_str("sibling"), until_interrupted, NULL, NULL,
+                            &sibling),
+                 0);
+    pass_ms(10);
+    expect_interruption(finish(sibling), FM_BY_CLOSE);
+    cr_assert_eq(finish(fiber).code, -EIO);
+    cr_assert_eq(fm_map_join(map, FM_NEVER, &verdict), 0);
+    cr_assert_eq(verdict.code, -EIO);
+    cr_assert_eq(verdict.reason, FM_BY_RESTART_LIMIT);
+    cr_assert_eq(fm_map_run(map, fm_key_str("key"), live, &life, NULL, NULL), -ESHUTDOWN);
+    fm_map_destroy(map);
+}
+
+EXACT_TEST(map_restart, isolated_lineage_at_its_limit_brings_no_verdict_but_closes)
+{
+    for (uint32_t on_limit = FM_LIMIT_ESCALATE; on_limit <= FM_LIMIT_CLOSE_MAP; on_limit++) {
+        struct fm_map *map = new_map();
+        struct life life = failing();
+        struct fm_restart restart = limited(on_limit);
+        struct fm_map_run_options options = FM_MAP_RUN_OPTIONS_INIT;
+        struct fm_exit verdict;
+        options.restart = &restart;
+        options.flags = FM_MAP_ISOLATE_FAILURE;
+        cr_assert_eq(fm_map_run(map, fm_key_str("key"), live, &life, &options, NULL), 0);
+        fm_schedule_unref(restart.schedule);
+        pass_ms(10);
+        cr_assert_eq(life.bodies, 4);
+        int r = fm_map_join(map, 0, &verdict);
+        cr_assert_eq(r, on_limit == FM_LIMIT_CLOSE_MAP ? 0 : -ETIMEDOUT);
+        if (r == 0)
+            cr_assert_eq(verdict.kind, FM_SUCCESS);
+        fm_map_destroy(map);
+    }
+}
+
+EXACT_TEST(map_restart, end_of_the_schedule_is_a_limit)
+{
+    struct fm_map *map = new_map();
+    struct life life = failing();
+    struct fm_restart restart = policy(FM_TRANSIENT, 0);
+    restart.schedule = fm_schedule_delays((const int64_t[]) { 10 * MS, 50 * MS }, 2);
+    struct fm_fiber *fiber = run_again(map, live, &life, restart);
+    pass_ms(100);
+    cr_assert_eq(life.bodies, 3);
+    cr_assert_eq(life.began_ms[2], 60);
+    cr_assert_eq(finish(fiber).reason, FM_BY_RESTART_LIMIT);
+    fm_map_destroy(map);
+}
+
+/* Restarts are no failures of the map before the limit. */
+EXACT_TEST(map_restart, failures_that_are_followed_by_another_incarnation_bring_no_verdict)
+{
+    struct fm_map_config config = FM_MAP_CONFIG_INIT;
+    struct fm_map *map;
+    struct life life = { .end = { fm_fail(1), fm_fail(2), fm_fail(3), fm_ok(NULL) },
+                         .ends = 4 };
+    config.on_failure = FM_CLOSE_MAP;
+    cr_assert_eq(fm_map_create(&config, &map), 0);
+    cr_assert_eq(finish(run_again(map, live, &life, policy(FM_TRANSIENT, 0))).kind, FM_SUCCESS);
+    cr_assert_eq(fm_map_join(map, 0, NULL), -ETIMEDOUT);
+    run(map, "other", until_interrupted, NULL);
+    fm_map_destroy(map);
+}
+
+/* ---- asked first ---- */
+
+struct asked {
+    int times;
+    int until;
+};
+
+static bool ask(void *ctx, struct fm_key key, struct fm_exit exit, uint64_t count)
+{
+    struct asked *asked = ctx;
+    cr_assert_eq(key.len, 3);
+    cr_assert_eq(memcmp(key.data, "key", 3), 0);
+    cr_assert_eq(exit.code, -EIO);
+    cr_assert_eq(count, (uint64_t)asked->times);
+    cr_assert(fm_masked());
+    return ++asked->times < asked->until;
+}
+
+EXACT_TEST(map_restart, should_restart_is_asked_before_each_and_decides)
+{
+    struct fm_map *map = new_map();
+    struct life life = failing();
+    struct asked asked = { .until = 4 };
+    struct fm_restart restart = policy(FM_TRANSIENT, 0);
+    restart.should_restart = ask;
+    restart.ctx = &asked;
+    struct fm_exit exit = finish(run_again(map, live, &life, restart));
+    cr_assert_eq(exit.code, -EIO);
+    cr_assert_eq(exit.reason, 0, "no limit");
+    cr_assert_eq(life.bodies, 4);
+    cr_assert_eq(asked.times, 4);
+    fm_map_destroy(map);
+}
+
+/* ---- closing, detaching ---- */
+
+/* T229 */
+TIMED_WORKER_TEST(map_restart, a_draining_map_awaits_what_runs_and_restarts_nothing)
+{
+    struct fm_close_policy drain = FM_CLOSE_POLICY_INIT;
+    struct fm_map *map = new_map();
+    struct life life = { .end = { fm_ok(NULL) }, .ends = 1, .lives_ms = 10 };
+    drain.kind = FM_CLOSE_DRAIN;
+    struct fm_fiber *fiber = run_again(map, live, &life, policy(FM_PERMANENT, 0));
+    while (life.bodies < 3)
+        fm_sleep_ms(1);
+    cr_assert_eq(fm_map_close(map, &drain, NULL), 0);
+    cr_assert_eq(life.bodies, 3);
+    cr_assert_eq(life.inside, 0);
+    cr_assert_eq(finish(fiber).kind, FM_SUCCESS);
+    fm_map_destroy(map);
+}
+
+EXACT_TEST(map_restart, a_draining_map_does_not_wait_for_back_offs)
+{
+    static const uint32_t kinds[] = { FM_CLOSE_DRAIN, FM_CLOSE_CANCEL_AFTER };
+    for (int i = 0; i < 2; i++) {
+        struct fm_close_policy drain = FM_CLOSE_POLICY_INIT;
+        struct fm_map *map = new_map();
+        struct life life = { .ends = 1 };
+        life.end[0] = fm_fail_with(-EIO, &life);
+        drain.kind = kinds[i];
+        drain.grace_ns = 1000 * MS;
+        struct fm_fiber *fiber = run_again(map, live, &life, policy(FM_PERMANENT, 3600000));
+        pass_ms(10);
+        int64_t before = fm_now_ns();
+        cr_assert_eq(fm_map_close(map, &drain, NULL), 0);
+        cr_assert_eq(fm_now_ns(), before);
+        cr_assert_eq(life.values, 0);
+        struct fm_exit exit = finish(fiber);
+        cr_assert_eq(exit.code, -EIO, "the exit of the last incarnation");
+        cr_assert_eq(life.values, 1);
+        fm_map_destroy(map);
+    }
+}
+
+EXACT_TEST(map_restart, a_detached_lineage_is_not_restarted)
+{
+    for (int backing_off = 0; backing_off < 2; backing_off++) {
+        struct fm_map *map = new_map();
+        struct life life = failing();
+        life.lives_ms = backing_off ? 0 : 10;
+        struct fm_fiber *fiber = run_again(map, live, &life, policy(FM_PERMANENT, 50));
+        pass_ms(5);
+        cr_assert_eq(fm_map_detach(map, fm_key_str("key"), NULL), 0);
+        fm_map_destroy(map);
+        pass_ms(backing_off ? 0 : 5);
+        cr_assert_eq(finish(fiber).code, -EIO);
+        cr_assert_eq(now_ms(), backing_off ? 15 : 10);
+        cr_assert_eq(life.bodies, 1);
+    }
+}
+
+/* A lineage under a key of another map, too, is ended by either. */
+EXACT_TEST(map_restart, removal_from_another_map_is_final)
+{
+    struct fm_map *map = new_map(), *other = new_map();
+    struct life life = { 0 };
+    struct fm_fiber *fiber = run_again(map, live_for_ever, &life, policy(FM_PERMANENT, 0));
+    cr_assert_eq(fm_map_set(other, fm_key_str("alias"), fiber, NULL), 0);
+    pass_ms(1);
+    cr_assert_eq(fm_map_remove(other, fm_key_str("alias"), FM_NEVER), 0);
+    cr_assert(!has(map));
+    expect_interruption(finish(fiber), FM_BY_REMOVE);
+    cr_assert_eq(life.bodies, 1);
+    fm_map_destroy(other);
+    fm_map_destroy(map);
+}
+
+/* ---- what is refused: T255 ---- */
+
+EXACT_TEST(map_restart, senseless_policies_are_refused)
+{
+    struct fm_map *map = new_map();
+    struct fm_map_config config = FM_MAP_CONFIG_INIT;
+    struct fm_map *refused = NULL;
+    struct {
+        struct fm_restart restart;
+        uint64_t newer;
+    } longer = { .restart = { .size = sizeof longer }, .newer = 1 };
+    struct fm_restart bad[6] = { { 0 } };
+    bad[0].type = 3;
+    bad[1].on_limit = 3;
+    bad[2].intensity = FM_RESTART_INTENSITY_MAX + 1;
+    bad[3].period_ns = -1;
+    bad[4].reset_after_ns = -1;
+    bad[5].size = 1;
+    for (int i = 0; i < 7; i++) {
+        struct fm_map_run_options options = FM_MAP_RUN_OPTIONS_INIT;
+        if (i < 5)
+            bad[i].size = sizeof bad[i];
+        options.restart = i < 6 ? &bad[i] : &longer.restart;
+        cr_assert_eq(fm_map_run(map, fm_key_str("key"), live, NULL, &options, NULL),
+                     i < 6 ? -EINVAL : -E2BIG, "%d", i);
+        cr_assert(!has(map));
+    }
+    config.restart_intensity = FM_RESTART_INTENSITY_MAX + 1;
+    cr_assert_eq(fm_map_create(&config, &refused), -EINVAL);
+    config.restart_intensity = 1;
+    config.restart_period_ns = -1;
+    cr_assert_eq(fm_map_create(&config, &refused), -EINVAL);
+    fm_map_destroy(map);
+}
+
+EXACT_TEST(map_restart, without_memory_nothing_starts_and_nothing_is_lost)
+{
+    struct fm_map *map = new_map();
+    struct life life = failing();
+    struct fm_restart restart = policy(FM_PERMANENT, 10);
+    struct fm_map_run_options options = FM_MAP_RUN_OPTIONS_INIT;
+    struct fm_fiber *fiber = NULL;
+    int r = -ENOMEM, failed = 0;
+    restart.intensity = 100;
+    restart.reset_after_ns = 5 * MS;
+    options.restart = &restart;
+    options.arg_drop = drop_arg;
+    for (uint64_t n = 1; r == -ENOMEM; n++) {
+        fm__fault_set(FAULT_MALLOC, n, false);
+        r = fm_map_run(map, fm_key_str("key"), live, &life, &options, &fiber);
+        fm__fault_set(FAULT_MALLOC, 0, false);
+        failed += r == -ENOMEM;
+        cr_assert_eq(has(map), r == 0);
+    }
+    cr_assert_eq(r, 0);
+    cr_assert_geq(failed, 3, "lineage, schedule, extra");
+    fm_schedule_unref(restart.schedule);
+    pass_ms(15);
+    cr_assert_eq(life.bodies, 2);
+    cr_assert_eq(life.dropped, 0);
+    fm_fiber_unref(fiber);
+    fm_map_destroy(map);
+}
