@@ -143,7 +143,7 @@ struct fm_schedule_run {
     struct fm_schedule *schedule_;
     struct fm_schedule_cell *more_; /* NULL: few_ is enough */
     uint64_t random_;
-    bool begun_, over_;
+    bool begun_, over_, seeded_;
     struct fm_schedule_cell few_[8];
 };
 
@@ -152,9 +152,10 @@ struct fm_schedule_run {
 /*
  * fm_schedule_run_init - begin a run
  *
- * Takes a reference to the schedule. The random numbers of jittered schedules follow from the
- * seed of the calling fiber's runtime and from how many such runs began in it before; in a
- * thread they are different each time. fm_schedule_run_seed() sets where they begin.
+ * Takes a reference to the schedule. The random numbers of a jittered one follow from the seed
+ * of the runtime in whose fiber the run draws its first, and from how many runs did so there
+ * before; in a thread they are different each time. fm_schedule_run_seed() sets where they
+ * begin.
  *
  * Returns    0 · -EINVAL · -ENOMEM (only for a schedule of more than eight parts that remember
  *            something)

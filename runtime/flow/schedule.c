@@ -162,7 +162,6 @@ static struct fm_schedule *over(enum schedule_kind kind, uint32_t own_cells, boo
     }
     schedule->a = a;
     schedule->b = b;
-    schedule->jitters = kind == SCHEDULE_JITTERED || a->jitters || (b && b->jitters);
     schedule->depth += larger(a->depth, b ? b->depth : 0);
     schedule->size += a->size + (b ? b->size : 0);
     schedule->cells += kind == SCHEDULE_AND_THEN ? larger(a->cells, b->cells)

@@ -41,7 +41,6 @@ enum schedule_kind {
 struct fm_schedule {
     _Atomic uint32_t refs;
     enum schedule_kind kind;
-    bool jitters;              /* it, or a part of it, draws random numbers */
     uint32_t depth;            /* 1: it has no parts */
     uint32_t size;             /* itself and its parts, each place counted */
     uint32_t cells;            /* that a run needs for it and its parts */

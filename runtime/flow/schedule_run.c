@@ -30,8 +30,11 @@ static uint64_t draw(uint64_t *state)
     return x ^ (x >> 31);
 }
 
-/* Where a run that draws random numbers begins: each run elsewhere. */
-static uint64_t first_state(const void *run)
+/*
+ * Where a run's random numbers begin: each run elsewhere. Asked when the first is drawn, which
+ * for a fiber that the map runs again is in that fiber, whoever made it.
+ */
+static uint64_t first_state(const struct fm_schedule_run *run)
 {
     static _Atomic uint64_t of_threads;
     struct fm_fiber *self = fm__fiber_self();
@@ -119,13 +122,17 @@ static int64_t fibonacci(int64_t base_ns, struct fm_schedule_cell *cell)
 }
 
 /* One of the whole numbers from 0.8 * delay up to but not including 1.2 * delay. */
-static int64_t jittered(int64_t delay, uint64_t *random)
+static int64_t jittered(int64_t delay, struct fm_schedule_run *run)
 {
     if (delay == INT64_MAX)
         return delay;
+    if (!run->seeded_) {
+        run->random_ = first_state(run);
+        run->seeded_ = true;
+    }
     uint64_t d = (uint64_t)delay, low = d - d / 5, width = d + (d + 4) / 5 - low;
     __extension__ typedef unsigned __int128 product;
-    uint64_t value = low + (uint64_t)((product)draw(random) * width >> 64);
+    uint64_t value = low + (uint64_t)((product)draw(&run->random_) * width >> 64);
     return value > INT64_MAX ? INT64_MAX : (int64_t)value;
 }
 
@@ -214,7 +221,7 @@ static int64_t ask(const struct step *step, const struct fm_schedule *part,
     case SCHEDULE_AND_THEN: return and_then(step, part, cell);
     case SCHEDULE_JITTERED:
         delay = ask(step, part->a, cell);
-        return delay < 0 ? STOPS : jittered(delay, &step->run->random_);
+        return delay < 0 ? STOPS : jittered(delay, step->run);
     case SCHEDULE_UP_TO: return up_to(step, part, cell);
     case SCHEDULE_CAP:
         delay = ask(step, part->a, cell);
@@ -247,8 +254,6 @@ int fm_schedule_run_init(struct fm_schedule_run *run, struct fm_schedule *schedu
             return -ENOMEM;
     }
     *run = (struct fm_schedule_run) { .schedule_ = fm_schedule_ref(schedule), .more_ = more };
-    if (schedule->jitters)
-        run->random_ = first_state(run);
     return 0;
 }
 
@@ -266,6 +271,7 @@ int fm_schedule_run_seed(struct fm_schedule_run *run, uint64_t seed)
     if (!run || !run->schedule_)
         return -EINVAL;
     run->random_ = seed;
+    run->seeded_ = true;
     return 0;
 }
 

@@ -54,6 +54,39 @@ EXACT_TEST(map_restart_limit, body_can_ask_where_in_the_schedule_it_is)
     fm_map_destroy(map);
 }
 
+/* Run by a thread, that is by nobody who has a seed. */
+static void back_off_with_seed(uint64_t seed, int64_t began_ms[8])
+{
+    struct fm_runtime_config runtime_config = FM_RUNTIME_CONFIG_INIT;
+    struct fm_map_config config = FM_MAP_CONFIG_INIT;
+    struct fm_restart restart = policy(FM_PERMANENT, 0);
+    struct life life = failing();
+    struct fm_map *map;
+
+    runtime_config.worker_count = 1;
+    runtime_config.clock = FM_CLOCK_VIRTUAL;
+    runtime_config.seed = seed;
+    cr_assert_eq(fm_runtime_create(&runtime_config, &config.runtime), 0);
+    cr_assert_eq(fm_map_create(&config, &map), 0);
+    restart.schedule = fm_schedule_jittered(fm_schedule_spaced_ns(1000 * MS));
+    fm_fiber_unref(run_again(map, live, &life, restart));
+    cr_assert_eq(fm_clock_advance_ns(config.runtime, 10000 * MS), 0);
+    cr_assert_geq(life.bodies, 8);
+    memcpy(began_ms, life.began_ms, 8 * sizeof *began_ms);
+    fm_map_destroy(map);
+    fm_runtime_destroy(config.runtime);
+}
+
+TEST(map_restart_limit, jitter_follows_from_the_seed_of_the_runtime_whoever_runs_it)
+{
+    int64_t first[8], again[8], other[8];
+    back_off_with_seed(7, first);
+    back_off_with_seed(7, again);
+    back_off_with_seed(8, other);
+    cr_assert_eq(memcmp(first, again, sizeof first), 0);
+    cr_assert_neq(memcmp(first, other, sizeof first), 0);
+}
+
 /* F63: failing at once, no back-off, and the clock stands still: others run all the same. */
 EXACT_TEST(map_restart_limit, without_a_back_off_others_run_between_incarnations)
 {
