@@ -188,7 +188,7 @@ static __attribute__((noinline)) int kill_process(struct fm_process *process, in
 
 int fm_process_kill(struct fm_process *process, int signo)
 {
-    if (!process || signo < 0 || signo > SIGNALS)
+    if (!process || signo < 0 || signo > PROCESS_SIGNAL_MAX)
         return -EINVAL;
     return fm__forked() ? -EPERM : kill_process(process, signo);
 }

@@ -12,7 +12,7 @@
 #include "fm/process.h"
 #include "runtime/platform/lock.h"
 
-enum { SIGNALS = 64 };
+enum { PROCESS_SIGNAL_MAX = 64 };
 
 struct fm_process {
     struct lock lock; /* LOCK_SYNC: from here to status */

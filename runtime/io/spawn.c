@@ -37,7 +37,7 @@ static int read_spec(struct fm_process_spec *spec, const struct fm_process_spec 
     if (spec->flags & ~(FM_PROCESS_GROUP | FM_PROCESS_ENV_ADD | FM_PROCESS_DETACHED) ||
         !spec->argv == !spec->shell || (spec->argv && !spec->argv[0]) ||
         (spec->shell && spec->program) || spec->reserved || spec->death_signal < 0 ||
-        spec->death_signal > SIGNALS || stdio_wrong(&spec->in, false) ||
+        spec->death_signal > PROCESS_SIGNAL_MAX || stdio_wrong(&spec->in, false) ||
         stdio_wrong(&spec->out, false) || stdio_wrong(&spec->err, true))
         return -EINVAL;
     return 0;
