@@ -212,6 +212,12 @@ enum fm_conflict {
  *   - once its map is closing (FM_CLOSE_DRAIN too: what runs is awaited, what backs off ends),
  *     or it is no longer under its key: replaced or detached.
  * Its exit is then that of the last incarnation, or the interruption that came in a back-off.
+ * A body for which there never was a stack is not run again either: -ENOMEM is the exit, as of
+ * any fiber.
+ *
+ * Its map is the one that runs it. Under a key of another map (fm_map_set) a lineage is a fiber
+ * that runs long: that map's interruptions are final too, but its FM_CLOSE_DRAIN waits for the
+ * lineage, not for the incarnation.
  */
 
 enum fm_restart_type {

@@ -247,7 +247,7 @@ MAP_TEST(map_faults, a_table_that_cannot_grow_loses_nobody, 1)
 }
 
 /* run has returned 0, and then there is no stack: the fiber ends without having run. */
-MAP_TEST(map_faults, a_fiber_without_a_stack_fails_and_leaves, 1)
+static unsigned run_without_a_stack(const struct fm_restart *restart)
 {
     unsigned failed = 0;
     for (uint64_t n = 1; n < 8; n++) {
@@ -257,6 +257,7 @@ MAP_TEST(map_faults, a_fiber_without_a_stack_fails_and_leaves, 1)
             struct fm_fiber *fiber;
             struct fm_exit exit;
             options.arg_drop = dropped;
+            options.restart = restart;
             options.stack_bytes = 1 << 20; /* a class of its own, so none is pooled at first */
             cr_assert_eq(fm_map_run(scene.map, scene.key, run_and_park, &scene, &options,
                                     &fiber),
@@ -280,7 +281,19 @@ MAP_TEST(map_faults, a_fiber_without_a_stack_fails_and_leaves, 1)
             scene_over(&scene);
         }
     }
-    cr_assert_gt(failed, 0);
+    return failed;
+}
+
+MAP_TEST(map_faults, a_fiber_without_a_stack_fails_and_leaves, 1)
+{
+    cr_assert_gt(run_without_a_stack(NULL), 0);
+}
+
+MAP_TEST(map_faults, a_body_that_never_had_a_stack_is_not_run_again, 1)
+{
+    struct fm_restart restart = FM_RESTART_INIT;
+    restart.type = FM_PERMANENT;
+    cr_assert_gt(run_without_a_stack(&restart), 0);
 }
 
 /* ---- setting, looking at all, ending ---- */

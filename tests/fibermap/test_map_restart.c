@@ -572,6 +572,28 @@ EXACT_TEST(map_restart, a_draining_map_does_not_wait_for_back_offs)
     }
 }
 
+/* Whether it goes on is asked of the map that runs it. */
+EXACT_TEST(map_restart, another_maps_drain_waits_for_the_lineage_itself)
+{
+    struct fm_close_policy drain = FM_CLOSE_POLICY_INIT;
+    struct fm_map *map = new_map(), *other = new_map();
+    struct life life = failing();
+    struct fm_fiber *fiber = run_again(map, live, &life, policy(FM_PERMANENT, 10));
+    drain.kind = FM_CLOSE_DRAIN;
+    cr_assert_eq(fm_map_set(other, fm_key_str("alias"), fiber, NULL), 0);
+    pass_ms(1);
+    drain.deadline_ns = fm_now_ns(); /* at once */
+    cr_assert_eq(fm_map_close(other, &drain, NULL), -ETIMEDOUT);
+    pass_ms(100);
+    cr_assert_gt(life.bodies, 9, "it is restarted all the same");
+    cr_assert_eq(remove_key(map), 0);
+    drain.deadline_ns = 0;
+    cr_assert_eq(fm_map_close(other, &drain, NULL), 0);
+    fm_fiber_unref(fiber);
+    fm_map_destroy(other);
+    fm_map_destroy(map);
+}
+
 EXACT_TEST(map_restart, a_detached_lineage_is_not_restarted)
 {
     for (int backing_off = 0; backing_off < 2; backing_off++) {
