@@ -14,7 +14,10 @@ enum fm_stall_cause fm__stall_cause(const struct sched_stall *stall, char state)
 
 /* How many lines may be printed in a second, all runtimes together. */
 enum { STALLS_A_SECOND = 5 };
-/* True if one more may be printed at this time; *ret_left_out: how many were not since the last. */
+/*
+ * True if one more may be printed at this time; *ret_left_out: how many were not since the
+ * last.
+ */
 bool fm__stall_may_print(int64_t now_ns, uint64_t *ret_left_out);
 
 #endif

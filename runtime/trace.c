@@ -2,8 +2,8 @@
  * trace.c - traces written out as Chrome's trace event JSON
  *
  * Knows not   how events are kept: sched/trace.c.
- * Format      "Trace Event Format": an object with traceEvents; X is a span, i a moment, s and f
- *             the ends of an arrow, M a name. ts and dur are microseconds.
+ * Format      "Trace Event Format": an object with traceEvents; X is a span, i a moment, s and
+ *             f the ends of an arrow, M a name. ts and dur are microseconds.
  */
 #include "fm/trace.h"
 

@@ -7,10 +7,10 @@
  *
  * fork(2): the child has none of the workers. If a runtime lived, the child may exec or _exit,
  * and close(2) what it does not need; every call that would need a worker, wait, or touch a
- * descriptor or a process returns -EPERM there, and fm_runtime_destroy() and fm_process_destroy()
- * do nothing. A fiber whose body returns in the child stops it. The parent notices nothing. To
- * start a program, fm_process_spawn() needs no fork. Without a live runtime the child is a
- * process like any other.
+ * descriptor or a process returns -EPERM there, and fm_runtime_destroy() and
+ * fm_process_destroy() do nothing. A fiber whose body returns in the child stops it. The parent
+ * notices nothing. To start a program, fm_process_spawn() needs no fork. Without a live runtime
+ * the child is a process like any other.
  */
 #ifndef FM_RUNTIME_H
 #define FM_RUNTIME_H
@@ -42,8 +42,9 @@ enum fm_guard {
 #define FM_RUNTIME_NO_STALL_REPORT 1u /* count stalls, print nothing */
 /*
  * The calling thread and the workers take turns, in an order that `seed` alone decides, until
- * fm_runtime_destroy() by the same thread: libfibermap-explore only (fm/explore.h), else -ENOTSUP.
- * One such runtime at a time in a process: else -EBUSY. Inside fm_explore() every runtime is one.
+ * fm_runtime_destroy() by the same thread: libfibermap-explore only (fm/explore.h), else
+ * -ENOTSUP. One such runtime at a time in a process: else -EBUSY. Inside fm_explore() every
+ * runtime is one.
  */
 #define FM_RUNTIME_SEEDED 2u
 
@@ -51,7 +52,7 @@ enum fm_guard {
 enum fm_stall_cause {
     FM_STALL_UNKNOWN = 0,
     FM_STALL_RUNNING = 1,   /* on a processor: a long computation, or an endless loop */
-    FM_STALL_KERNEL = 2,    /* in a system call that waits, a page fault, a lock of the C library */
+    FM_STALL_KERNEL = 2,    /* in a system call that waits, a page fault, a lock of libc */
     FM_STALL_QUEUED = 3,    /* runnable, waiting for a processor: the machine is busy */
     FM_STALL_THROTTLED = 4, /* kept from running by the cpu quota of a control group */
     FM_STALL_STOPPED = 5,   /* by a signal or a debugger */
@@ -84,7 +85,8 @@ struct fm_stall {
 /*
  * Called at 10, 20, 40 ms of a stall and so on, each time that it has become twice as long, and
  * once when it reaches stall_ms. On the thread that watches the workers: it must not wait, and
- * while it runs nothing is watched. It may interrupt the fiber, by its id's map key or a handle.
+ * while it runs nothing is watched. It may interrupt the fiber, by its id's map key or a
+ * handle.
  */
 typedef void fm_stall_fn(void *arg, const struct fm_stall *stall);
 
@@ -119,9 +121,9 @@ struct fm_runtime_config {
  *
  * Returns    0 · -EINVAL · -E2BIG · -ENOMEM · -EPERM (in a child of fork, see above) ·
  *            -EAGAIN (a thread could not be made) · -EMFILE,
- *            -ENFILE (the poller needs descriptors) · -EBUSY (backtrace_signal has a handler, or
- *            another runtime uses another; FM_RUNTIME_SEEDED: somebody takes turns) · -ENOTSUP
- *            (FM_RUNTIME_SEEDED). On failure nothing is left behind.
+ *            -ENFILE (the poller needs descriptors) · -EBUSY (backtrace_signal has a handler,
+ *            or another runtime uses another; FM_RUNTIME_SEEDED: somebody takes turns) ·
+ *            -ENOTSUP (FM_RUNTIME_SEEDED). On failure nothing is left behind.
  * Callers    any thread, any fiber.
  */
 FM_API int fm_runtime_create(const struct fm_runtime_config *config,

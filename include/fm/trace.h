@@ -2,12 +2,12 @@
 /*
  * fm/trace.h - what every worker did, to be looked at in a browser
  *
- * A trace is a flight recorder: each worker keeps its newest events in a ring, and when the trace
- * is stopped they are written out as Chrome's trace event JSON, which ui.perfetto.dev and
+ * A trace is a flight recorder: each worker keeps its newest events in a ring, and when the
+ * trace is stopped they are written out as Chrome's trace event JSON, which ui.perfetto.dev and
  * chrome://tracing open. One row for each worker; on it
  *
- *     runs      of fibers, under their key or name, with how the run ended: what the fiber waits
- *               for, a yield, its end
+ *     runs      of fibers, under their key or name, with how the run ended: what the fiber
+ *               waits for, a yield, its end
  *     arrows    from who woke or spawned a fiber to the run that followed
  *     wake, spawn, steal, asleep, stall
  *
@@ -39,8 +39,8 @@ struct fm_trace_options {
  *
  * options    NULL for the defaults.
  *
- * Returns    0 · -EALREADY a trace runs, or is being written · -EINVAL · -E2BIG · -ENOMEM. The rings stay until the
- *            runtime is destroyed and serve the traces to come.
+ * Returns    0 · -EALREADY a trace runs, or is being written · -EINVAL · -E2BIG · -ENOMEM. The
+ *            rings stay until the runtime is destroyed and serve the traces to come.
  * Callers    any thread, any fiber.
  */
 FM_API int fm_trace_start(struct fm_runtime *runtime, const struct fm_trace_options *options);
@@ -49,9 +49,9 @@ FM_API int fm_trace_start(struct fm_runtime *runtime, const struct fm_trace_opti
  * fm_trace_stop - stop, and write what was recorded
  *
  * Events that were overwritten are counted as `dropped` in the file's otherData. Runs that have
- * not ended, but for the caller's own, are not in it. Times are in microseconds since the start;
- * on the virtual clock they are virtual, and each event is a nanosecond later than the one
- * before it.
+ * not ended, but for the caller's own, are not in it. Times are in microseconds since the
+ * start; on the virtual clock they are virtual, and each event is a nanosecond later than the
+ * one before it.
  *
  * fd         where to; -1: nowhere, what was recorded is forgotten.
  *

@@ -5,9 +5,9 @@
  * somebody's code keeps none the chain breaks; the walk then goes on at the next record above
  * from which a chain leads whole to the fiber's first frame, and says that there is a gap.
  *
- * Everything here but fm__modules_note and fm__place_text with names is async-signal-safe, takes
- * no lock and reads no memory outside the bounds it is given. So a walk may be made over a stack
- * that is in use: what it tells is then for the caller to believe or not.
+ * Everything here but fm__modules_note and fm__place_text with names is async-signal-safe,
+ * takes no lock and reads no memory outside the bounds it is given. So a walk may be made over
+ * a stack that is in use: what it tells is then for the caller to believe or not.
  */
 #ifndef FM_RUNTIME_CONTEXT_BACKTRACE_H
 #define FM_RUNTIME_CONTEXT_BACKTRACE_H
@@ -62,8 +62,9 @@ void fm__modules_note(void);
 
 enum { PLACE_TEXT = 256 };
 /*
- * "0x55d0c1c02a41 serve+0x2a41" into buffer, the module and offset as addr2line takes them; with
- * `names` also the function where its name is exported, for which the loader's lock is taken.
+ * "0x55d0c1c02a41 serve+0x2a41" into buffer, the module and offset as addr2line takes them;
+ * with `names` also the function where its name is exported, for which the loader's lock is
+ * taken.
  * Returns the length.
  */
 size_t fm__place_text(char buffer[PLACE_TEXT], uintptr_t pc, bool names);

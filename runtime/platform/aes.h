@@ -1,11 +1,12 @@
 /*
  * aes.h - a keyed hash out of the processor's AES rounds
  *
- * Two blocks of 16 bytes go through four rounds each, under round keys of their own, and are added.
- * Four rounds under independent secret keys send two different blocks to a given difference with a
- * probability of at most 2^-113 (Keliher and Sui, "Exact maximum expected differential and linear
- * probability for two-round AES", IET Information Security 2007; Minematsu and Tsunoo, FSE 2006,
- * build authenticators on it). No block, and no number that comes out, is ever shown to anybody.
+ * Two blocks of 16 bytes go through four rounds each, under round keys of their own, and are
+ * added. Four rounds under independent secret keys send two different blocks to a given
+ * difference with a probability of at most 2^-113 (Keliher and Sui, "Exact maximum expected
+ * differential and linear probability for two-round AES", IET Information Security 2007;
+ * Minematsu and Tsunoo, FSE 2006, build authenticators on it). No block, and no number that
+ * comes out, is ever shown to anybody.
  *
  * x86-64 with AES-NI; elsewhere it is not usable, and callers take another hash.
  */

@@ -18,7 +18,9 @@
 #pragma weak fm_thread_locks
 #pragma weak fm_thread_locks_forget
 
-/* Each place once: a program that does it will do it often. A few that share a slot say more. */
+/*
+ * Each place once: a program that does it will do it often. A few that share a slot say more.
+ */
 enum { PLACES = 64 };
 
 static bool is_said(const void *site)

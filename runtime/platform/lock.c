@@ -41,8 +41,8 @@ void fm__lock_wake(struct lock *lock)
 
 #ifndef NDEBUG
 /*
- * Per rank, not per lock: a consistent snapshot holds all stripes of a map, and a library that is
- * loaded by dlopen has little room for thread-locals.
+ * Per rank, not per lock: a consistent snapshot holds all stripes of a map, and a library that
+ * is loaded by dlopen has little room for thread-locals.
  */
 static __thread struct {
     uint32_t total;

@@ -1,9 +1,9 @@
 /*
  * probe.h - USDT probes, where <sys/sdt.h> was there when this was built
  *
- * One instruction that does nothing, and a note in the file where it stands and where its arguments
- * are. Arguments must be at hand: they are not evaluated for a tracer alone. docs/observing.md lists
- * them.
+ * One instruction that does nothing, and a note in the file where it stands and where its
+ * arguments are. Arguments must be at hand: they are not evaluated for a tracer alone.
+ * docs/observing.md lists them.
  */
 #ifndef FM_RUNTIME_PLATFORM_PROBE_H
 #define FM_RUNTIME_PLATFORM_PROBE_H

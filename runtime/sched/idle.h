@@ -41,7 +41,8 @@ struct idle {
     FM_ALONE struct lock lock;
     uint32_t sleeper_count;
     uint16_t sleepers[256]; /* worker indices; the last went to sleep last */
-    _Atomic uint8_t asleep[256]; /* by worker index: 1 while among them; written under the lock */
+    /* by worker index: 1 while among them; written under the lock */
+    _Atomic uint8_t asleep[256];
 };
 
 #define IDLE_AWAKE(word) ((uint32_t)((word)&0xffff))
@@ -91,8 +92,8 @@ static inline bool fm__idle_no_need(const struct idle *idle, uint32_t total)
  */
 int fm__idle_wake(struct idle *idle, bool force, int avoid);
 /*
- * Whether this very worker may sleep, asked after a push that it alone can see. seq_cst (B); its
- * joining the sleepers is (C). False: it looks at its queues after the push.
+ * Whether this very worker may sleep, asked after a push that it alone can see. seq_cst (B);
+ * its joining the sleepers is (C). False: it looks at its queues after the push.
  */
 static inline bool fm__idle_asleep(const struct idle *idle, uint32_t worker)
 {

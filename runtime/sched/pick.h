@@ -12,10 +12,10 @@
  *      a spawn pushes out of the slot counts with them: it is older than the spawned task and
  *      younger than all others.
  *   3. the queue, oldest first.
- *   4. every tick (about 200 us): timers and io, and then in turn one of the inbox, of the inject
- *      lists, and the oldest task of the own queue before anything newer (after ten ticks, if it
- *      was spawned and never ran): no runnable task waits for more than its turn in a queue that
- *      is served so.
+ *   4. every tick (about 200 us): timers and io, and then in turn one of the inbox, of the
+ *      inject lists, and the oldest task of the own queue before anything newer (after ten
+ *      ticks, if it was spawned and never ran): no runnable task waits for more than its turn
+ *      in a queue that is served so.
  * Others steal from the old end, half at a time.
  */
 #ifndef FM_RUNTIME_SCHED_PICK_H

@@ -186,7 +186,9 @@ struct task *fm__worker_take_injected(struct worker *w)
             limit = sched->queue_size / 2;
         struct task *task = take_injected_from(w, inject, limit ? limit : 1);
         if (task) {
-            /* the next in turn: one that is filled as fast as it empties must not hide others */
+            /*
+             * the next in turn: one that is filled as fast as it empties must not hide others
+             */
             w->inject_next = shard + 1;
             return task;
         }

@@ -4,8 +4,8 @@
  * Owns        one real-time signal of the process.
  * Invariant   the handler takes no lock, calls nothing but what is async-signal-safe, reads
  *             nothing outside the stack that it interrupted, and runs on the worker's signal
- *             stack. So it may come at any instruction: in malloc, under a lock, in the midst of
- *             a switch, where the stack that sp is on is the one that is told.
+ *             stack. So it may come at any instruction: in malloc, under a lock, in the midst
+ *             of a switch, where the stack that sp is on is the one that is told.
  * Sanitizers  ThreadSanitizer runs handlers later and elsewhere: there are no samples.
  *
  * A signal that comes too late finds no wish; one that comes to a thread that is no worker any

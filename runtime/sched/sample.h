@@ -2,9 +2,9 @@
  * sample.h - where the task that a worker is running has got to
  *
  * A running task's registers are its thread's alone. So the thread is sent a real-time signal,
- * whose handler walks the stack that it has interrupted and leaves the addresses in the worker's
- * record. A thread that is blocked in a system call is not disturbed: its call would come back
- * with EINTR; the kernel says where its stack is.
+ * whose handler walks the stack that it has interrupted and leaves the addresses in the
+ * worker's record. A thread that is blocked in a system call is not disturbed: its call would
+ * come back with EINTR; the kernel says where its stack is.
  */
 #ifndef FM_RUNTIME_SCHED_SAMPLE_H
 #define FM_RUNTIME_SCHED_SAMPLE_H

@@ -97,7 +97,10 @@ int fm__sched_init(struct sched *sched, uint32_t count)
     for (uint32_t i = 0; i < INJECT_SHARDS; i++)
         fm__inject_init(&sched->inject[i]);
     atomic_store_explicit(&sched->poll_until_ns, INT64_MIN, memory_order_relaxed);
-    /* Where threads take turns there is nothing to spin for, and the monitor's watch is real time. */
+    /*
+     * Where threads take turns there is nothing to spin for, and the monitor's watch is real
+     * time.
+     */
     bool turns = fm__turn_taken();
     sched->spin = !turns && count <= fm__cpu_count() && !fm__cpu_quota();
     int r = turns ? 0 : fm__monitor_start(sched);

@@ -24,7 +24,9 @@ struct worker;
 struct sched;
 struct fm_runtime_stats;
 
-/* ms is since the task was first seen running; the times are since a tick of the monitor later. */
+/*
+ * ms is since the task was first seen running; the times are since a tick of the monitor later.
+ */
 struct sched_stall {
     struct task *task;
     uint32_t worker;

@@ -63,7 +63,9 @@ static int provide(_Atomic(struct trace_ring *) *place, uint32_t events)
         made->former = ring;
         ring = made;
     }
-    /* Who is still busy writing an event of the last trace writes it before the first of this. */
+    /*
+     * Who is still busy writing an event of the last trace writes it before the first of this.
+     */
     ring->first = atomic_load_explicit(&ring->head, memory_order_relaxed);
     /* release: a worker that finds it finds it whole */
     atomic_store_explicit(place, ring, memory_order_release);

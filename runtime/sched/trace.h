@@ -36,7 +36,9 @@ enum trace_kind {
     TRACE_STALL,  /* worker `other` runs fiber for `number` ms */
 };
 
-/* Who made a task runnable. EARLY: it was woken before it had left its stack, by whom is lost. */
+/*
+ * Who made a task runnable. EARLY: it was woken before it had left its stack, by whom is lost.
+ */
 enum trace_by { TRACE_BY_TASK, TRACE_BY_TIMER, TRACE_BY_IO, TRACE_BY_OUTSIDE, TRACE_BY_EARLY };
 
 /* How a run ended. */
@@ -79,16 +81,16 @@ struct trace_ring {
 enum trace_state { TRACE_OFF, TRACE_ON, TRACE_STOPPED };
 
 /*
- * Begin, with so many events (a power of two) a ring. 0 · -EALREADY one runs, or is being read ·
- * -ENOMEM
+ * Begin, with so many events (a power of two) a ring. 0 · -EALREADY one runs, or is being read
+ * · -ENOMEM
  */
 int fm__trace_start(struct sched *sched, uint32_t events);
 /* No more events, but for those that a busy worker is about to write. 0 · -ENOENT none runs */
 int fm__trace_stop(struct sched *sched);
 /*
  * Stopped: copy the events of ring `index` (worker; WORKERS_MAX: the others') into `events`,
- * which has room for as many as the trace was started with. Returns how many; adds to *dropped those that
- * were overwritten.
+ * which has room for as many as the trace was started with. Returns how many; adds to *dropped
+ * those that were overwritten.
  */
 uint32_t fm__trace_read(struct sched *sched, uint32_t index, struct trace_event *events,
                         uint64_t *dropped);

@@ -8,15 +8,15 @@
  *       wait_end                                     else: now = target, take the request
  *       woken otherwise: withdraw                      out, wake the requester
  *
- * One step wakes one waiter. What that one does, new sleeps included, is done before the next step,
- * so each wakes at its own time, and those of one time in the order in which they armed.
+ * One step wakes one waiter. What that one does, new sleeps included, is done before the next
+ * step, so each wakes at its own time, and those of one time in the order in which they armed.
  *
  * Owns        the heap, the requests while they are listed, virtual_now_ns.
  * Knows not   how idleness is found out.
  * Invariant   no timer in the heap is due at virtual_now_ns; virtual_now_ns never falls.
  * Order       A request lives on its requester's stack. It is taken off the list under the lock
- *             and written for the last time before the wake, whose release the requester acquires;
- *             or the requester, woken by something else, takes it off under the lock.
+ *             and written for the last time before the wake, whose release the requester
+ *             acquires; or the requester, woken by something else, takes it off under the lock.
  */
 #include "runtime/time/clock.h"
 
@@ -190,7 +190,10 @@ bool fm__clock_all_idle(struct fm_runtime *runtime)
         return false;
     fm__lock(&clock->lock);
     struct clock_request *request = clock->first;
-    /* Since the caller was the last to sleep somebody may have been woken: then time stands still until that one sleeps. */
+    /*
+     * Since the caller was the last to sleep somebody may have been woken: then time stands
+     * still until that one sleeps.
+     */
     if (request && !fm__sched_at_rest(&runtime->sched)) {
         fm__unlock(&clock->lock);
         return false;
@@ -226,7 +229,10 @@ static int request_run(struct fm_runtime *runtime, struct clock_request *request
     clock->tail = &request->next;
     fm__unlock(&clock->lock);
 
-    /* A fiber's own worker goes idle when the fiber has parked; all of them may be idle already. */
+    /*
+     * A fiber's own worker goes idle when the fiber has parked; all of them may be idle
+     * already.
+     */
     if ((!self || self->runtime != runtime) && clock->kick)
         clock->kick(runtime);
     enum wake_reason reason = fm__wait_end(wait, FM_NEVER);
@@ -257,7 +263,8 @@ FM_API int fm_clock_set_ns(struct fm_runtime *runtime, int64_t time_ns)
         return -ENOTSUP;
     if (time_ns < now_ns(runtime))
         return -EINVAL;
-    return request_run(runtime, &(struct clock_request){.kind = REQUEST_SET, .time_ns = time_ns});
+    return request_run(runtime,
+                       &(struct clock_request){.kind = REQUEST_SET, .time_ns = time_ns});
 }
 
 FM_API int fm_clock_next_ns(struct fm_runtime *runtime, int64_t *ret_next_ns)

@@ -1,9 +1,9 @@
 /*
  * clock.h - the virtual clock
  *
- * All timers of a runtime with that clock stand in one heap. Time moves only while every worker is
- * idle, by one step at a time, and only because somebody has asked for it: fm_clock_advance_ns,
- * fm_clock_set_ns, fm_clock_next_ns.
+ * All timers of a runtime with that clock stand in one heap. Time moves only while every worker
+ * is idle, by one step at a time, and only because somebody has asked for it:
+ * fm_clock_advance_ns, fm_clock_set_ns, fm_clock_next_ns.
  */
 #ifndef FM_RUNTIME_TIME_CLOCK_H
 #define FM_RUNTIME_TIME_CLOCK_H
@@ -35,7 +35,10 @@ int fm__clock_init(struct fm_runtime *runtime);
 /* NULL-safe. No timer is armed and no request waits. */
 void fm__clock_fini(struct fm_runtime *runtime);
 
-/* As timer_arm and timer_disarm of runtime.h. A deadline that is not after now fires here and now. */
+/*
+ * As timer_arm and timer_disarm of runtime.h. A deadline that is not after now fires here and
+ * now.
+ */
 void fm__clock_arm(struct fm_runtime *runtime, struct fm_fiber *fiber, uint64_t epoch,
                    int64_t deadline_ns);
 void fm__clock_disarm(struct fm_runtime *runtime, struct fm_fiber *fiber);
@@ -43,8 +46,8 @@ void fm__clock_disarm(struct fm_runtime *runtime, struct fm_fiber *fiber);
 /*
  * fm__clock_all_idle - one step of the virtual clock
  *
- * Called when every worker of the runtime is idle, nothing is queued and no blocking job runs, by
- * the worker that was the last to go idle; again when all are idle again.
+ * Called when every worker of the runtime is idle, nothing is queued and no blocking job runs,
+ * by the worker that was the last to go idle; again when all are idle again.
  *
  * Returns    true   something was woken: there is work, or a thread outside goes on
  *            false  nothing is asked for, or the clock is the real one

@@ -8,7 +8,8 @@
  *     d -- e
  *
  * Source      Fredman, Sedgewick, Sleator, Tarjan, "The pairing heap", Algorithmica 1 (1986);
- *             children are melded in two passes. No recursion: a million brothers cost no stack.
+ *             children are melded in two passes. No recursion: a million brothers cost no
+ *             stack.
  */
 #include "runtime/time/heap.h"
 

@@ -1,8 +1,9 @@
 /*
  * heap.h - timers in exact order: by deadline, and first come, first served
  *
- * A pairing heap of struct timer, linked through the timers themselves: it allocates nothing, so
- * that arming cannot fail. Push O(1); remove O(log n) over a series of calls. The caller locks.
+ * A pairing heap of struct timer, linked through the timers themselves: it allocates nothing,
+ * so that arming cannot fail. Push O(1); remove O(log n) over a series of calls. The caller
+ * locks.
  *
  * Ties are broken by timer.order, which push hands out. It has 32 bits and is compared as a
  * difference: two timers of one deadline keep their order unless 2^31 were pushed between them.

@@ -1,11 +1,12 @@
 /*
  * timers.c - deadlines of fibers
  *
- * A fiber arms on the wheel of the worker that it runs on; a thread on wheel 0. Any worker fires any
- * wheel, so the timers of a busy worker, or of one that has gone, are not late.
+ * A fiber arms on the wheel of the worker that it runs on; a thread on wheel 0. Any worker
+ * fires any wheel, so the timers of a busy worker, or of one that has gone, are not late.
  *
  * Owns        the wheels.
- * Order       a wheel is published with release (A) and found with acquire (B): A shows it whole.
+ * Order       a wheel is published with release (A) and found with acquire (B): A shows it
+ *             whole.
  */
 #include "runtime/time/timers.h"
 
@@ -35,7 +36,8 @@ static struct wheel *wheel_at(struct timers *timers, uint32_t index)
 /* NULL if there is no memory. */
 static struct wheel *wheel_make(struct timers *timers, uint32_t index)
 {
-    struct wheel *wheel = fm__zalloc_aligned(_Alignof(struct wheel), sizeof *wheel), *other = NULL;
+    struct wheel *wheel = fm__zalloc_aligned(_Alignof(struct wheel), sizeof *wheel);
+    struct wheel *other = NULL;
     if (!wheel)
         return NULL;
     fm__wheel_init(wheel, index, fm__clock_ns());
@@ -145,7 +147,10 @@ static void wake_due(void *context, const struct wheel_due *due, unsigned count)
 
     for (unsigned i = 0; i < count; i++)
         __builtin_prefetch(fiber_of(due[i].timer), 1);
-    /* The wait may be over and the fiber gone: the state word of a descriptor can be read for ever. */
+    /*
+     * The wait may be over and the fiber gone: the state word of a descriptor can be read for
+     * ever.
+     */
     for (unsigned i = 0; i < count; i++) {
         struct fm_fiber *fiber = fiber_of(due[i].timer);
         enum wake wake = fm__wake_win((struct wait){fiber, due[i].epoch}, WAKE_TIMEOUT);
@@ -153,7 +158,10 @@ static void wake_due(void *context, const struct wheel_due *due, unsigned count)
         if (wake == WAKE_QUEUE)
             won[won_count++] = fiber;
     }
-    /* Those that are won stand still until they are released: what they need has left the caches. */
+    /*
+     * Those that are won stand still until they are released: what they need has left the
+     * caches.
+     */
     for (unsigned i = 0; i < won_count; i++)
         fm__task_fetch(&won[i]->task);
     for (unsigned i = 0; i < won_count; i++)
@@ -187,7 +195,10 @@ unsigned fm__timer_fire(struct fm_runtime *runtime, int64_t now_ns)
 {
     struct timers *timers = runtime->timers;
     int self = fm__worker_index();
-    /* What does not fit into the queue would be spilled, and newer ones overtake it: on the wheel they keep their order. */
+    /*
+     * What does not fit into the queue would be spilled, and newer ones overtake it: on the
+     * wheel they keep their order.
+     */
     unsigned woke = 0, room = fm__sched_room(&runtime->sched);
 
     /* relaxed: a wheel that is missed has been made just now */
@@ -224,7 +235,9 @@ void fm__timers_stats(struct fm_runtime *runtime, struct fm_runtime_stats *stats
         cancelled += fm__counted(&clock->cancelled);
         armed += fm__counted(&clock->armed);
     }
-    /* The ends are read before the beginnings; clamped all the same, the reads have no order. */
+    /*
+     * The ends are read before the beginnings; clamped all the same, the reads have no order.
+     */
     stats->timers_armed = armed > fired + cancelled ? armed - fired - cancelled : 0;
     stats->timers_fired = fired;
     stats->timers_cancelled = cancelled;

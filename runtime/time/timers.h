@@ -12,16 +12,16 @@ struct timers {
     struct wheel *_Atomic wheels[WORKERS_MAX];
     _Atomic uint32_t wheel_end; /* one past the last that was made */
     /*
-     * The earliest deadline of one wheel has become earlier, it is deadline_ns now: a poller that
-     * sleeps past it must be woken. Set by the runtime before the first arm, NULL: nobody need be
-     * told. Called with no lock held, after the new time can be seen by fm__timer_next.
+     * The earliest deadline of one wheel has become earlier, it is deadline_ns now: a poller
+     * that sleeps past it must be woken. Set by the runtime before the first arm, NULL: nobody
+     * need be told. Called with no lock held, after the new time can be seen by fm__timer_next.
      */
     void (*moved)(struct fm_runtime *runtime, int64_t deadline_ns);
 };
 
 /*
- * Sets runtime->timers, and runtime->clock if runtime->virtual_clock is set. fini takes both back;
- * NULL-safe. No worker runs.
+ * Sets runtime->timers, and runtime->clock if runtime->virtual_clock is set. fini takes both
+ * back; NULL-safe. No worker runs.
  * 0 · -ENOMEM
  */
 int fm__timers_init(struct fm_runtime *runtime);
@@ -31,11 +31,13 @@ void fm__timers_fini(struct fm_runtime *runtime);
 void fm__timer_arm(struct fm_runtime *runtime, struct fm_fiber *fiber, uint64_t epoch,
                     int64_t deadline_ns);
 void fm__timer_disarm(struct fm_runtime *runtime, struct fm_fiber *fiber);
-/* INT64_MAX with the virtual clock: no worker sleeps until a time that does not come by itself. */
+/*
+ * INT64_MAX with the virtual clock: no worker sleeps until a time that does not come by itself.
+ */
 int64_t fm__timer_next(struct fm_runtime *runtime);
 /*
- * Fires as many as fm__sched_room says, so that what they woke can run in between; fm__timer_next
- * then still tells a time that has passed. The caller's own wheel comes first,
+ * Fires as many as fm__sched_room says, so that what they woke can run in between;
+ * fm__timer_next then still tells a time that has passed. The caller's own wheel comes first,
  * unless one is far behind.
  */
 unsigned fm__timer_fire(struct fm_runtime *runtime, int64_t now_ns);

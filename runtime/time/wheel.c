@@ -1,27 +1,29 @@
 /*
  * wheel.c - a hierarchical timing wheel
  *
- * A window of one level is a unit of the next: 1024 ticks are a unit of level 1, 64 of those a unit
- * of level 2. A timer stands on the lowest level on which its unit is in the window that holds the
- * cursor, or in the window after. As the cursor goes on, timers move down:
+ * A window of one level is a unit of the next: 1024 ticks are a unit of level 1, 64 of those a
+ * unit of level 2. A timer stands on the lowest level on which its unit is in the window that
+ * holds the cursor, or in the window after. As the cursor goes on, timers move down:
  *
- *     level 1   | . . . c n . . . |  . . . . |      c: the unit of the cursor; empty, or being emptied
- *     level 0   | x x cursor x x  |  x x x x |      n: the next one; emptied bit by bit, in good time
+ *     level 1   | . . . c n . . . |  . . . . |  c: the cursor's unit; empty, or being emptied
+ *     level 0   | x x cursor x x  |  x x x x |  n: the next; emptied bit by bit, in time
  *                 window of c        window of n
  *
  * That the next unit may be emptied ahead of time is why a level has two windows of slots: with
  * a hundred thousand timers in a unit, fire would otherwise stop for milliseconds at its start.
- * The first window is long because to move a timer is to miss the cache once more: one that sleeps
- * for a second at most is never moved.
+ * The first window is long because to move a timer is to miss the cache once more: one that
+ * sleeps for a second at most is never moved.
  *
  * Owns        the timers armed in it: link, next, place, deadline_ns, epoch.
  * Knows not   fibers, clocks, who sleeps until next_ns.
  * Invariant   cursor never falls and is at most the latest now that fire has seen. A timer's
- *             unit is not before the cursor's, and in its window or the next; on a level above 0
- *             it is the cursor's own only while fire empties that. A timer that was late when it
- *             was armed stands on level 0 at the cursor. next_tick is at most the tick of any timer.
+ *             unit is not before the cursor's, and in its window or the next; on a level above
+ *             0 it is the cursor's own only while fire empties that. A timer that was late when
+ *             it was armed stands on level 0 at the cursor. next_tick is at most the tick of
+ *             any timer.
  * Source      Varghese, Lauck, "Hashed and Hierarchical Timing Wheels", SOSP 1987, scheme 7.
- *             Changed: bitmaps to skip empty slots, the second window, lock released in between.
+ *             Changed: bitmaps to skip empty slots, the second window, lock released in
+ *             between.
  * Together    all but init may run at once; disarm of one timer follows its arm.
  *
  * Order
@@ -31,11 +33,11 @@
  *       next_ns = earlier    seq_cst (A)           note "sleeps until T"    seq_cst
  *       look for sleepers    seq_cst               read next_ns             seq_cst (B)
  *
- *   Either B sees the earlier time, or the armer sees the sleeper and wakes it. The right column
- *   and the look for sleepers are the scheduler's.
+ *   Either B sees the earlier time, or the armer sees the sleeper and wakes it. The right
+ *   column and the look for sleepers are the scheduler's.
  *
- *   take's last access to a timer is the release store of TIMER_NOT_ARMED (C). Who reads that with
- *   acquire (D) may arm the timer again, elsewhere, without the lock: without the pair its
+ *   take's last access to a timer is the release store of TIMER_NOT_ARMED (C). Who reads that
+ *   with acquire (D) may arm the timer again, elsewhere, without the lock: without the pair its
  *   stores could pass take's load of `next`.
  */
 #include "runtime/time/wheel.h"
@@ -47,7 +49,7 @@
 enum {
     MOVES_MAX = 256,  /* timers moved down under one hold of the lock */
     HOLDS_MAX = 32,   /* holds of the lock in one call of fire */
-    LOOK_MAX = 8,     /* timers looked at to learn when a slot of a higher level begins for real */
+    LOOK_MAX = 8,     /* timers looked at to learn when a slot above level 0 really begins */
 };
 
 #define TICK_NEVER INT64_MAX
@@ -209,14 +211,17 @@ static int64_t units_to_next(struct wheel *wheel, unsigned level, int64_t unit)
     return -1;
 }
 
-/* The earliest tick in a slot of a higher level; `start`, which is no later, if it holds many. */
+/*
+ * The earliest tick in a slot of a higher level; `start`, which is no later, if it holds many.
+ */
 static int64_t slot_earliest(struct wheel *wheel, uint32_t place, int64_t start)
 {
     int64_t earliest = TICK_NEVER;
     int looks = 0;
 
     for (unsigned lane = 0; lane < WHEEL_LANES; lane++) {
-        for (struct timer *timer = wheel->slots[place].first[lane]; timer; timer = timer->next) {
+        struct timer *timer = wheel->slots[place].first[lane];
+        for (; timer; timer = timer->next) {
             if (looks++ == LOOK_MAX)
                 return start;
             int64_t tick = tick_of_deadline(timer->deadline_ns);
@@ -229,8 +234,8 @@ static int64_t slot_earliest(struct wheel *wheel, uint32_t place, int64_t start)
 
 /*
  * The first tick from the cursor on at which there is something to do: a slot of level 0 to be
- * taken, a slot of a higher level to be moved down. With `look`, where a few looks can tell, the
- * tick of the timer instead of the start of its slot. The cursor's own units are settled.
+ * taken, a slot of a higher level to be moved down. With `look`, where a few looks can tell,
+ * the tick of the timer instead of the start of its slot. The cursor's own units are settled.
  */
 static int64_t next_event(struct wheel *wheel, bool look)
 {
@@ -265,7 +270,8 @@ void fm__wheel_init(struct wheel *wheel, uint32_t number, int64_t now_ns)
     atomic_init(&wheel->next_ns, INT64_MAX);
 }
 
-bool fm__wheel_arm(struct wheel *wheel, struct timer *timer, int64_t deadline_ns, uint64_t epoch)
+bool fm__wheel_arm(struct wheel *wheel, struct timer *timer, int64_t deadline_ns,
+                   uint64_t epoch)
 {
     if (deadline_ns == INT64_MAX)
         return false;
@@ -299,7 +305,10 @@ bool fm__wheel_disarm(struct wheel *wheel, struct timer *timer)
     /* relaxed: the lock orders */
     bool armed = atomic_load_explicit(&timer->wheel, memory_order_relaxed) != TIMER_NOT_ARMED;
     if (armed) {
-        /* next_tick stays: too early costs one wake-up, and most timers that come after are later */
+        /*
+         * next_tick stays: too early costs one wake-up, and most timers that come after are
+         * later
+         */
         slot_remove(wheel, timer);
         atomic_store_explicit(&timer->wheel, TIMER_NOT_ARMED, memory_order_relaxed);
         fm__count(&wheel->cancelled, 1);
@@ -324,7 +333,9 @@ static unsigned move_down(struct wheel *wheel, uint32_t place, unsigned most)
     return moved;
 }
 
-/* Empty the cursor's own unit on each level above 0, highest first. False: `*moves` is used up. */
+/*
+ * Empty the cursor's own unit on each level above 0, highest first. False: `*moves` is used up.
+ */
 static bool settle(struct wheel *wheel, unsigned *moves)
 {
     for (unsigned level = WHEEL_LEVELS - 1; level > 0; level--) {
@@ -358,9 +369,12 @@ static unsigned take(struct wheel *wheel, struct wheel_due *due, unsigned room)
     return count;
 }
 
-/* One hold of the lock: go on towards now_tick. Returns how many were taken; *ret_more: not there yet. */
-static unsigned advance(struct wheel *wheel, int64_t now_tick, struct wheel_due *due, unsigned room,
-                        bool *ret_more)
+/*
+ * One hold of the lock: go on towards now_tick. Returns how many were taken; *ret_more: not
+ * there yet.
+ */
+static unsigned advance(struct wheel *wheel, int64_t now_tick, struct wheel_due *due,
+                        unsigned room, bool *ret_more)
 {
     unsigned moves = MOVES_MAX, count = 0;
     bool more = true;
@@ -420,7 +434,8 @@ unsigned fm__wheel_fire(struct wheel *wheel, int64_t now_ns, unsigned max, wheel
 
 /* ---- the invariant ---- */
 
-static void timer_check(struct wheel *wheel, struct timer *timer, unsigned level, uint32_t place)
+static void timer_check(struct wheel *wheel, struct timer *timer, unsigned level,
+                        uint32_t place)
 {
     int64_t cursor = wheel->cursor, tick = tick_of_deadline(timer->deadline_ns);
 

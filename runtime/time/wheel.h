@@ -1,8 +1,9 @@
 /*
  * wheel.h - a hierarchical timing wheel: arm and cancel in constant time
  *
- * Ticks are 1 ms. A deadline is rounded up to a tick, so that a timer is never early and late by
- * less than a tick, if fire is called in time. The wheel reads no clock and allocates nothing.
+ * Ticks are 1 ms. A deadline is rounded up to a tick, so that a timer is never early and late
+ * by less than a tick, if fire is called in time. The wheel reads no clock and allocates
+ * nothing.
  */
 #ifndef FM_RUNTIME_TIME_WHEEL_H
 #define FM_RUNTIME_TIME_WHEEL_H
@@ -18,8 +19,8 @@
 #define WHEEL_TICK_NS INT64_C(1000000)
 
 /*
- * Level 0 has windows of 1024 ticks, each level above windows of 64 units; a level has the slots of
- * two windows. Seven levels hold 2^46 ticks, more than there are int64_t nanoseconds.
+ * Level 0 has windows of 1024 ticks, each level above windows of 64 units; a level has the
+ * slots of two windows. Seven levels hold 2^46 ticks, more than there are int64_t nanoseconds.
  */
 enum {
     WHEEL_LEVELS = 7,
@@ -34,8 +35,8 @@ enum {
 
 /*
  * A slot has its timers in three lists, which take turns: to walk one list is to wait for each
- * timer's memory in turn, to walk three is to wait for three at once. Nothing in it counts unless
- * its bit in `occupied` is set.
+ * timer's memory in turn, to walk three is to wait for three at once. Nothing in it counts
+ * unless its bit in `occupied` is set.
  */
 struct wheel_slot {
     _Alignas(FM_CACHE_LINE) struct timer *first[WHEEL_LANES];
@@ -55,7 +56,7 @@ struct wheel {
 };
 
 struct wheel_due {
-    struct timer *timer; /* no longer armed and no longer the wheel's: only its address counts */
+    struct timer *timer; /* no longer armed, nor the wheel's: only its address counts */
     uint64_t epoch;
 };
 
@@ -73,15 +74,18 @@ void fm__wheel_init(struct wheel *wheel, uint32_t number, int64_t now_ns);
  * timer      not armed.
  * Returns    true if fm__wheel_next is earlier now than before: a thread that sleeps until that
  *            time must be told.
- * Callers    any thread. Order: the new time is in the single order of seq_cst before the return.
+ * Callers    any thread. Order: the new time is in the single order of seq_cst before the
+ *            return.
  */
-bool fm__wheel_arm(struct wheel *wheel, struct timer *timer, int64_t deadline_ns, uint64_t epoch);
+bool fm__wheel_arm(struct wheel *wheel, struct timer *timer, int64_t deadline_ns,
+                   uint64_t epoch);
 
 /*
  * fm__wheel_disarm - take `timer` off
  *
- * Returns    true if it was armed: it will not fire. False if it has fired: wheel_fire_fn may still
- *            be given its address and old epoch, but the wheel does not touch it any more.
+ * Returns    true if it was armed: it will not fire. False if it has fired: wheel_fire_fn may
+ *            still be given its address and old epoch, but the wheel does not touch it any
+ *            more.
  * Callers    who armed it, on any thread.
  */
 bool fm__wheel_disarm(struct wheel *wheel, struct timer *timer);
@@ -89,8 +93,8 @@ bool fm__wheel_disarm(struct wheel *wheel, struct timer *timer);
 /*
  * fm__wheel_fire - take out timers whose deadline is at or before now_ns
  *
- * In order of their ticks, and within a tick, mostly, in the order of arming. Stops early after max
- * timers, after some thousand that had to be moved, or when another thread holds the wheel;
+ * In order of their ticks, and within a tick, mostly, in the order of arming. Stops early after
+ * max timers, after some thousand that had to be moved, or when another thread holds the wheel;
  * fm__wheel_next tells then that more are due.
  *
  * Returns    how many were given to fire.
@@ -101,9 +105,9 @@ unsigned fm__wheel_fire(struct wheel *wheel, int64_t now_ns, unsigned max, wheel
                         void *context);
 
 /*
- * When the earliest timer would fire, INT64_MAX if there is none. Never later than that; earlier
- * where the timer that it was computed for has been cancelled, or where a slot of a higher level
- * with many timers comes first.
+ * When the earliest timer would fire, INT64_MAX if there is none. Never later than that;
+ * earlier where the timer that it was computed for has been cancelled, or where a slot of a
+ * higher level with many timers comes first.
  */
 static inline int64_t fm__wheel_next(const struct wheel *wheel)
 {
