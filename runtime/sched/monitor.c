@@ -124,24 +124,19 @@ static void look_after(struct monitor *m, int64_t now)
 {
     struct sched *sched = m->sched;
     bool due = sched->ops->timer_next(sched) <= now - TICK_MS * 1000000;
-    uint32_t nobody = 0;
 
     if (due)
         sched->ops->timer_fire(sched, now);
     if (!sched->ops->poll_needed(sched) && sched->ops->timer_next(sched) == INT64_MAX)
         return;
-    /* relaxed: a look at a time; acquire, with the release of the last holder, on success */
+    /* relaxed: a look at a time */
     if (now - atomic_load_explicit(&sched->polled_ns, memory_order_relaxed) <
             2 * TICK_MS * 1000000 ||
-        atomic_load_explicit(&sched->polling, memory_order_relaxed) != 0)
-        return;
-    if (!atomic_compare_exchange_strong_explicit(&sched->polling, &nobody, WORKERS_MAX + 1,
-                                                 memory_order_acquire, memory_order_relaxed))
+        !fm__sched_take_token(sched, WORKERS_MAX + 1))
         return;
     if (sched->ops->poll_needed(sched))
         sched->ops->poll(sched, 0);
-    atomic_store_explicit(&sched->polled_ns, now, memory_order_relaxed);
-    atomic_store_explicit(&sched->polling, 0, memory_order_release);
+    fm__sched_drop_token(sched, now);
     /* A sleeper that finds nothing to run takes the poller on. */
     fm__sched_wake_one(sched, true);
 }
