@@ -15,14 +15,6 @@
 
 enum { SPIN_NS = 5000, INBOX_NS = 2000 };
 
-static uint32_t next_random(struct worker *w)
-{
-    w->random ^= w->random << 13;
-    w->random ^= w->random >> 7;
-    w->random ^= w->random << 17;
-    return (uint32_t)(w->random >> 16);
-}
-
 static struct task *steal_round(struct worker *w)
 {
     struct sched *sched = w->sched;
@@ -33,7 +25,7 @@ static struct task *steal_round(struct worker *w)
     if (made < 2)
         return NULL;
     /* A random start, then everybody once: no victim is asked twice and none is left out. */
-    uint32_t start = next_random(w) % made;
+    uint32_t start = fm__sched_random(made);
     for (uint32_t i = 0; i < made; i++) {
         struct worker *victim = atomic_load_explicit(&sched->workers[(start + i) % made],
                                                      memory_order_acquire);
