@@ -11,8 +11,10 @@
  *
  * That the next unit may be emptied ahead of time is why a level has two windows of slots: with
  * a hundred thousand timers in a unit, fire would otherwise stop for milliseconds at its start.
- * The first window is long because to move a timer is to miss the cache once more: one that
- * sleeps for a second at most is never moved.
+ * A steady stream of timers pulls the next unit down as it fires. Where nothing fires, next_ns
+ * asks for fire LEAD ticks before a unit of many timers begins, and then tick by tick, until it
+ * is empty. The first window is long because to move a timer is to miss the cache once more: one
+ * that sleeps for a second at most is never moved.
  *
  * Owns        the timers armed in it: link, next, place, deadline_ns, epoch.
  * Knows not   fibers, clocks, who sleeps until next_ns.
@@ -50,6 +52,9 @@ enum {
     MOVES_MAX = 256,  /* timers moved down under one hold of the lock */
     HOLDS_MAX = 32,   /* holds of the lock in one call of fire */
     LOOK_MAX = 8,     /* timers looked at to learn when a slot above level 0 really begins */
+    LEAD = 512,       /* ticks before a unit of many timers begins: time to move them down */
+    LEAD_HOLDS = 16,  /* holds of the lock for that, in one call of fire */
+    MANY = 4096,      /* timers of a wheel: more are not moved down within a tick */
 };
 
 #define TICK_NEVER INT64_MAX
@@ -180,8 +185,11 @@ static struct timer *slot_pop(struct wheel *wheel, uint32_t place)
     return timer;
 }
 
-/* The lowest level on which the tick's unit is in the cursor's window or in the one after. */
-static void insert(struct wheel *wheel, struct timer *timer, int64_t tick)
+/*
+ * The lowest level on which the tick's unit is in the cursor's window or in the one after. Returns
+ * the level.
+ */
+static unsigned insert(struct wheel *wheel, struct timer *timer, int64_t tick)
 {
     uint64_t distance = (uint64_t)(tick - wheel->cursor);
     unsigned level = 0;
@@ -191,6 +199,7 @@ static void insert(struct wheel *wheel, struct timer *timer, int64_t tick)
     if (level && unit_of(tick, level) - unit_of(wheel->cursor, level) <= 1)
         level--;
     slot_append(wheel, place_of(level, unit_of(tick, level)), timer);
+    return level;
 }
 
 /* How many units after `unit` the level's first occupied slot is; -1 if all are empty. */
@@ -212,10 +221,13 @@ static int64_t units_to_next(struct wheel *wheel, unsigned level, int64_t unit)
 }
 
 /*
- * The earliest tick in a slot of a higher level; `start`, which is no later, if it holds many.
+ * The earliest tick in a slot of a higher level, which begins at `start`. If it holds many: when
+ * to begin to move them down, which is no later.
  */
 static int64_t slot_earliest(struct wheel *wheel, uint32_t place, int64_t start)
 {
+    int64_t lead = start - LEAD > wheel->cursor ? start - LEAD : wheel->cursor + 1;
+
     int64_t earliest = TICK_NEVER;
     int looks = 0;
 
@@ -223,7 +235,7 @@ static int64_t slot_earliest(struct wheel *wheel, uint32_t place, int64_t start)
         struct timer *timer = wheel->slots[place].first[lane];
         for (; timer; timer = timer->next) {
             if (looks++ == LOOK_MAX)
-                return start;
+                return lead;
             int64_t tick = tick_of_deadline(timer->deadline_ns);
             if (tick < earliest)
                 earliest = tick;
@@ -243,19 +255,30 @@ static int64_t next_event(struct wheel *wheel, bool look)
 
     for (unsigned level = 0; level < WHEEL_LEVELS; level++) {
         int64_t unit = unit_of(wheel->cursor, level);
-        /* Nothing on this level or above begins before the cursor's unit ends. */
-        if (level && earliest <= unit_start(unit + 1, level))
+        /* Nothing on this level or above begins before the cursor's unit ends, less the lead. */
+        if (level && earliest <= unit_start(unit + 1, level) - (look ? LEAD : 0))
             break;
         int64_t units = units_to_next(wheel, level, unit);
         if (units < 0)
             continue;
         int64_t tick = unit_start(unit + units, level);
-        if (level && look && tick < earliest)
+        if (level && look && tick - LEAD < earliest)
             tick = slot_earliest(wheel, place_of(level, unit + units), tick);
         if (tick < earliest)
             earliest = tick;
     }
     return earliest;
+}
+
+/*
+ * When fire should be called for a timer on a level above 0: in time to move it and all that are
+ * with it. What looks at the slot is fire, so until it has run once there is nobody else to ask.
+ */
+static int64_t lead_of(const struct wheel *wheel, int64_t tick)
+{
+    int64_t lead = unit_start(unit_of(tick, 1), 1) - LEAD;
+    /* Of a unit that begins sooner fire knows, or will at its next call. */
+    return lead > wheel->cursor ? lead : tick;
 }
 
 /* ---- arm, disarm ---- */
@@ -283,7 +306,8 @@ bool fm__wheel_arm(struct wheel *wheel, struct timer *timer, int64_t deadline_ns
     fm__lock(&wheel->lock);
     if (tick < wheel->cursor)
         tick = wheel->cursor;
-    insert(wheel, timer, tick);
+    if (insert(wheel, timer, tick) && fm__wheel_count(wheel) > MANY)
+        tick = lead_of(wheel, tick);
     /* relaxed: fire reads it under the lock, disarm is called by who armed */
     atomic_store_explicit(&timer->wheel, wheel->number + 1, memory_order_relaxed);
     fm__count(&wheel->armed, 1);
@@ -347,11 +371,21 @@ static bool settle(struct wheel *wheel, unsigned *moves)
     return true;
 }
 
-/* Move some of the timers whose unit comes next. Lowest level first: it is needed first. */
-static void prepare(struct wheel *wheel, unsigned moves)
+/*
+ * Move some of the timers whose unit comes next. Lowest level first: it is needed first. True: the
+ * moves are used up.
+ */
+static bool prepare(struct wheel *wheel, unsigned moves)
 {
     for (unsigned level = 1; level < WHEEL_LEVELS; level++)
         moves -= move_down(wheel, place_of(level, unit_of(wheel->cursor, level) + 1), moves);
+    return moves == 0;
+}
+
+/* Whether a unit of level 1, and maybe of those above, begins soon. */
+static bool unit_begins_soon(const struct wheel *wheel)
+{
+    return unit_start(unit_of(wheel->cursor, 1) + 1, 1) - wheel->cursor <= LEAD;
 }
 
 /* Take up to `room` timers from the cursor's slot. */
@@ -369,19 +403,23 @@ static unsigned take(struct wheel *wheel, struct wheel_due *due, unsigned room)
     return count;
 }
 
-/*
- * One hold of the lock: go on towards now_tick. Returns how many were taken; *ret_more: not
- * there yet.
- */
+/* What there is left to do after one hold of the lock. */
+enum rest {
+    REST_NOTHING,
+    REST_PREPARE, /* all that is due has fired; a unit that begins soon has timers yet */
+    REST_DUE,     /* it is not at now_tick yet */
+};
+
+/* One hold of the lock: go on towards now_tick. Returns how many were taken. */
 static unsigned advance(struct wheel *wheel, int64_t now_tick, struct wheel_due *due,
-                        unsigned room, bool *ret_more)
+                        unsigned room, enum rest *ret_rest)
 {
     unsigned moves = MOVES_MAX, count = 0;
     bool more = true;
 
     /* Another thread, whose clock says more, was faster: for this one nothing is due. */
     if (now_tick < wheel->cursor) {
-        *ret_more = false;
+        *ret_rest = REST_NOTHING;
         return 0;
     }
     while (settle(wheel, &moves)) {
@@ -395,8 +433,9 @@ static unsigned advance(struct wheel *wheel, int64_t now_tick, struct wheel_due 
         int64_t event = next_event(wheel, false);
         wheel->cursor = event < now_tick ? event : now_tick;
     }
+    bool soon = !more && unit_begins_soon(wheel);
     /* As many as have fired, and some: a steady stream arrives prepared. */
-    prepare(wheel, 2 * count + WHEEL_BATCH / 2);
+    bool unprepared = prepare(wheel, soon ? MOVES_MAX : 2 * count + WHEEL_BATCH / 2);
 
     int64_t next = more ? wheel->cursor : next_event(wheel, true);
     if (next > wheel->next_tick) {
@@ -405,7 +444,7 @@ static unsigned advance(struct wheel *wheel, int64_t now_tick, struct wheel_due 
         atomic_store_explicit(&wheel->next_ns, tick_ns(next), memory_order_relaxed);
     }
     fm__count(&wheel->fired, count);
-    *ret_more = more;
+    *ret_rest = more ? REST_DUE : soon && unprepared ? REST_PREPARE : REST_NOTHING;
     return count;
 }
 
@@ -417,13 +456,16 @@ unsigned fm__wheel_fire(struct wheel *wheel, int64_t now_ns, unsigned max, wheel
 
     int64_t now_tick = tick_of_now(now_ns);
     unsigned taken = 0;
-    bool more = true;
-    for (int holds = 0; more && taken < max && holds < HOLDS_MAX; holds++) {
+    enum rest rest = REST_DUE;
+    for (int holds = 0;
+         rest != REST_NOTHING && taken < max &&
+         holds < (rest == REST_DUE ? HOLDS_MAX : LEAD_HOLDS);
+         holds++) {
         struct wheel_due due[WHEEL_BATCH];
         unsigned room = max - taken < WHEEL_BATCH ? max - taken : WHEEL_BATCH;
         if (!fm__lock_try(&wheel->lock))
             break;
-        unsigned count = advance(wheel, now_tick, due, room, &more);
+        unsigned count = advance(wheel, now_tick, due, room, &rest);
         fm__unlock(&wheel->lock);
         if (count)
             fire(context, due, count);

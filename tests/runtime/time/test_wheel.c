@@ -209,6 +209,40 @@ TEST(wheel, steady_stream_is_prepared_in_good_time)
     free(wheel);
 }
 
+/* Nothing fires before, so nothing but the wheel's own asking moves them down in time. */
+TEST(wheel, many_after_a_long_rest_are_on_time)
+{
+    enum { N = 300000, BEGIN = 5000, SPREAD = 1000 };
+    struct wheel *wheel = make(0);
+    struct timer *timers = calloc(N, sizeof *timers);
+    struct seen seen = {calloc(N, sizeof *seen.due), 0, N};
+    size_t due[SPREAD + 1] = {0};
+    uint64_t random = stress_seed();
+    unsigned calls = 0;
+
+    for (int i = 0; i < N; i++) {
+        int64_t tick = (int64_t)(stress_random(&random) % SPREAD) + 1;
+        due[tick]++;
+        fm__wheel_arm(wheel, &timers[i], (BEGIN + tick) * TICK, 0);
+    }
+    /* a thread that calls once a tick, and not before it is asked to */
+    for (int64_t tick = 0, expected = 0; tick <= BEGIN + SPREAD; tick++) {
+        if (tick > BEGIN)
+            expected += (int64_t)due[tick - BEGIN];
+        if (fm__wheel_next(wheel) <= tick * TICK) {
+            fm__wheel_fire(wheel, tick * TICK, UINT32_MAX, see, &seen);
+            calls += tick <= BEGIN;
+        }
+        if (tick % 500 == 0)
+            fm__wheel_check(wheel);
+        cr_assert_eq((int64_t)seen.count, expected, "tick %" PRId64, tick);
+    }
+    cr_assert_lt(calls, 1000, "the rest was one");
+    free(seen.due);
+    free(timers);
+    free(wheel);
+}
+
 TEST(wheel, next_is_not_late_where_many_share_a_slot)
 {
     enum { N = 20 };
