@@ -68,7 +68,7 @@ struct entry {
     _Atomic(struct key_blob *)
         blob;         /* of a long key; never anything but NULL or a blob of this stripe */
     int64_t since_ns; /* stripe lock; coarse */
-    uint32_t flags;   /* stripe lock; FM_MAP_... of the registration */
+    uint32_t shared;  /* stripe lock; who waits for it by fm_map_run_wait: share.h */
     bool linked;      /* stripe lock; in a chain */
 };
 _Static_assert(sizeof(struct entry) == 128, "two lines");

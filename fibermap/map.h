@@ -8,7 +8,7 @@
  *     member.[hc]    the exit's side: leaving, verdict, failures; signalling
  *     map.c          create, look up, count, detach          map_run.c     run, set
  *     map_end.c      remove, clear      map_wait.c   join, await_...      map_close.c   close, destroy
- *     restart.[hc]   fibers that the map runs again
+ *     share.[hc]     callers that share one run      restart.[hc]   fibers that the map runs again
  *     snapshot.[hc]  all members at once, copied       runner.c   a map for callers outside fibers
  *
  * Locks, in this order: stripes (by address), the wait lock. Under either nothing is allocated, no fiber is signalled or started, no
@@ -87,10 +87,18 @@ struct fm_fiber *fm__map_look(struct fm_map *map, const struct map_key *key);
 /* The same under the stripe lock, of the entry that was found there (NULL: NULL). */
 struct fm_fiber *fm__present_locked(struct entry *entry);
 
-/* As fm_map_run; `told`, if not NULL, is an owner node that the new fiber's exit is to tell (its storage is its fn's then). */
+/* What callers within the map want of a run besides. */
+struct run_more {
+    struct exit_node *told; /* an owner node that the new fiber's exit is to tell; then its storage is its fn's */
+    bool waits;             /* the caller waits for the fiber, started or found (share.h); ret_fiber is not NULL */
+    bool stops;             /* if it is started: it ends when nobody waits for it any more */
+    struct stripe *stripe;  /* told to who waits: where he is counted */
+    struct entry *entry;
+};
+/* As fm_map_run; `more` may be NULL. */
 int fm__map_run(struct fm_map *map, struct fm_key key, fm_entry_fn *entry, void *arg,
                 const struct fm_map_run_options *options, const void *site,
-                struct exit_node *told, struct fm_fiber **ret_fiber);
+                struct run_more *more, struct fm_fiber **ret_fiber);
 
 /* A detached fiber has ended, or the map was destroyed: free the memory with the last of these. */
 void fm__map_unref(struct fm_map *map);

@@ -12,6 +12,7 @@
 
 #include "fibermap/map.h"
 #include "fibermap/member.h"
+#include "fibermap/share.h"
 #include "runtime/platform/check.h"
 #include "runtime/platform/config.h"
 #include "runtime/platform/probe.h"
@@ -32,29 +33,90 @@ static int options_read(const struct fm_map_run_options *given, struct fm_map_ru
             return r;
         *ret_options = copy;
     }
-    if ((*ret_options)->conflict > FM_FAIL || (*ret_options)->stack_bytes > 1u << 20 ||
+    uint32_t conflict = (*ret_options)->conflict;
+    if ((conflict > FM_FAIL && conflict != FM_JOIN) || (*ret_options)->stack_bytes > 1u << 20 ||
         ((*ret_options)->flags & ~(FM_MAP_PROPAGATE_INTERRUPT | FM_MAP_ISOLATE_FAILURE)))
         return -EINVAL;
     return (*ret_options)->restart ? fm__restart_check((*ret_options)->restart) : 0;
 }
 
+static bool keeps(uint32_t conflict)
+{
+    return conflict == FM_KEEP || conflict == FM_JOIN;
+}
+
 /* The key is held and the caller does not replace. Consumes the reference. */
 static int held(struct fm_fiber *incumbent, uint32_t conflict, struct fm_fiber **ret_fiber)
 {
-    if (conflict == FM_KEEP && ret_fiber)
+    if (keeps(conflict) && ret_fiber)
         *ret_fiber = incumbent;
     else
         fm_fiber_unref(incumbent);
-    return conflict == FM_KEEP ? FM_MAP_KEPT : -EEXIST;
+    return keeps(conflict) ? FM_MAP_KEPT : -EEXIST;
+}
+
+/* Who is under the key and stays there: a reference, or NULL. The caller waits for it if he wants to. */
+static struct fm_fiber *stays_locked(struct stripe *stripe, struct place place,
+                                     uint32_t conflict, struct run_more *more)
+{
+    if (conflict == FM_REPLACE ||
+        (conflict == FM_JOIN && place.entry && fm__share_stopping_locked(place.entry)))
+        return NULL;
+    struct fm_fiber *incumbent = fm__present_locked(place.entry);
+    if (incumbent && more && more->waits) {
+        fm__share_join_locked(place.entry);
+        more->stripe = stripe;
+        more->entry = place.entry;
+    }
+    return incumbent;
+}
+
+/* Before anything is made: FM_MAP_KEPT, -EEXIST, -ESHUTDOWN, or 0: nobody is there, or goes. */
+static int look_first(struct fm_map *map, struct stripe *stripe, const struct map_key *key,
+                      uint32_t conflict, struct run_more *more, struct fm_fiber **ret_fiber)
+{
+    struct fm_fiber *incumbent;
+
+    if (conflict == FM_JOIN) {
+        fm__lock(&stripe->lock);
+        struct place place = fm__stripe_find_locked(stripe, key);
+        incumbent = fm__map_is_open(map) ? stays_locked(stripe, place, conflict, more) : NULL;
+        fm__unlock(&stripe->lock);
+    } else {
+        /* A hit takes no lock and makes no fiber. Without a wish for the reference none is taken. */
+        if (!ret_fiber && fm__stripe_find(stripe, key))
+            return fm__map_is_open(map) ? held(NULL, conflict, NULL) : -ESHUTDOWN;
+        incumbent = ret_fiber ? fm__map_look(map, key) : NULL;
+    }
+    return incumbent ? held(incumbent, conflict, ret_fiber) : 0;
 }
 
 /* Put a published entry in its place and count it. Returns the id of whom it displaced, or 0. */
 static uint64_t install_locked(struct fm_map *map, struct stripe *stripe, struct place place,
-                               struct entry *entry, uint32_t flags)
+                               struct entry *entry)
 {
-    entry->flags = flags;
     entry->since_ns = fm__runtime_coarse_ns(map->runtime);
     return fm__stripe_install_locked(stripe, place, entry);
+}
+
+/* A fiber that nobody waits for any more is interrupted for that, whoever is the first to do it. */
+static enum fm_reason why_displaced_locked(const struct entry *old)
+{
+    return fm__share_stopping_locked(old) ? FM_BY_LAST_WAITER : FM_BY_REPLACE;
+}
+
+static __attribute__((noinline)) void begin_more_locked(struct run_more *more,
+                                                        struct stripe *stripe,
+                                                        struct entry *mine,
+                                                        struct fm_fiber *fiber)
+{
+    if (more->told)
+        fm__exit_list_add(&fiber->exits, more->told);
+    if (more->waits) {
+        fm__share_begin_locked(mine, more->stops);
+        more->stripe = stripe;
+        more->entry = mine;
+    }
 }
 
 static int create(struct fm_map *map, const struct map_key *key, fm_entry_fn *entry, void *arg,
@@ -89,7 +151,7 @@ static void discard(struct fm_fiber *fiber, bool reference)
 
 int fm__map_run(struct fm_map *map, struct fm_key given, fm_entry_fn *entry, void *arg,
                 const struct fm_map_run_options *given_options, const void *site,
-                struct exit_node *told, struct fm_fiber **ret_fiber)
+                struct run_more *more, struct fm_fiber **ret_fiber)
 {
     const struct fm_map_run_options *options;
     struct fm_map_run_options copy;
@@ -105,12 +167,9 @@ int fm__map_run(struct fm_map *map, struct fm_key given, fm_entry_fn *entry, voi
         return -ESHUTDOWN;
     struct stripe *stripe = fm__map_stripe(map, &key);
     if (options->conflict != FM_REPLACE) {
-        /* A hit takes no lock and makes no fiber. Without a wish for the reference none is taken. */
-        if (!ret_fiber && fm__stripe_find(stripe, &key))
-            return fm__map_is_open(map) ? held(NULL, options->conflict, NULL) : -ESHUTDOWN;
-        struct fm_fiber *incumbent = ret_fiber ? fm__map_look(map, &key) : NULL;
-        if (incumbent)
-            return held(incumbent, options->conflict, ret_fiber);
+        r = look_first(map, stripe, &key, options->conflict, more, ret_fiber);
+        if (r != 0)
+            return r;
     }
     r = create(map, &key, entry, arg, options, site, ret_fiber != NULL, &fiber);
     if (r < 0)
@@ -124,8 +183,7 @@ int fm__map_run(struct fm_map *map, struct fm_key given, fm_entry_fn *entry, voi
     struct fm_fiber *incumbent = NULL;
     if (!fm__map_is_open(map))
         r = -ESHUTDOWN;
-    else if (options->conflict != FM_REPLACE &&
-             (incumbent = fm__present_locked(place.entry)) != NULL)
+    else if ((incumbent = stays_locked(stripe, place, options->conflict, more)) != NULL)
         r = FM_MAP_KEPT;
     if (r != 0) {
         fm__unlock(&stripe->lock);
@@ -135,16 +193,17 @@ int fm__map_run(struct fm_map *map, struct fm_key given, fm_entry_fn *entry, voi
 
     struct entry *mine = fm__stripe_take_locked(stripe, &key);
     fm__member_bind(fiber, stripe, mine, options->flags);
-    if (told)
-        fm__exit_list_add(&fiber->exits, told);
+    if (more)
+        begin_more_locked(more, stripe, mine, fiber);
     fm__entry_publish(mine, fm__fiber_id(fiber));
-    uint64_t displaced = install_locked(map, stripe, place, mine, options->flags);
+    uint64_t displaced = install_locked(map, stripe, place, mine);
+    enum fm_reason reason = displaced ? why_displaced_locked(place.entry) : FM_BY_NOBODY;
     fm__count_add(stripe, COUNT_MEMBER_ONE + (displaced ? 0 : COUNT_LIVE_ONE));
     fm__unlock(&stripe->lock);
 
     FM_PROBE2(map_run, map, displaced);
     if (displaced)
-        fm__member_signal(displaced, FM_BY_REPLACE);
+        fm__member_signal(displaced, reason);
     fm__fiber_start(fiber);
     if (ret_fiber)
         *ret_fiber = fiber;
@@ -178,6 +237,8 @@ int fm_map_set(struct fm_map *map, struct fm_key given, struct fm_fiber *fiber,
     int r = options_read(given_options, &copy, &options);
     if (r < 0)
         return r;
+    if (options->conflict > FM_FAIL)
+        return -EINVAL;
     struct stripe *stripe = fm__map_stripe(map, &key);
     uint64_t id = fm__fiber_id(fiber);
     struct set_node *node = fm__set_node_make(stripe, options->flags);
@@ -211,12 +272,13 @@ int fm_map_set(struct fm_map *map, struct fm_key given, struct fm_fiber *fiber,
     bool told = fm__exit_list_add(&fiber->exits, &node->node);
     if (!told)
         fm__entry_publish(mine, 0); /* it has ended: in and out in one step */
-    uint64_t displaced = install_locked(map, stripe, place, mine, options->flags);
+    uint64_t displaced = install_locked(map, stripe, place, mine);
+    enum fm_reason reason = displaced ? why_displaced_locked(place.entry) : FM_BY_NOBODY;
     fm__unlock(&stripe->lock);
 
     if (displaced) {
         fm__count_subtract(stripe, COUNT_LIVE_ONE); /* its place under the key is ours now */
-        fm__member_signal(displaced, FM_BY_REPLACE);
+        fm__member_signal(displaced, reason);
     }
     if (!told) {
         struct fm_exit exit;

@@ -108,8 +108,9 @@ int fm_runner_promise(struct fm_runner *runner, struct fm_key key, fm_entry_fn *
     if (!node)
         return -ENOMEM;
     struct fm_promise *promise = fm_promise_ref(node->promise);
+    struct run_more more = { .told = &node->node };
     int r = fm__map_run(runner->map, key, entry, arg, options, __builtin_return_address(0),
-                        &node->node, &fiber);
+                        &more, &fiber);
     if (r < 0) {
         fm_promise_unref(node->promise);
         fm_promise_unref(promise);

@@ -187,12 +187,15 @@ enum fm_conflict {
     FM_KEEP = 1,
     FM_ONLY_IF_MISSING = FM_KEEP,
     FM_FAIL = 2,
-    /* FM_REPLACE_AWAIT, FM_JOIN and FM_QUEUE keep 3, 4 and 5 */
+    FM_JOIN = 4, /* as FM_KEEP, but never a fiber that fm_map_run_wait has given up */
+    /* FM_REPLACE_AWAIT and FM_QUEUE keep 3 and 5 */
 };
 
 /* an interruption that the map did not issue counts for fm_map_join */
 #define FM_MAP_PROPAGATE_INTERRUPT 1u
 #define FM_MAP_ISOLATE_FAILURE 2u     /* this fiber's exit never counts for fm_map_join */
+/* fm_map_run_wait: what this call starts ends when nobody waits for it any more */
+#define FM_MAP_STOP_WITH_LAST_WAITER 32u
 
 /*
  * ---- restarting: what the map does when a body has ended ----
@@ -293,6 +296,8 @@ struct fm_map_run_options {
  * options    NULL: replace.
  * ret_fiber  NULL, or a reference to the fiber that holds the key when this call took effect
  *            (0, FM_MAP_REPLACED: the new one; FM_MAP_KEPT: the incumbent).
+ *            With FM_JOIN a fiber that fm_map_run_wait has given up, and that still ends, does
+ *            not hold its key: it is replaced.
  *
  * Returns    0 started, the key was free · FM_MAP_REPLACED · FM_MAP_KEPT · -EEXIST (FM_FAIL) ·
  *            -ESHUTDOWN · -ENOMEM · -EAGAIN (the runtime's max_fibers) · -EINVAL · -E2BIG
@@ -302,6 +307,36 @@ struct fm_map_run_options {
  */
 FM_API int fm_map_run(struct fm_map *map, struct fm_key key, fm_entry_fn *entry, void *arg,
                       const struct fm_map_run_options *options, struct fm_fiber **ret_fiber);
+
+/*
+ * fm_map_run_wait - run under a key, or join who runs there, and wait for the end
+ *
+ * De-duplicates in one step: of any number of concurrent callers one starts its entry, all
+ * others wait for that fiber, and all get the same exit. The next caller after it starts anew:
+ * failures are shared like successes, nothing is kept.
+ *
+ * A caller that is interrupted or late stops waiting, and that is all: the run and those who
+ * wait for it do not notice. When the last leaves, the run goes on, unless the call that
+ * started it gave FM_MAP_STOP_WITH_LAST_WAITER: then it is interrupted (FM_BY_LAST_WAITER), and
+ * a caller that comes while it still ends starts a fresh one in its place. A fiber that was put
+ * under the key by another call is joined, and never stopped.
+ *
+ * arg         passes to the call, unless that refuses: either the body runs with it, or
+ *             arg_drop(arg) is called, at once where the caller joins.
+ * options     conflict: left 0, or FM_JOIN. Those of a caller that joins are not used.
+ * ret_exit    NULL, or where to put the exit. Where the fiber has a value_drop its value is
+ *             NULL: it goes with the fiber. Who wants it runs with FM_JOIN, and joins.
+ *
+ * Returns    0 this call's run has ended · FM_MAP_KEPT another's has · FM_MAP_SELF the caller
+ *            is that fiber · -ETIMEDOUT · -ECANCELED · -EDEADLK a ring of joins
+ *            refused: -ESHUTDOWN · -ENOMEM · -EAGAIN (the runtime's max_fibers) · -EPERM (in a
+ *            child made by fork) · -EINVAL · -E2BIG
+ * Callers    fibers and threads that may wait.
+ * Cost       one stripe lock to join, two to start, one more to leave early.
+ */
+FM_API int fm_map_run_wait(struct fm_map *map, struct fm_key key, fm_entry_fn *entry, void *arg,
+                           const struct fm_map_run_options *options, int64_t deadline_ns,
+                           struct fm_exit *ret_exit);
 
 /*
  * How often the map has restarted the fiber: 0 in its first incarnation, for every fiber
@@ -318,7 +353,7 @@ FM_API uint64_t fm_fiber_incarnation(const struct fm_fiber *fiber);
  * maps. On a closed map the fiber is interrupted (FM_BY_REJECT), and so it is when FM_KEEP or
  * FM_FAIL find the key held.
  *
- * options    conflict and flags only.
+ * options    conflict (FM_REPLACE, FM_KEEP, FM_FAIL) and flags only.
  * Returns    0 · FM_MAP_REPLACED · FM_MAP_KEPT · FM_MAP_SAME · -EEXIST · -ESHUTDOWN · -ENOMEM ·
  *            -EINVAL · -E2BIG
  */

@@ -197,9 +197,9 @@ static int run_on_held_key(void *kind)
     armed(true);
     int r = run_in(&scene, scene.key, &fiber);
     armed(false);
-    cr_assert_eq(r, scene.conflict == FM_KEEP ? FM_MAP_KEPT : -EEXIST, "needs no memory: %d",
-                 r);
-    cr_assert_eq(fiber, scene.conflict == FM_KEEP ? scene.old : NULL);
+    bool keeps = scene.conflict != FM_FAIL;
+    cr_assert_eq(r, keeps ? FM_MAP_KEPT : -EEXIST, "needs no memory: %d", r);
+    cr_assert_eq(fiber, keeps ? scene.old : NULL);
     old_is_untouched(&scene);
     fm_fiber_unref(fiber);
     scene_over(&scene);
@@ -211,9 +211,38 @@ MAP_TEST(map_faults, run_without_memory_changes_nothing, 1)
     unsigned met = sweep(replace_one, NULL) + sweep(replace_one, number(1));
     for (intptr_t kind = FM_REPLACE; kind <= FM_FAIL; kind++)
         met += sweep(run_on_free_key, number(kind));
+    met += sweep(run_on_free_key, number(FM_JOIN));
     cr_assert_gt(met, 0);
     cr_assert_eq(sweep(run_on_held_key, number(FM_KEEP)), 0);
     cr_assert_eq(sweep(run_on_held_key, number(FM_FAIL)), 0);
+    cr_assert_eq(sweep(run_on_held_key, number(FM_JOIN)), 0);
+}
+
+/* The run is started, or the argument is the caller's; whether he waits is not asked. */
+static int share_one(void *incumbent)
+{
+    struct scene scene = scene_with(incumbent != NULL, true);
+    struct fm_map_run_options options = FM_MAP_RUN_OPTIONS_INIT;
+    options.arg_drop = dropped;
+    armed(true);
+    int r = fm_map_run_wait(scene.map, scene.key, run_and_park, &scene, &options, 0, NULL);
+    armed(false);
+    if (r != -ETIMEDOUT) {
+        cr_assert_eq(r, -ENOMEM);
+        cr_assert_not(fm_map_has(scene.map, scene.key));
+        cr_assert_eq(atomic_load(&scene.drops), 0, "the argument is the caller's");
+    }
+    settle();
+    cr_assert_eq(atomic_load(&scene.runs), r == -ETIMEDOUT && !incumbent);
+    cr_assert_eq(atomic_load(&scene.drops), incumbent != NULL);
+    scene_over(&scene);
+    return r == -ETIMEDOUT ? 0 : r;
+}
+
+MAP_TEST(map_faults, run_wait_without_memory_starts_nothing, 1)
+{
+    cr_assert_gt(sweep(share_one, NULL), 0);
+    cr_assert_eq(sweep(share_one, number(1)), 0, "joining needs no memory");
 }
 
 /* So many keys that tables grow: at each -ENOMEM the map is as it was, and the same run works at once. */

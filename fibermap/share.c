@@ -1,0 +1,109 @@
+/*
+ * share.c - callers that share one run
+ *
+ * Who comes to a key that is held waits for the fiber there, who finds it free starts one: both are decided, and the caller is
+ * counted in the entry, under the stripe lock that also decides whose run it is (map_run.c). What they wait for is that fiber's exit,
+ * so all get the same one, and the next caller after it finds the key free: nothing is kept.
+ *
+ *   a waiter leaves                         a caller comes
+ *     lock                                    lock
+ *       waiters -= 1                            STOPPING: a fresh run takes the key over
+ *       none, STOPS, still under the key:       else waiters += 1
+ *         set STOPPING                        unlock
+ *     unlock
+ *     set: interrupt the fiber
+ *
+ * The locks have one order. If the caller was first, the leaver is not the last; if the leaver was, the caller sees STOPPING and never
+ * gets the exit of a run that was given up. A waiter who got the exit does not count himself out: the entry has been left.
+ *
+ * Callers     fibers and threads that may wait.
+ */
+#include "fibermap/share.h"
+
+#include <errno.h>
+
+#include "fibermap/map.h"
+#include "fibermap/member.h"
+#include "runtime/platform/config.h"
+
+/* Whether the fiber is still under its key; an entry that is used again is another fiber's. */
+static bool is_present(struct entry *entry, uint64_t id)
+{
+    return fm__entry_present(fm__entry_read(entry)) == id;
+}
+
+/* The caller has waited for the fiber, and waits no more. */
+static void leave(struct stripe *stripe, struct entry *entry, uint64_t id)
+{
+    bool last = false;
+
+    fm__lock(&stripe->lock);
+    if (is_present(entry, id)) {
+        entry->shared--;
+        last = (entry->shared & SHARED_STOPS) && !(entry->shared & SHARED_WAITERS);
+        if (last)
+            entry->shared |= SHARED_STOPPING;
+    }
+    fm__unlock(&stripe->lock);
+    if (last)
+        fm__member_signal(id, FM_BY_LAST_WAITER);
+}
+
+/* A thread that has never waited needs a descriptor for it: better none is to be had now than when the run has begun. */
+static int can_wait(void)
+{
+    struct wait wait;
+    if (fm__fiber_self())
+        return 0;
+    int r = fm__wait_begin(&wait, WAIT_MASKED, "map_run_wait");
+    if (r == 0)
+        fm__wait_abort(wait);
+    return r;
+}
+
+static int await(struct fm_fiber *fiber, int64_t deadline_ns, struct fm_exit *ret_exit)
+{
+    struct fm_exit exit;
+    if (fiber == fm__fiber_self())
+        return FM_MAP_SELF;
+    int r = fm_fiber_join(fiber, deadline_ns, &exit);
+    if (r < 0 || !ret_exit)
+        return r;
+    if (fiber->value_drop && exit.kind != FM_INTERRUPTED)
+        exit.value = NULL; /* goes with the last reference, which may be ours */
+    *ret_exit = exit;
+    return 0;
+}
+
+int fm_map_run_wait(struct fm_map *map, struct fm_key key, fm_entry_fn *entry, void *arg,
+                    const struct fm_map_run_options *given, int64_t deadline_ns,
+                    struct fm_exit *ret_exit)
+{
+    struct fm_map_run_options options;
+    struct run_more more = { .waits = true };
+    struct fm_fiber *fiber;
+
+    int r = fm__config_read(&options, sizeof options, given);
+    if (r < 0)
+        return r;
+    if (options.conflict != FM_REPLACE && options.conflict != FM_JOIN)
+        return -EINVAL;
+    options.size = sizeof options;
+    options.conflict = FM_JOIN;
+    more.stops = options.flags & FM_MAP_STOP_WITH_LAST_WAITER;
+    options.flags &= ~FM_MAP_STOP_WITH_LAST_WAITER;
+    r = can_wait();
+    if (r < 0)
+        return r;
+    r = fm__map_run(map, key, entry, arg, &options, __builtin_return_address(0), &more, &fiber);
+    if (r < 0)
+        return r;
+    bool shared = r == FM_MAP_KEPT;
+    if (shared && options.arg_drop)
+        options.arg_drop(arg);
+    r = await(fiber, deadline_ns, ret_exit);
+    if (r != 0)
+        leave(more.stripe, more.entry, fm__fiber_id(fiber));
+    fm_fiber_unref(fiber);
+    return r == 0 && shared ? FM_MAP_KEPT : r;
+}

@@ -1,0 +1,32 @@
+/*
+ * share.h - callers that share one run: who of them still waits
+ */
+#ifndef FM_FIBERMAP_SHARE_H
+#define FM_FIBERMAP_SHARE_H
+
+#include "fibermap/entry.h"
+
+/* In entry->shared, under the stripe lock. */
+#define SHARED_STOPS (UINT32_C(1) << 31)    /* it ends when nobody waits any more ... */
+#define SHARED_STOPPING (UINT32_C(1) << 30) /* ... as is the case now: nobody joins it */
+#define SHARED_WAITERS (SHARED_STOPPING - 1)
+
+/* The entry, new, is put in by somebody who waits for it. */
+static inline void fm__share_begin_locked(struct entry *entry, bool stops)
+{
+    entry->shared = 1 | (stops ? SHARED_STOPS : 0);
+}
+
+/* One more waits for it. */
+static inline void fm__share_join_locked(struct entry *entry)
+{
+    entry->shared++;
+}
+
+/* Its last waiter has left, and so it has been stopped or is about to be. */
+static inline bool fm__share_stopping_locked(const struct entry *entry)
+{
+    return entry->shared & SHARED_STOPPING;
+}
+
+#endif
