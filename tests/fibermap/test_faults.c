@@ -6,8 +6,8 @@
  * without having met the failure. Each time: the call fails with -ENOMEM and nothing else, what was there is as it was, what the caller
  * gave is still his, and the same call works right afterwards. Leaks are found by the leak checker (TEST). F50, F51, F56.
  */
-#include "runtime/platform/memory.h"
 #include "tests/fibermap/map_test.h"
+#include "tests/fibermap/sweep.h"
 
 struct scene {
     struct fm_map *map;
@@ -69,44 +69,6 @@ static void old_is_untouched(struct scene *scene)
     cr_assert_eq(fm_fiber_poll(scene->old, NULL), -EAGAIN, "the old fiber was interrupted");
     cr_assert_eq(fm_map_size(scene->map), 1);
     cr_assert_eq(fm_map_count(scene->map, FM_MEMBER_ENDING), 0);
-}
-
-/*
- * act(arg, armed): one call in a scene of its own. armed(true) just before the call, armed(false) just after it. The result is the
- * call's; act itself checks what it left behind.
- */
-static enum fault_kind sweep_kind;
-static uint64_t sweep_n;
-static bool sweep_for_ever, sweep_hit;
-
-static void armed(bool on)
-{
-    if (!on)
-        sweep_hit = fm__fault_hits(sweep_kind) != 0;
-    fm__fault_set(sweep_kind, on ? sweep_n : 0, sweep_for_ever);
-}
-
-/* Returns how many failures were met. */
-static unsigned sweep(int (*act)(void *arg), void *arg)
-{
-    static const enum fault_kind kinds[] = { FAULT_MALLOC, FAULT_MAP };
-    unsigned met = 0;
-    for (size_t kind = 0; kind < 2; kind++) {
-        for (int for_ever = 0; for_ever < 2; for_ever++) {
-            sweep_kind = kinds[kind];
-            sweep_for_ever = for_ever;
-            sweep_hit = true;
-            for (sweep_n = 1; sweep_hit; sweep_n++) {
-                cr_assert_lt(sweep_n, 1000);
-                int r = act(arg);
-                cr_assert(r >= 0 || r == -ENOMEM, "kind %zu, call %llu: %d", kind,
-                          (unsigned long long)sweep_n, r);
-                cr_assert(r >= 0 || sweep_hit, "-ENOMEM out of nothing");
-                met += sweep_hit;
-            }
-        }
-    }
-    return met;
 }
 
 /* ---- making ---- */
