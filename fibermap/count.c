@@ -93,7 +93,7 @@ static __attribute__((noinline, cold)) void add_watched(struct stripe *s, uint64
         w->stripes_live += (uint32_t)live;
         w->stripes_with_members += (uint32_t)members;
         if (live < 0 && w->stripes_live == 0)
-            kinds |= 1u << WAIT_EMPTY;
+            kinds |= 1u << WAIT_EMPTY | 1u << WAIT_NEXT;
         if (members < 0 && w->stripes_with_members == 0)
             kinds |= 1u << WAIT_QUIESCENT;
     }
@@ -142,6 +142,13 @@ static void unwatch_locked(struct fm_map *map)
     fm__map_each_stripe(map, s)
         /* relaxed: an add that still sees the bit takes the lock for nothing */
         atomic_fetch_and_explicit(&s->count, ~COUNT_WATCHED, memory_order_relaxed);
+}
+
+void fm__count_watch(struct fm_map *map)
+{
+    fm__lock(&map->waiting.lock);
+    watch_locked(map);
+    fm__unlock(&map->waiting.lock);
 }
 
 int fm__count_await(struct fm_map *map, enum wait_kind kind, int64_t deadline_ns,

@@ -14,6 +14,7 @@ enum wait_kind {
     WAIT_EMPTY,     /* nobody present */
     WAIT_QUIESCENT, /* no members: zombies have ended, too */
     WAIT_VERDICT,
+    WAIT_NEXT, /* a completion, or nobody present */
     WAIT_KINDS,
 };
 
@@ -43,6 +44,9 @@ static inline void fm__count_subtract(struct stripe *stripe, uint64_t delta)
 /* Wait for an instant without anybody. 0 · -ECANCELED · -ETIMEDOUT · -ENOMEM */
 int fm__count_await(struct fm_map *map, enum wait_kind kind, int64_t deadline_ns,
                     const char *what);
+
+/* From now on the number of stripes with somebody present is exact under the wait lock. */
+void fm__count_watch(struct fm_map *map);
 
 /* The wait lock is held: all who wait for this kind now are to be woken; unlocks, then wakes. */
 void fm__waiting_wake_and_unlock(struct waiting *waiting, unsigned kinds);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "fibermap/describe.h"
+#include "fibermap/ledger.h"
 #include "fibermap/map.h"
 #include "fibermap/member.h"
 #include "fm/scope.h"
@@ -25,7 +26,8 @@ static int config_read(struct fm_map_config *config, const struct fm_map_config 
         return r;
     if (config->hash > FM_HASH_FAST || config->on_failure > FM_CLOSE_MAP || config->flags ||
         config->reserved || config->restart_intensity > FM_RESTART_INTENSITY_MAX ||
-        config->restart_reserved || config->restart_period_ns < 0)
+        config->restart_reserved || config->restart_period_ns < 0 ||
+        config->completions_reserved || config->completions > FM_COMPLETIONS_MAX)
         return -EINVAL;
     if (!config->runtime)
         config->runtime = fm_runtime_current();
@@ -56,6 +58,7 @@ int fm_map_create(const struct fm_map_config *given, struct fm_map **ret_map)
     struct fm_map *map = fm__zalloc_aligned(_Alignof(struct fm_map), sizeof *map);
     if (!map)
         return -ENOMEM;
+    r = -ENOMEM;
     uint32_t count = stripe_count(&config);
     map->stripes = fm__zalloc_aligned(_Alignof(struct stripe), count * sizeof *map->stripes);
     if (!map->stripes)
@@ -75,6 +78,9 @@ int fm_map_create(const struct fm_map_config *given, struct fm_map **ret_map)
                                 config.restart_period_ns, times);
     }
     map->stripe_mask = count - 1;
+    r = fm__ledger_make(map, &config);
+    if (r < 0)
+        goto free_times;
     map->runtime = config.runtime;
     map->on_failure = config.on_failure;
     fm__hash_seed_init(&map->seed, config.runtime->config.seed,
@@ -84,17 +90,21 @@ int fm_map_create(const struct fm_map_config *given, struct fm_map **ret_map)
     atomic_init(&map->refs, 1);
     fm__map_each_stripe(map, s)
         fm__stripe_init(s, map, &map->arena.source);
+    if (map->ledger && map->ledger->ring)
+        fm__count_watch(map);
     fm__describe_start();
     *ret_map = map;
     return 0;
 
+free_times:
+    free(map->restarts.times);
 free_name:
     free(map->name);
 free_stripes:
     free(map->stripes);
 free_map:
     free(map);
-    return -ENOMEM;
+    return r;
 }
 
 static int scope_closes(void *arg, struct fm_exit exit)
@@ -137,6 +147,7 @@ void fm__map_unref(struct fm_map *map)
         map->failures = failure->next;
         free(failure);
     }
+    fm__ledger_free(map);
     free(map->restarts.times);
     free(map->stripes);
     free(map->name);

@@ -9,6 +9,7 @@
  *     map.c          create, look up, count, detach          map_run.c     run, set
  *     map_end.c      remove, clear      map_wait.c   join, await_...      map_close.c   close, destroy
  *     share.[hc]     callers that share one run      restart.[hc]   fibers that the map runs again
+ *     ledger.[hc]    stays, of maps with options: hooks.c, completions.c
  *     snapshot.[hc]  all members at once, copied       runner.c   a map for callers outside fibers
  *
  * Locks, in this order: stripes (by address), the wait lock. Under either nothing is allocated, no fiber is signalled or started, no
@@ -32,6 +33,8 @@ enum map_state {
 enum { STRIPES_MAX = 1024 };
 
 struct closing_failure;
+struct ledger;
+struct stay;
 
 struct fm_map {
     /* read by every call, written at most once */
@@ -43,6 +46,7 @@ struct fm_map {
     uint32_t on_failure;  /* enum fm_on_failure */
     _Atomic bool decided; /* the verdict is in: nobody need bring another */
     _Atomic bool has_lineages; /* or had, at some time: fibers that are run again */
+    struct ledger *ledger; /* constant; NULL: a plain map */
     char *name;           /* NULL: none */
 
     FM_ALONE struct waiting waiting;

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "fibermap/ledger.h"
 #include "fibermap/map.h"
 #include "fibermap/member.h"
 #include "fibermap/share.h"
@@ -149,10 +150,13 @@ static void discard(struct fm_fiber *fiber, bool reference)
     fm__fiber_discard(fiber);
 }
 
-int fm__map_run(struct fm_map *map, struct fm_key given, fm_entry_fn *entry, void *arg,
-                const struct fm_map_run_options *given_options, const void *site,
-                struct run_more *more, struct fm_fiber **ret_fiber)
+/* Compiled twice: for plain maps, and for those that keep a ledger. */
+static inline __attribute__((always_inline)) int
+run(struct fm_map *map, struct fm_key given, fm_entry_fn *entry, void *arg,
+    const struct fm_map_run_options *given_options, const void *site, struct run_more *more,
+    struct fm_fiber **ret_fiber, const bool keeps_ledger)
 {
+    struct stay *stay = NULL;
     const struct fm_map_run_options *options;
     struct fm_map_run_options copy;
     struct map_key key;
@@ -171,12 +175,19 @@ int fm__map_run(struct fm_map *map, struct fm_key given, fm_entry_fn *entry, voi
         if (r != 0)
             return r;
     }
+    if (keeps_ledger && !(stay = fm__stay_make(&key)))
+        return -ENOMEM;
     r = create(map, &key, entry, arg, options, site, ret_fiber != NULL, &fiber);
-    if (r < 0)
+    if (r < 0) {
+        if (keeps_ledger)
+            fm__stay_unref(stay);
         return r;
+    }
     r = fm__stripe_lock_with_room(stripe, &key);
     if (r < 0) {
         discard(fiber, ret_fiber != NULL);
+        if (keeps_ledger)
+            fm__stay_unref(stay);
         return r;
     }
     struct place place = fm__stripe_find_locked(stripe, &key);
@@ -188,6 +199,8 @@ int fm__map_run(struct fm_map *map, struct fm_key given, fm_entry_fn *entry, voi
     if (r != 0) {
         fm__unlock(&stripe->lock);
         discard(fiber, ret_fiber != NULL);
+        if (keeps_ledger)
+            fm__stay_unref(stay);
         return incumbent ? held(incumbent, options->conflict, ret_fiber) : r;
     }
 
@@ -199,15 +212,37 @@ int fm__map_run(struct fm_map *map, struct fm_key given, fm_entry_fn *entry, voi
     uint64_t displaced = install_locked(map, stripe, place, mine);
     enum fm_reason reason = displaced ? why_displaced_locked(place.entry) : FM_BY_NOBODY;
     fm__count_add(stripe, COUNT_MEMBER_ONE + (displaced ? 0 : COUNT_LIVE_ONE));
+    if (keeps_ledger)
+        fm__stay_begin_locked(stay, stripe, fiber, displaced, true);
     fm__unlock(&stripe->lock);
 
     FM_PROBE2(map_run, map, displaced);
     if (displaced)
         fm__member_signal(displaced, reason);
-    fm__fiber_start(fiber);
+    if (keeps_ledger)
+        fm__stay_begun(stay, stripe);
+    else
+        fm__fiber_start(fiber);
     if (ret_fiber)
         *ret_fiber = fiber;
     return displaced ? FM_MAP_REPLACED : 0;
+}
+
+static __attribute__((noinline)) int run_with_ledger(
+    struct fm_map *map, struct fm_key key, fm_entry_fn *entry, void *arg,
+    const struct fm_map_run_options *options, const void *site, struct run_more *more,
+    struct fm_fiber **ret_fiber)
+{
+    return run(map, key, entry, arg, options, site, more, ret_fiber, true);
+}
+
+int fm__map_run(struct fm_map *map, struct fm_key key, fm_entry_fn *entry, void *arg,
+                const struct fm_map_run_options *options, const void *site,
+                struct run_more *more, struct fm_fiber **ret_fiber)
+{
+    if (map && __builtin_expect(map->ledger != NULL, 0))
+        return run_with_ledger(map, key, entry, arg, options, site, more, ret_fiber);
+    return run(map, key, entry, arg, options, site, more, ret_fiber, false);
 }
 
 int fm_map_run(struct fm_map *map, struct fm_key key, fm_entry_fn *entry, void *arg,
@@ -244,8 +279,10 @@ int fm_map_set(struct fm_map *map, struct fm_key given, struct fm_fiber *fiber,
     struct set_node *node = fm__set_node_make(stripe, options->flags);
     if (!node)
         return -ENOMEM;
-    r = fm__stripe_lock_with_room(stripe, &key);
+    struct stay *stay = map->ledger ? fm__stay_make(&key) : NULL;
+    r = map->ledger && !stay ? -ENOMEM : fm__stripe_lock_with_room(stripe, &key);
     if (r < 0) {
+        fm__stay_unref(stay);
         free(node);
         return r;
     }
@@ -259,12 +296,14 @@ int fm_map_set(struct fm_map *map, struct fm_key given, struct fm_fiber *fiber,
         r = options->conflict == FM_KEEP ? FM_MAP_KEPT : -EEXIST;
     if (r != 0) {
         fm__unlock(&stripe->lock);
+        fm__stay_unref(stay);
         free(node);
         return r == FM_MAP_SAME ? r : reject(fiber, r);
     }
 
     struct entry *mine = fm__stripe_take_locked(stripe, &key);
     node->entry = mine;
+    node->stay = stay;
     fm__count_add(stripe, COUNT_MEMBER_ONE + COUNT_LIVE_ONE);
     fm__entry_publish(mine, id);
     atomic_fetch_add_explicit(&map->sets, 1, memory_order_relaxed);
@@ -274,18 +313,26 @@ int fm_map_set(struct fm_map *map, struct fm_key given, struct fm_fiber *fiber,
         fm__entry_publish(mine, 0); /* it has ended: in and out in one step */
     uint64_t displaced = install_locked(map, stripe, place, mine);
     enum fm_reason reason = displaced ? why_displaced_locked(place.entry) : FM_BY_NOBODY;
+    if (stay)
+        fm__stay_begin_locked(stay, stripe, fiber, displaced, false);
+    if (stay && !told) /* sealed: its exit is stored */
+        fm__stay_over_locked(stay, stripe, fiber->exit);
     fm__unlock(&stripe->lock);
 
     if (displaced) {
         fm__count_subtract(stripe, COUNT_LIVE_ONE); /* its place under the key is ours now */
         fm__member_signal(displaced, reason);
     }
+    if (stay)
+        fm__stay_begun(stay, stripe);
     if (!told) {
         struct fm_exit exit;
         atomic_fetch_sub_explicit(&map->sets, 1, memory_order_relaxed);
         free(node);
         r = fm_fiber_poll(fiber, &exit);
         FM_ASSERT(r == 0);
+        if (stay)
+            fm__stay_over(stay, stripe);
         fm__member_left(stripe, mine, options->flags, fiber, exit, ENTRY_END_PRESENT);
     }
     return displaced ? FM_MAP_REPLACED : 0;

@@ -12,11 +12,13 @@
 #include <stdlib.h>
 
 #include "fibermap/describe.h"
+#include "fibermap/ledger.h"
 #include "runtime/platform/check.h"
 #include "runtime/platform/memory.h"
 #include "runtime/platform/probe.h"
 
-/* ---- the descriptor's words: [0] the entry, NULL once ended; [1] the stripe, with the flags in its low bits ---- */
+/* ---- the descriptor's words: [0] the entry, NULL once ended; [1] the stripe, with the flags in its low bits; [2] in a map with a
+ * ledger the stay ---- */
 
 #define WORD_FLAGS ((uintptr_t)7)
 _Static_assert((FM_MAP_PROPAGATE_INTERRUPT | FM_MAP_ISOLATE_FAILURE | MEMBER_CLOSES_MAP) <=
@@ -31,8 +33,14 @@ static void run_ended(struct fm_fiber *fiber, struct fm_exit exit)
 
     FM_PROBE2(map_exit, fiber, exit.kind);
     fm__described_entry_set(fiber, NULL);
-    fm__member_left((struct stripe *)(word & ~WORD_FLAGS), entry, (uint32_t)(word & WORD_FLAGS),
-                    fiber, exit, fm__entry_end(entry, fm__fiber_id(fiber)));
+    struct stripe *stripe = (struct stripe *)(word & ~WORD_FLAGS);
+    uint32_t flags = (uint32_t)(word & WORD_FLAGS);
+    if (__builtin_expect(stripe->map->ledger != NULL, 0)) {
+        fm__stay_ended(fm__member_stay(fiber), stripe, entry, flags, fiber, exit);
+        return;
+    }
+    fm__member_left(stripe, entry, flags, fiber, exit,
+                    fm__entry_end(entry, fm__fiber_id(fiber)));
 }
 
 void fm__member_bind(struct fm_fiber *fiber, struct stripe *stripe, struct entry *entry,
@@ -46,7 +54,7 @@ void fm__member_bind(struct fm_fiber *fiber, struct stripe *stripe, struct entry
                      __ATOMIC_RELEASE);
 }
 
-static struct stripe *bound_stripe(struct fm_fiber *fiber)
+struct stripe *fm__member_stripe(struct fm_fiber *fiber)
 {
     return (struct stripe *)((uintptr_t)fiber->owner.words[1] & ~WORD_FLAGS);
 }
@@ -58,7 +66,7 @@ void fm__member_mark(struct fm_fiber *self, uint32_t flag)
 
 struct fm_map *fm__member_map(struct fm_fiber *self)
 {
-    return bound_stripe(self)->map;
+    return fm__member_stripe(self)->map;
 }
 
 bool fm__member_goes_on(struct fm_fiber *self)
@@ -73,9 +81,14 @@ static void set_ended(struct fm_fiber *fiber, struct fm_exit exit, void *arg)
     struct stripe *stripe = set->stripe;
     struct entry *entry = set->entry;
     uint32_t flags = set->flags;
+    struct stay *stay = set->stay;
     free(set);
     /* relaxed: only the fiber itself asks whether it is in, and it is not any more */
     atomic_fetch_sub_explicit(&stripe->map->sets, 1, memory_order_relaxed);
+    if (stay) {
+        fm__stay_ended(stay, stripe, entry, flags, fiber, exit);
+        return;
+    }
     fm__member_left(stripe, entry, flags, fiber, exit,
                     fm__entry_end(entry, fm__fiber_id(fiber)));
 }
@@ -264,7 +277,7 @@ enum self fm__map_self(struct fm_map *map)
     if (!self)
         return SELF_STRANGER;
     if ((self->flags & FIBER_OWNED) && self->owner.ended == run_ended) {
-        struct stripe *stripe = bound_stripe(self);
+        struct stripe *stripe = fm__member_stripe(self);
         struct entry *entry = fm__described_entry(self);
         uint64_t state = entry && stripe->map == map ? fm__entry_read(entry) : 0;
         if (fm__entry_present(state))

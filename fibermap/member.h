@@ -15,8 +15,18 @@ void fm__member_bind(struct fm_fiber *fiber, struct stripe *stripe, struct entry
 #define MEMBER_CLOSES_MAP 4u
 /* The caller, bound: its exit will be judged with this flag as well. */
 void fm__member_mark(struct fm_fiber *self, uint32_t flag);
-/* The map of the caller, bound. */
+/* The stripe, the map and, in a map with a ledger, the stay of the caller, bound. */
+struct stripe *fm__member_stripe(struct fm_fiber *self);
 struct fm_map *fm__member_map(struct fm_fiber *self);
+static inline struct stay *fm__member_stay(struct fm_fiber *self)
+{
+    return self->owner.words[2];
+}
+/* Give the fiber, bound, which has not started, its stay. The stripe lock is held. */
+static inline void fm__member_keep(struct fm_fiber *fiber, struct stay *stay)
+{
+    fiber->owner.words[2] = stay;
+}
 /* Whether the caller, bound, is present in a map that is open: neither replaced nor detached. */
 bool fm__member_goes_on(struct fm_fiber *self);
 
@@ -28,6 +38,7 @@ struct set_node {
     struct stripe *stripe;
     struct entry *entry;
     uint32_t flags;
+    struct stay *stay; /* in a map with a ledger */
 };
 struct set_node *fm__set_node_make(struct stripe *stripe, uint32_t flags);
 

@@ -29,6 +29,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "fibermap/ledger.h"
 #include "fibermap/map.h"
 #include "fibermap/member.h"
 #include "fm/schedule.h"
@@ -314,8 +315,11 @@ static struct fm_exit live(struct lineage *lineage, struct fm_fiber *self)
         int r = back_off(self, until_ns);
         if (r == -EBADF)
             break;
+        bool again = r == 0 && fm__again_next(self);
+        if (again)
+            fm__hooks_restart(self, exit);
         exit_drop(lineage, self, exit);
-        exit = r == 0 && fm__again_next(self) ? incarnation(lineage, self) : interruption(self);
+        exit = again ? incarnation(lineage, self) : interruption(self);
     }
     return exit;
 }

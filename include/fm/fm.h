@@ -10,6 +10,7 @@
 #include "fm/flow.h"
 #include "fm/io.h"
 #include "fm/map.h"
+#include "fm/map_watch.h"
 #include "fm/process.h"
 #include "fm/pubsub.h"
 #include "fm/ratelimit.h"

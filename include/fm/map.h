@@ -28,6 +28,7 @@ extern "C" {
 struct fm_map;
 struct fm_runner;
 struct fm_snapshot;
+struct fm_map_hooks;
 
 /*
  * ---- keys: 1 to FM_KEY_MAX bytes, compared as bytes; copied by the calls that keep them ----
@@ -96,6 +97,9 @@ struct fm_map_config {
     uint32_t restart_intensity;  /* 0: no limit */
     uint32_t restart_reserved;   /* 0 */
     int64_t restart_period_ns;   /* 0: five seconds */
+    uint32_t completions;        /* so many are kept for fm_map_next; 0: none */
+    uint32_t completions_reserved; /* 0 */
+    const struct fm_map_hooks *hooks; /* copied; NULL: none */
 };
 #define FM_MAP_CONFIG_INIT {.size = sizeof(struct fm_map_config)}
 
@@ -467,4 +471,7 @@ FM_API struct fm_runner *fm_runner_destroy(struct fm_runner *runner);
 #ifdef __cplusplus
 }
 #endif
+
+#include "fm/map_watch.h"
+
 #endif

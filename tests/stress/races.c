@@ -256,7 +256,7 @@ static bool wanted(const char *name, int count, char *names[])
 
 int main(int count, char *names[])
 {
-    const struct race *const rooms[] = { replace_races, close_races, exit_races,
+    const struct race *const rooms[] = { watch_races, replace_races, close_races, exit_races,
                                          reenter_races, wait_races,  flow_races,
                                          restart_races, share_races };
     pthread_t watchdog;

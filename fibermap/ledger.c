@@ -1,0 +1,136 @@
+/*
+ * ledger.c - stays: one for each registration of a map that keeps a ledger
+ *
+ * Owns        the ledger, with the map; each stay until its last reference.
+ * Invariant   a fiber leaves its entry under the stripe lock, in the same hold that notes its
+ *             end; so the events of a stripe are queued in the order in which its entries
+ *             changed, and one who reads a stay of an entry that is LIVE or ZOMBIE under that
+ *             lock reads one that is there.
+ * Order       the exit leaves its key, completes, has its end told, drops the stay, and then
+ *             does what every exit does: verdict, burial, count. Whoever tells hooks is a call
+ *             on the map or an exit that has not left the count: the map is there while he does.
+ */
+#include "fibermap/ledger.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "fibermap/member.h"
+#include "runtime/platform/memory.h"
+
+/* ---- the ledger ---- */
+
+int fm__ledger_make(struct fm_map *map, const struct fm_map_config *config)
+{
+    if (!config->completions && !config->hooks)
+        return 0;
+    struct ledger *ledger = fm__calloc(1, sizeof *ledger);
+    if (!ledger)
+        return -ENOMEM;
+    map->ledger = ledger;
+    int r = fm__completions_make(ledger, config);
+    if (r == 0)
+        r = fm__hooks_make(ledger, config, map->stripe_mask + 1);
+    if (r < 0)
+        fm__ledger_free(map);
+    return r;
+}
+
+void fm__ledger_free(struct fm_map *map)
+{
+    struct ledger *ledger = map->ledger;
+    if (!ledger)
+        return;
+    fm__completions_free(ledger);
+    free(ledger->events);
+    free(ledger);
+    map->ledger = NULL;
+}
+
+/* ---- stays ---- */
+
+struct stay *fm__stay_make(const struct map_key *key)
+{
+    struct stay *stay = fm__malloc(sizeof *stay + key->len);
+    if (!stay)
+        return NULL;
+    *stay = (struct stay) { .end.key = fm_key_bytes(stay->key, key->len) };
+    memcpy(stay->key, key->data, key->len);
+    atomic_init(&stay->refs, 1);
+    for (int i = 0; i < EVENT_KINDS; i++)
+        stay->events[i].stay = stay;
+    return stay;
+}
+
+void fm__stay_ref(struct stay *stay)
+{
+    /* relaxed: the caller's own reference keeps it */
+    atomic_fetch_add_explicit(&stay->refs, 1, memory_order_relaxed);
+}
+
+void fm__stay_unref(struct stay *stay)
+{
+    /* acq_rel: all uses of the others happen before the last one frees */
+    if (!stay || atomic_fetch_sub_explicit(&stay->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    fm_fiber_unref(stay->displaced);
+    fm_fiber_unref(stay->end.fiber);
+    free(stay);
+}
+
+void fm__stay_begin_locked(struct stay *stay, struct stripe *stripe, struct fm_fiber *fiber,
+                           uint64_t displaced, bool starts)
+{
+    stay->end.fiber = fm_fiber_ref(fiber);
+    stay->starts = starts;
+    if (starts)
+        fm__member_keep(fiber, stay);
+    if (!stripe->map->ledger->events)
+        return;
+    /* It cannot end before it has had this lock, so it is there. */
+    stay->displaced = displaced ? fm__fiber_ref_id(displaced) : NULL;
+    fm__hooks_note_locked(stripe, stay, EVENT_START);
+}
+
+void fm__stay_begun(struct stay *stay, struct stripe *stripe)
+{
+    if (stripe->map->ledger->events)
+        fm__hooks_tell(stripe);
+    else if (stay->starts)
+        fm__fiber_start(stay->end.fiber);
+}
+
+void fm__stay_over_locked(struct stay *stay, struct stripe *stripe, struct fm_exit exit)
+{
+    stay->end.exit = exit;
+    if (stripe->map->ledger->events)
+        fm__hooks_note_locked(stripe, stay, EVENT_EXIT);
+}
+
+/* The exit has left the key, and it is noted. */
+static void after_end(struct stay *stay, struct stripe *stripe, enum entry_end end)
+{
+    if (end == ENTRY_END_PRESENT)
+        fm__completions_push(stripe->map, stay);
+    if (stripe->map->ledger->events)
+        fm__hooks_tell(stripe);
+    fm__stay_unref(stay);
+}
+
+void fm__stay_over(struct stay *stay, struct stripe *stripe)
+{
+    after_end(stay, stripe, ENTRY_END_PRESENT);
+}
+
+void fm__stay_ended(struct stay *stay, struct stripe *stripe, struct entry *entry,
+                    uint32_t flags, struct fm_fiber *fiber, struct fm_exit exit)
+{
+    fm__lock(&stripe->lock);
+    /* Not HELD: a cut holds this lock. */
+    enum entry_end end = fm__entry_end(entry, fm__fiber_id(fiber));
+    if (end != ENTRY_END_DETACHED)
+        fm__stay_over_locked(stay, stripe, exit);
+    fm__unlock(&stripe->lock);
+    after_end(stay, stripe, end);
+    fm__member_left(stripe, entry, flags, fiber, exit, end);
+}

@@ -1,0 +1,95 @@
+/*
+ * ledger.h - what a map with options writes down of each stay
+ *
+ * A map that is asked for completions or hooks keeps a ledger; a plain one has none, and its
+ * runs and exits look once, at a constant, and go on. In a map with a ledger each registration
+ * has a `stay`, made with it, which holds its key and in the end its exit, so that nothing need
+ * be allocated when a fiber ends. And there every step in the life of an entry is taken under
+ * the lock of its stripe, the exit's too: so these steps have an order, and what is written
+ * down has the same.
+ *
+ *     stay    begun by run and set, under the stripe lock        ended by the exit, under it too
+ *             referenced by its registration, by each event that is still to be told, by the
+ *             ring of completions, and by the user who took it from there
+ */
+#ifndef FM_FIBERMAP_LEDGER_H
+#define FM_FIBERMAP_LEDGER_H
+
+#include "fibermap/map.h"
+
+enum event_kind { EVENT_START, EVENT_RESTART, EVENT_EXIT, EVENT_KINDS };
+
+/* Something that hooks are to be told; lies in its stay. */
+struct event {
+    struct event *next; /* stripe lock */
+    struct stay *stay;
+};
+
+struct stay {
+    struct fm_completion end; /* key: ours; fiber: from begin on; exit: from the end on */
+    _Atomic uint32_t refs;
+    bool starts;                /* who tells of the start starts the fiber */
+    struct fm_fiber *displaced; /* until the start has been told */
+    struct event events[EVENT_KINDS];
+    struct fm_exit last;        /* of the incarnation that is followed by another */
+    _Atomic bool restart_told;
+    unsigned char key[];
+};
+
+struct event_queue {
+    struct event *first, **last; /* stripe lock */
+    bool telling;                /* stripe lock; somebody tells them */
+};
+
+struct ledger {
+    struct fm_map_hooks hooks;
+    struct event_queue *events; /* one for each stripe; NULL: no hooks */
+
+    /* completions, the oldest first; under the wait lock */
+    struct stay **ring; /* NULL: none are kept */
+    uint32_t ring_size, ring_at, ring_count;
+    uint64_t dropped;
+};
+
+/* map->ledger, where the config asks for something that needs one. 0 · -ENOMEM · -EINVAL */
+int fm__ledger_make(struct fm_map *map, const struct fm_map_config *config);
+/* All members have left. NULL-safe. */
+void fm__ledger_free(struct fm_map *map);
+
+/* A stay for a registration to come; NULL: no memory. It goes with fm__stay_unref. */
+struct stay *fm__stay_make(const struct map_key *key);
+void fm__stay_ref(struct stay *stay);
+/* May call a value_drop: no lock is held. */
+void fm__stay_unref(struct stay *stay);
+/*
+ * The fiber stands under its key and has not started, or been started if !starts. The stripe
+ * lock is held; `displaced` is whom it has displaced, 0: nobody.
+ */
+void fm__stay_begin_locked(struct stay *stay, struct stripe *stripe, struct fm_fiber *fiber,
+                           uint64_t displaced, bool starts);
+/* The stripe lock is free: start the fiber, or leave that to who tells of its start. */
+void fm__stay_begun(struct stay *stay, struct stripe *stripe);
+/* The fiber ends: all that its exit does, in the order of member.c. */
+void fm__stay_ended(struct stay *stay, struct stripe *stripe, struct entry *entry,
+                    uint32_t flags, struct fm_fiber *fiber, struct fm_exit exit);
+/*
+ * A fiber that had ended before it was set, as far as the stay goes: in the hold in which it
+ * began, and after fm__stay_begun, which drops the stay.
+ */
+void fm__stay_over_locked(struct stay *stay, struct stripe *stripe, struct fm_exit exit);
+void fm__stay_over(struct stay *stay, struct stripe *stripe);
+
+/* completions.c: its fiber was present and has left. */
+int fm__completions_make(struct ledger *ledger, const struct fm_map_config *config);
+void fm__completions_free(struct ledger *ledger);
+void fm__completions_push(struct fm_map *map, struct stay *stay);
+
+/* hooks.c */
+int fm__hooks_make(struct ledger *ledger, const struct fm_map_config *config, uint32_t stripes);
+/* One more thing to tell. The stripe lock is held; fm__hooks_tell comes after it. */
+void fm__hooks_note_locked(struct stripe *stripe, struct stay *stay, enum event_kind kind);
+void fm__hooks_tell(struct stripe *stripe);
+/* The caller, a lineage, is about to run again after this exit. Returns when that is told. */
+void fm__hooks_restart(struct fm_fiber *self, struct fm_exit exit);
+
+#endif

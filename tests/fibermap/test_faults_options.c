@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_faults_options.c - maps with options, without memory: each call fails whole or gets through (F50, F51)
+ */
+#include "tests/fibermap/map_test.h"
+#include "tests/fibermap/sweep.h"
+
+static int told; /* by hooks: starts less exits */
+
+static void started(void *ctx, struct fm_key key, struct fm_fiber *fiber)
+{
+    told++;
+}
+
+static void exited(void *ctx, struct fm_key key, struct fm_fiber *fiber, struct fm_exit exit)
+{
+    told--;
+}
+
+static int create_watched(struct fm_map **ret_map)
+{
+    struct fm_map_config config = FM_MAP_CONFIG_INIT;
+    struct fm_map_hooks hooks = FM_MAP_HOOKS_INIT;
+    hooks.on_start = started;
+    hooks.on_exit = exited;
+    config.hooks = &hooks;
+    config.completions = 8;
+    config.name = "watched";
+    return fm_map_create(&config, ret_map);
+}
+
+static int create_one(void *arg)
+{
+    struct fm_map *map = NULL;
+    armed(true);
+    int r = create_watched(&map);
+    armed(false);
+    cr_assert_eq(r == 0, map != NULL);
+    fm_map_destroy(map);
+    return r;
+}
+
+static int run_one(void *arg)
+{
+    struct fm_map *map;
+    struct fm_fiber *fiber = NULL;
+    cr_assert_eq(create_watched(&map), 0);
+    told = 0;
+    armed(true);
+    int r = fm_map_run(map, KEY("a"), park, NULL, NULL, &fiber);
+    armed(false);
+    cr_assert_eq(told, r == 0);
+    cr_assert_eq(fm_map_try_next(map, NULL), r == 0 ? -EAGAIN : -ENOENT);
+    fm_fiber_unref(fiber);
+    fm_map_destroy(map);
+    cr_assert_eq(told, 0);
+    return r;
+}
+
+static int set_one(void *arg)
+{
+    struct fm_map *map;
+    struct fm_fiber *fiber = NULL;
+    cr_assert_eq(create_watched(&map), 0);
+    cr_assert_eq(fm_fiber_spawn(park, NULL, NULL, &fiber), 0);
+    told = 0;
+    armed(true);
+    int r = fm_map_set(map, KEY("a"), fiber, NULL);
+    armed(false);
+    cr_assert_eq(told, r == 0);
+    cr_assert_eq(fm_fiber_poll(fiber, NULL), -EAGAIN);
+    cr_assert_eq(fm_fiber_stop(fiber, FM_NEVER, NULL), 0);
+    cr_assert_eq(fm_map_try_next(map, NULL), r == 0 ? 0 : -ENOENT);
+    fm_fiber_unref(fiber);
+    fm_map_destroy(map);
+    return r;
+}
+
+MAP_TEST(map_faults_options, a_watched_map_without_memory_tells_nothing, 1)
+{
+    cr_assert_geq(sweep(create_one, NULL), 10);
+    cr_assert_gt(sweep(run_one, NULL), 0);
+    cr_assert_gt(sweep(set_one, NULL), 0);
+}
+
+/* The end of a fiber needs no memory to be told and to be taken. */
+MAP_TEST(map_faults_options, an_end_is_told_without_memory, 1)
+{
+    struct fm_map *map;
+    struct fm_completion *completion;
+    char key[300] = { 'x' };
+    cr_assert_eq(create_watched(&map), 0);
+    cr_assert_eq(fm_map_run(map, fm_key_bytes(key, sizeof key), park, NULL, NULL, NULL), 0);
+    settle();
+    fm__fault_set(FAULT_MALLOC, 1, true);
+    int removed = fm_map_remove(map, fm_key_bytes(key, sizeof key), FM_NEVER);
+    int taken = fm_map_next(map, FM_NEVER, &completion);
+    fm__fault_set(FAULT_MALLOC, 0, false);
+    cr_assert(removed == 0 && taken == 0 && completion->key.len == sizeof key);
+    fm_completion_free(completion);
+    fm_map_destroy(map);
+}

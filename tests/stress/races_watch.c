@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * races_watch.c - a map that is watched: hooks and completions under runs, replacements, sets and ends
+ *
+ * The hooks play an automaton of one key. Its fields are plain: that the calls are one after the other is what is tested.
+ */
+#include "tests/stress/race.h"
+
+enum { ROOM = 4 };
+
+struct watch {
+    struct fm_map *map;
+    uint64_t present, next; /* ids: under the key; about to be, by a replacement */
+    uint32_t zombies, starts, exits, replaced;
+    bool within;
+    _Atomic uint32_t taken;
+};
+
+static void enter(struct slot *slot, struct watch *w)
+{
+    RACE_CHECK(slot, !w->within, "two hooks at once");
+    w->within = true;
+}
+
+static void on_replace(void *ctx, struct fm_key key, struct fm_fiber *old,
+                       struct fm_fiber *fiber)
+{
+    struct slot *slot = ctx;
+    struct watch *w = slot->thing;
+    enter(slot, w);
+    RACE_CHECK(slot, w->present == fm_fiber_id(old) && !w->next, "who is replaced is not there");
+    w->zombies++;
+    w->replaced++;
+    w->present = 0;
+    w->next = fm_fiber_id(fiber);
+    w->within = false;
+}
+
+static void on_start(void *ctx, struct fm_key key, struct fm_fiber *fiber)
+{
+    struct slot *slot = ctx;
+    struct watch *w = slot->thing;
+    enter(slot, w);
+    RACE_CHECK(slot, !w->present && (!w->next || w->next == fm_fiber_id(fiber)),
+               "a start on a key that is held");
+    w->present = fm_fiber_id(fiber);
+    w->next = 0;
+    w->starts++;
+    w->within = false;
+}
+
+static void on_exit_of(void *ctx, struct fm_key key, struct fm_fiber *fiber,
+                       struct fm_exit exit)
+{
+    struct slot *slot = ctx;
+    struct watch *w = slot->thing;
+    enter(slot, w);
+    if (w->present == fm_fiber_id(fiber)) {
+        w->present = 0;
+    } else {
+        RACE_CHECK(slot, w->zombies > 0, "an exit of somebody who was never there");
+        w->zombies--;
+    }
+    w->exits++;
+    w->within = false;
+}
+
+static void make_watched(struct slot *slot)
+{
+    struct fm_map_config config = FM_MAP_CONFIG_INIT;
+    struct fm_map_hooks hooks = FM_MAP_HOOKS_INIT;
+    struct watch *w = calloc(1, sizeof *w);
+    STRESS_CHECK(w, "no memory");
+    hooks.ctx = slot;
+    hooks.on_start = on_start;
+    hooks.on_exit = on_exit_of;
+    hooks.on_replace = on_replace;
+    config.runtime = slot->runtime;
+    config.stripe_count = 1;
+    config.completions = ROOM;
+    config.hooks = &hooks;
+    slot->thing = w;
+    int r = fm_map_create(&config, &w->map);
+    RACE_CHECK(slot, r == 0, "create: %d", r);
+}
+
+static void run_in(struct slot *slot, struct watch *w, fm_entry_fn *entry, uint32_t conflict)
+{
+    struct fm_map_run_options options = FM_MAP_RUN_OPTIONS_INIT;
+    options.conflict = conflict;
+    options.arg_drop = race_drop;
+    int r = fm_map_run(w->map, slot->key, entry, slot, &options, NULL);
+    RACE_CHECK(slot, r >= 0, "run: %d", r);
+    if (r != FM_MAP_KEPT)
+        atomic_fetch_add(&slot->started, 1);
+}
+
+static void take(struct slot *slot, struct watch *w, int64_t deadline_ns)
+{
+    struct fm_completion *completion;
+    int r = fm_map_next(w->map, deadline_ns, &completion);
+    RACE_CHECK(slot, r == 0 || r == -ENOENT || r == -ETIMEDOUT, "next: %d", r);
+    if (r != 0)
+        return;
+    RACE_CHECK(slot, completion->exit.reason != FM_BY_REPLACE, "a replaced fiber completes");
+    atomic_fetch_add(&w->taken, 1);
+    fm_completion_free(completion);
+}
+
+static void run_end_take(struct slot *slot, struct part *part)
+{
+    struct watch *w = slot->thing;
+    int r;
+
+    for (int i = 0; i < 2; i++) {
+        switch ((part->role + (slot->choice >> 4 * i)) % 6) {
+        case 0: run_in(slot, w, race_park, FM_REPLACE); break;
+        case 1: run_in(slot, w, race_quick, FM_REPLACE); break;
+        case 2: run_in(slot, w, race_linger, FM_KEEP); break;
+        case 3:
+            r = fm_map_remove(w->map, slot->key, FM_NEVER);
+            RACE_CHECK(slot, r == 0 || r == -ENOENT, "remove: %d", r);
+            break;
+        case 4: take(slot, w, fm_after_us(20)); break;
+        default: {
+            struct fm_fiber *fiber = race_spawn(slot, race_linger);
+            atomic_fetch_add(&slot->started, 1);
+            r = fm_map_set(w->map, slot->key, fiber, NULL);
+            RACE_CHECK(slot, r == 0 || r == FM_MAP_REPLACED, "set: %d", r);
+            fm_fiber_unref(fiber);
+        }
+        }
+    }
+}
+
+static void all_is_told(struct slot *slot)
+{
+    struct watch *w = slot->thing;
+    int r = fm_map_close(w->map, NULL, NULL);
+    RACE_CHECK(slot, r == 0, "close: %d", r);
+    while (fm_map_try_next(w->map, NULL) == 0)
+        atomic_fetch_add(&w->taken, 1);
+    uint64_t completed = w->taken + fm_map_completions_dropped(w->map);
+    RACE_CHECK(slot, w->starts == w->exits && !w->present && !w->zombies && !w->next,
+               "%u starts, %u exits, %u zombies", w->starts, w->exits, w->zombies);
+    RACE_CHECK(slot, completed == w->starts - w->replaced,
+               "%" PRIu64 " completions, %u starts, %u replaced", completed, w->starts,
+               w->replaced);
+    fm_map_destroy(w->map);
+    free(w);
+    slot->thing = NULL;
+}
+
+const struct race watch_races[] = {
+    { "hooks_in_order", "hooks of a key come in order, each present end completes once",
+      make_watched, run_end_take, all_is_told, NULL },
+    { NULL, NULL, NULL, NULL, NULL, NULL },
+};
