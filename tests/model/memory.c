@@ -11,7 +11,8 @@
  *   read-modify-write reads the newest, and hands on what that store carries (C++20 release
  *                    sequence: later plain stores of the same thread do not)
  *   seq_cst access   may not read behind the last seq_cst store or load of this object, nor
- *                    behind what a seq_cst fence has announced
+ *                    behind what a seq_cst fence has announced; but a load that finds a weaker
+ *                    store of its own thread, as it may before others can, announces nothing
  *   seq_cst fence    joins the global view, and the global view joins it; orders no plain data
  *
  * The single order of seq_cst operations is the order of execution. Real memory always holds
@@ -32,6 +33,7 @@ enum {
 
 struct store {
     uint64_t value;
+    unsigned thread;
     struct view view;
     struct clock clock;
 };
@@ -122,6 +124,7 @@ static void store_initial(struct location *l)
     struct store *s = &l->stores[l->count];
     memset(s, 0, sizeof *s);
     s->value = raw_read(l->address, l->size);
+    s->thread = THREADS; /* nobody's */
     l->first = l->count++;
     l->rewritten = false;
 }
@@ -182,7 +185,7 @@ static void observe(unsigned x, unsigned k, int order)
         view_join(&t->seen_relaxed, &s->view);
         clock_join(&t->now_relaxed, &s->clock);
     }
-    if (order == memory_order_seq_cst && announced.at[x] < k)
+    if (order == memory_order_seq_cst && announced.at[x] < k && s->thread != running_id())
         announced.at[x] = (uint8_t)k;
 }
 
@@ -196,6 +199,7 @@ static void append(unsigned x, uint64_t value, int order, const struct store *af
     unsigned k = l->count++;
     struct store *s = &l->stores[k];
     s->value = value;
+    s->thread = running_id();
     t->seen.at[x] = (uint8_t)k;
     if (releases(order)) {
         s->view = t->seen;
