@@ -1,10 +1,10 @@
 /*
  * ring.c - who waits for whom, and rings of those who wait for one another
  *
- * Each who waits for a lock or for an end notes for which: fiber->waits_on. From there one comes
- * to the fiber that is waited for: a joined one stands there itself, a lock's holder is in the
- * lock's holder word. Following that from one who is about to wait either ends with somebody
- * who runs, or has a deadline, or comes back.
+ * Each who waits for a lock or for an end notes for which: fiber->waits_on. From there one
+ * comes to the fiber that is waited for: a joined one stands there itself, a lock's holder is
+ * in the lock's holder word. Following that from one who is about to wait either ends with
+ * somebody who runs, or has a deadline, or comes back.
  *
  *   A, waits for B                            B, waits for A
  *     A.waits_on = ...       (P)                B.waits_on = ...       (P)
@@ -24,12 +24,14 @@
  *              follow                            the last waiter, then whoever destroys
  *                walkers += 1        (W)           waits_on = 0        (Z)
  *                read waits_on       (L)           .
- *                read the lock's word              read walkers        (R)
- *                walkers -= 1        (U)           not 0: wait; free the lock
+ *                read the lock's word              walkers += 0        (R)
+ *                walkers -= 1        (U)           it was not 0: again; free the lock
  *
- *            W, L, Z and R are seq_cst: L finds Z's 0, or R finds W's 1. U release, R acquire:
- *            what was read was read before the lock is freed. The own lock needs no such care,
- *            and a holder that waits for nothing ends the look before W.
+ *            W and R change one word, so one comes first. Is it W, R finds its 1. Is it R,
+ *            then W (acquire) follows R (release) and Z, and L finds Z's 0. U release, R
+ *            acquire: what was read was read before the lock is freed. So the cost is with who
+ *            destroys a lock, and not with each who waited: Z is a plain store. The own lock
+ *            needs no such care, and a holder that waits for nothing ends the look before W.
  */
 #include "runtime/fiber/ring.h"
 
@@ -86,8 +88,8 @@ static struct fm_fiber *target_of(struct fm_fiber *fiber)
 
 static void walk_begin(void)
 {
-    /* seq_cst (W) */
-    atomic_fetch_add_explicit(&walkers, 1, memory_order_seq_cst);
+    /* acquire (W) */
+    atomic_fetch_add_explicit(&walkers, 1, memory_order_acquire);
 }
 
 static void walk_end(void)
@@ -150,19 +152,15 @@ void fm__ring_note_promise(struct fm_fiber *other, holder_word *word)
 
 void fm__ring_leave(struct fm_fiber *self)
 {
-    /* relaxed: nobody else writes it */
-    uintptr_t note = atomic_load_explicit(&self->waits_on, memory_order_relaxed);
-    /* seq_cst (Z); of a descriptor nobody need know that it is not followed any more */
-    if (note & ON_LOCK)
-        atomic_store_explicit(&self->waits_on, 0, memory_order_seq_cst);
-    else
-        atomic_store_explicit(&self->waits_on, 0, memory_order_relaxed);
+    /* relaxed (Z): shown by (R); who follows it till then looks twice */
+    atomic_store_explicit(&self->waits_on, 0, memory_order_relaxed);
 }
 
 void fm__ring_forget(void)
 {
-    /* seq_cst (R) */
-    for (unsigned spins = 0; atomic_load_explicit(&walkers, memory_order_seq_cst) != 0; spins++)
+    /* acq_rel (R) */
+    for (unsigned spins = 0; atomic_fetch_add_explicit(&walkers, 0, memory_order_acq_rel) != 0;
+         spins++)
         fm__spin(spins);
 }
 

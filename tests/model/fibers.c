@@ -1,10 +1,10 @@
 /*
  * fibers.c - threads of a model that wait as fibers do
  *
- * Stands in for runtime/fiber/wait.c where a model is about what waits and wakes: each thread has
- * a descriptor with the real state word, and sleeps on a word of its own where a fiber would
- * leave its stack. A deadline below FM_NEVER may pass at any time. Compiled like a room: what it
- * shares is searched with the rest.
+ * Stands in for runtime/fiber/wait.c where a model is about what waits and wakes: each thread
+ * has a descriptor with the real state word, and sleeps on a word of its own where a fiber
+ * would leave its stack. A deadline below FM_NEVER may pass at any time. Compiled like a room:
+ * what it shares is searched with the rest.
  */
 #include <errno.h>
 
@@ -19,6 +19,7 @@ static struct fm_fiber *self(void)
     struct fm_fiber *fiber = model_own();
     if (!fiber) {
         fiber = model_aligned(_Alignof(struct fm_fiber), sizeof *fiber);
+        fiber->slot = (uint32_t)fm__self_id(); /* its whole id: it is the first in its slot */
         fm__state_start(&fiber->state);
         model_set_own(fiber);
     }
@@ -40,24 +41,27 @@ uint64_t fm__holder_self(void)
     return fm__self_id();
 }
 
-/* Rings are not searched here: nobody is in one. */
-bool fm__ring_enter_lock(struct fm_fiber *fiber, holder_word *word, int64_t deadline_ns)
+/* Nobody is in a ring, but in the model of them, which has the room itself. */
+#define ELSEWHERE __attribute__((weak))
+
+ELSEWHERE bool fm__ring_enter_lock(struct fm_fiber *fiber, holder_word *word,
+                                   int64_t deadline_ns)
 {
     (void)fiber, (void)word, (void)deadline_ns;
     return false;
 }
 
-void fm__ring_note_promise(struct fm_fiber *fiber, holder_word *word)
+ELSEWHERE void fm__ring_note_promise(struct fm_fiber *fiber, holder_word *word)
 {
     (void)fiber, (void)word;
 }
 
-void fm__ring_leave(struct fm_fiber *fiber)
+ELSEWHERE void fm__ring_leave(struct fm_fiber *fiber)
 {
     (void)fiber;
 }
 
-void fm__ring_forget(void) {}
+ELSEWHERE void fm__ring_forget(void) {}
 
 void fm__budget_spend(void) {}
 

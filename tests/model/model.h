@@ -8,8 +8,8 @@
  * Scenario and room are compiled with -fsanitize=thread and linked without its library: each
  * atomic and each plain access arrives at the checker, which plays the memory. All state that
  * threads share lives in memory from model_malloc, or the rooms' own allocation calls, or on
- * the threads' stacks. A write to any other global is refused: it would leak from one execution
- * into the next.
+ * the threads' stacks. A write to any global is refused, as it would leak from one execution
+ * into the next, unless model_global has named it.
  */
 #ifndef TESTS_MODEL_MODEL_H
 #define TESTS_MODEL_MODEL_H
@@ -62,6 +62,9 @@ void *model_calloc(size_t count, size_t size);
 void *model_aligned(size_t alignment, size_t size);
 void model_free(void *memory);
 bool model_freed(const void *memory);
+
+/* A global variable that the room shares: 0 from here on, in each execution. At most four. */
+void model_global(void *variable, size_t size);
 
 /*
  * The book-keeping of the scenario itself: 64 counters, zero at the start, which are no shared

@@ -102,12 +102,10 @@ class Builder:
         copy = folder / mutant.file
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_text(apply(mutant, self.options.root))
-        header = mutant.file.endswith(".h")
-        if not header and mutant.file not in self.options.source:
-            raise LookupError(f"line {mutant.line}: {mutant.file} is not part of the model")
+        included = mutant.file not in self.options.source
         objects = []
         for source in self.options.source:
-            if header or source == mutant.file:
+            if included or source == mutant.file:
                 path = copy if source == mutant.file else self.options.root / source
                 target = folder / (Path(source).stem + ".o")
                 objects.append(self.compile(path, target, folder))

@@ -5,8 +5,8 @@
  * it last, at which tick of their clocks, and whether an atomic object covers it. A plain
  * access must have happened after each conflicting one of another thread; both orders of a race
  * are so found in one execution. The bytes are those of the arena, which model_malloc hands out
- * once each, and of the threads' stacks. Constants of the program may be read. All else is
- * wild.
+ * once each, of the threads' stacks, and of variables that the scenario has named. Constants of
+ * the program may be read. All else is wild.
  *
  * Source   Flanagan, Freund, "FastTrack", PLDI 2009; changed: a cell keeps every thread's last
  *          read, as there are so few threads.
@@ -20,6 +20,8 @@ enum {
     ARENA_BYTES = 1 << 16,
     BLOCKS = 256,
     RED_ZONE = 16, /* between blocks */
+    GLOBALS = 4,
+    GLOBAL_BYTES = 64, /* of one */
 };
 
 enum cell_state { CELL_NONE, CELL_LIVE, CELL_FREED };
@@ -42,6 +44,12 @@ static struct block {
     bool freed;
 } blocks[BLOCKS];
 static unsigned block_count;
+static struct global {
+    char *start;
+    size_t size;
+    struct cell cells[GLOBAL_BYTES];
+} globals[GLOBALS];
+static unsigned global_count;
 static uint32_t execution;
 
 void shadow_reset(void)
@@ -49,6 +57,7 @@ void shadow_reset(void)
     execution++;
     arena_used = 0;
     block_count = 0;
+    global_count = 0;
 }
 
 static struct cell *fresh(struct cell *cell)
@@ -98,6 +107,14 @@ const char *shadow_name(const void *address)
     return name;
 }
 
+static struct cell *global_cell(const char *p)
+{
+    for (unsigned i = 0; i < global_count; i++)
+        if (p >= globals[i].start && p < globals[i].start + globals[i].size)
+            return fresh(&globals[i].cells[p - globals[i].start]);
+    return NULL;
+}
+
 /* The linker's: code and constants stand between these. */
 extern const char __executable_start[], __data_start[];
 
@@ -116,6 +133,9 @@ static struct cell *cell_of(const void *address, bool write)
             model_fail("%s out of bounds: %s", what, shadow_name(p));
         return cell;
     }
+    struct cell *global = global_cell(p);
+    if (global)
+        return global;
     if (!write && p >= __executable_start && p < __data_start)
         return NULL;
     model_fail("%s of memory that is not the model's: %p", what, address);
@@ -193,6 +213,17 @@ void *model_aligned(size_t alignment, size_t size)
     }
     memset(arena + start, 0, size);
     return arena + start;
+}
+
+void model_global(void *variable, size_t size)
+{
+    if (global_count == GLOBALS || size > GLOBAL_BYTES)
+        model_fail("no room for another variable of %zu bytes", size);
+    globals[global_count].start = variable;
+    globals[global_count++].size = size;
+    memset(variable, 0, size);
+    for (size_t i = 0; i < size; i++)
+        global_cell((char *)variable + i)->write[running_id()] = running->now.at[running_id()];
 }
 
 void *model_malloc(size_t size)
