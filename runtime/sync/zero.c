@@ -18,6 +18,10 @@
  * A release, B acquire; each add reads what the last one wrote, so B sees what was done before
  * every count-down. Who is woken has it from the lock and the wake (state.h).
  *
+ * All who wait have their wakes won in one locked section, one CAS for each: given up in
+ * between, the lock would let the count rise again, and some would stay who are to go on. They
+ * are queued and woken when it is free.
+ *
  * Who comes through may destroy the count at once. The unlock is the last access, or the CAS,
  * and fini takes the lock once to let an unlock pass.
  */
