@@ -68,7 +68,7 @@ struct fm_runtime {
     _Atomic int64_t trace_stamp_ns; /* of the virtual clock: the last that a trace was given */
     struct clock_control *clock;      /* of the virtual clock */
     _Atomic uint64_t foreign_spawned; /* fibers created by threads; workers count their own */
-    _Atomic uint64_t random_runs;     /* runs of schedules that drew, so each has its own seed */
+    _Atomic uint64_t random_runs;     /* runs of schedules that drew: each has its seed */
     struct lock end_lock;             /* shutdown's waiters */
     struct waitlist end_waiters;
 };

@@ -15,9 +15,9 @@
 
 /*
  * The first chunks come one by one, page by page: most programs need no more. Where there are
- * many fibers, a page of four KiB holds the descriptors of sixteen, and each fault and each miss
- * of the address cache would cost more than what is done with them: the others come eight at a
- * time from one huge page.
+ * many fibers, a page of four KiB holds the descriptors of sixteen, and each fault and each
+ * miss of the address cache would cost more than what is done with them: the others come eight
+ * at a time from one huge page.
  */
 enum { SLAB_SMALL_CHUNKS = 8, SLAB_REGION_CHUNKS = 8 };
 

@@ -73,7 +73,7 @@ static __attribute__((noinline)) struct fm_fiber *thread_self(void)
     return self;
 }
 
-/* As thread_self. It outlasts the descriptor, which goes before the thread's last destructor. */
+/* As thread_self. It outlasts the descriptor, which goes before the last destructor. */
 static __attribute__((noinline)) uint64_t thread_id(void)
 {
     static _Atomic uint64_t nameless;
@@ -125,8 +125,8 @@ void fm__wake_release(struct fm_fiber *fiber)
 }
 
 /*
- * From DONE on the fiber calls back: owners, observers, drops. Others may be spinning until such
- * a call returns, on this very worker, and there is no way back from a wait.
+ * From DONE on the fiber calls back: owners, observers, drops. Others may be spinning until
+ * such a call returns, on this very worker, and there is no way back from a wait.
  */
 static bool has_ended(struct fm_fiber *self)
 {
@@ -173,8 +173,9 @@ enum wake_reason fm__wait_end(struct wait wait, int64_t deadline_ns)
     } else {
         struct fm_runtime *runtime = self->runtime;
         /*
-         * Woken already: no need to leave the stack. It counts like a wait that did not suspend,
-         * but this is no place to yield: what was waited for may be a lock that is now held.
+         * Woken already: no need to leave the stack. It counts like a wait that did not
+         * suspend, but this is no place to yield: what was waited for may be a lock that is now
+         * held.
          */
         if (fm__state_life(fm__state_read(&self->state)) == LIFE_WOKEN) {
             fm__state_wait_abort(&self->state, &reason);

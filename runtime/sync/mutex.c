@@ -137,8 +137,8 @@ static bool take_or_lock(struct fm_mutex *mutex, uint64_t who, uint64_t *ret_hol
 }
 
 /*
- * The caller's wait has begun, and it is not to be: off the list. False: too late, the mutex has
- * been handed to it, or would have been had it not been interrupted.
+ * The caller's wait has begun, and it is not to be: off the list. False: too late, the mutex
+ * has been handed to it, or would have been had it not been interrupted.
  */
 static bool withdraw(struct fm_mutex *mutex, struct wait_node *node)
 {

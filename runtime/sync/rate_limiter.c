@@ -22,8 +22,8 @@
  * place under the lock before it does anything else. Nothing is granted by others, so who is
  * interrupted has taken nothing.
  *
- * The bucket counts in parts of a permit so small that one nanosecond brings `limit` of them and
- * a permit is `interval_ns` of them: no rounding, however long it runs.
+ * The bucket counts in parts of a permit so small that one nanosecond brings `limit` of them
+ * and a permit is `interval_ns` of them: no rounding, however long it runs.
  *
  * A clock that stands still or steps back brings no permits and takes none away.
  */

@@ -318,7 +318,7 @@ int fm_rwlock_trylock_write(struct fm_rwlock *rwlock)
     return r == -ETIMEDOUT ? -EBUSY : r;
 }
 
-/* What the word is when `who` has given it up: of a reader, `reader`. False: it is no holder. */
+/* What the word is when `who` has given it up: a reader, `reader`. False: it is no holder. */
 static bool give_up(uint64_t word, uint64_t reader, uint64_t who, uint64_t *ret_word)
 {
     if (writer_of(word) == who) {
