@@ -51,7 +51,8 @@ FM_API int fm_trace_start(struct fm_runtime *runtime, const struct fm_trace_opti
  * Events that were overwritten are counted as `dropped` in the file's otherData. Runs that have
  * not ended, but for the caller's own, are not in it. Times are in microseconds since the
  * start; on the virtual clock they are virtual, and each event is a nanosecond later than the
- * one before it.
+ * one before it. Waits until every worker has seen the stop, at its next tick, but for at most
+ * 5 ms: a run that lasts longer than that has not ended.
  *
  * fd         where to; -1: nowhere, what was recorded is forgotten.
  *

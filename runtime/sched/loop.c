@@ -124,6 +124,7 @@ void *fm__worker_main(void *arg)
         fm__idle_found(&sched->idle);
     }
     hand_over(w);
+    fm__trace_leaves(w);
     fm__idle_leave(&sched->idle);
     atomic_fetch_sub_explicit(&sched->worker_live, 1, memory_order_seq_cst);
     sched->ops->worker_fini(w);

@@ -14,6 +14,7 @@
 
 #include "runtime/platform/clock.h"
 #include "runtime/platform/memory.h"
+#include "runtime/platform/spin.h"
 #include "runtime/sched/worker.h"
 
 static int64_t now(struct sched *sched)
@@ -115,6 +116,28 @@ int fm__trace_start(struct sched *sched, uint32_t events)
     return r;
 }
 
+/*
+ * Until the workers have written their last runs. One that does not look up within the bound
+ * runs one task all the while, and that run has no end to be told.
+ */
+static void await_workers(struct sched *sched, const struct worker *self)
+{
+    int64_t until = fm__clock_ns() + TRACE_STOP_NS;
+
+    for (uint32_t i = 0; i < WORKERS_MAX && worker_at(sched, i); i++) {
+        struct worker *w = worker_at(sched, i);
+        /* acquire (F): what it wrote before (E), or before it joined the sleepers */
+        for (unsigned spins = 0;
+             w != self && atomic_load_explicit(&w->tracing, memory_order_acquire) &&
+             !fm__idle_asleep(&sched->idle, i);
+             spins++) {
+            if (fm__clock_ns() >= until)
+                return;
+            fm__spin(spins);
+        }
+    }
+}
+
 int fm__trace_stop(struct sched *sched)
 {
     struct worker *self = fm__worker_self();
@@ -128,6 +151,7 @@ int fm__trace_stop(struct sched *sched)
             fm__trace_run_ends(self, TRACE_CUT);
         fm__trace_look(self);
     }
+    await_workers(sched, self);
     return 0;
 }
 
@@ -181,6 +205,15 @@ void fm__trace_worker_fini(struct worker *w)
 
 /* ---- on a worker ---- */
 
+static void write_to(struct worker *w, struct trace_ring *ring)
+{
+    w->trace = ring;
+    w->run.fiber = 0;
+    w->ready_in = ring ? NULL : w->sched;
+    /* release (E): the last event of a trace that ends, with (F) */
+    atomic_store_explicit(&w->tracing, ring != NULL, memory_order_release);
+}
+
 void fm__trace_look(struct worker *w)
 {
     struct sched *sched = w->sched;
@@ -190,10 +223,13 @@ void fm__trace_look(struct worker *w)
                                  : NULL;
     if (ring == w->trace)
         return;
-    w->trace = ring;
-    w->run.fiber = 0;
-    w->ready_in = ring ? NULL : sched;
+    write_to(w, ring);
     w->sample_next = w->sample_next || ring;
+}
+
+void fm__trace_leaves(struct worker *w)
+{
+    write_to(w, NULL);
 }
 
 void fm__trace_run_begins(struct worker *w, struct task *task)

@@ -44,7 +44,11 @@ enum trace_by { TRACE_BY_TASK, TRACE_BY_TIMER, TRACE_BY_IO, TRACE_BY_OUTSIDE, TR
 /* How a run ended. */
 enum trace_end { TRACE_PARKED, TRACE_YIELDED, TRACE_SPAWNED_FIRST, TRACE_ENDED, TRACE_CUT };
 
-enum { TRACE_TEXT = 48, TRACE_OUTSIDE = 0xffff };
+enum {
+    TRACE_TEXT = 48,
+    TRACE_OUTSIDE = 0xffff,
+    TRACE_STOP_NS = 5000000, /* some ticks */
+};
 
 struct trace_event {
     int64_t begin_ns;
@@ -85,7 +89,11 @@ enum trace_state { TRACE_OFF, TRACE_ON, TRACE_STOPPED };
  * · -ENOMEM
  */
 int fm__trace_start(struct sched *sched, uint32_t events);
-/* No more events, but for those that a busy worker is about to write. 0 · -ENOENT none runs */
+/*
+ * No more runs. Returns when each worker has seen it, or sleeps, and so has written the last
+ * run it had; or after TRACE_STOP_NS: a run that lasts longer than that is not in the trace.
+ * 0 · -ENOENT none runs
+ */
 int fm__trace_stop(struct sched *sched);
 /*
  * Stopped: copy the events of ring `index` (worker; WORKERS_MAX: the others') into `events`,
@@ -106,6 +114,8 @@ void fm__trace_worker_fini(struct worker *w);
 
 /* See whether a trace begins or ends: at each tick. */
 void fm__trace_look(struct worker *w);
+/* Its thread ends. */
+void fm__trace_leaves(struct worker *w);
 /* It goes to sleep; it has been woken. */
 void fm__trace_sleeps(struct worker *w);
 void fm__trace_awakes(struct worker *w);

@@ -68,6 +68,7 @@ struct worker {
     _Atomic int64_t coarse_ns;
     _Atomic uint64_t switches, steals, injected, overflows, parks, wakes, polls;
     _Atomic int kernel_id;
+    _Atomic bool tracing; /* trace is not NULL */
     struct histogram latency, run_length;
 
     /* shared */

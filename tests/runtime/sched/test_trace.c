@@ -2,12 +2,14 @@
 /* test_trace.c - rings, starts and stops; what is written is looked at by trace_test.py */
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "runtime/fiber/runtime.h"
+#include "runtime/platform/clock.h"
 #include "runtime/platform/memory.h"
 #include "tests/support/fibers.h"
 
@@ -143,6 +145,94 @@ FIBER_TEST_ON(trace, starts_and_stops_under_load_do_no_harm, 4, FM_CLOCK_REAL)
     atomic_store(&stop, true);
     for (int i = 0; i < 8; i++)
         finish(fibers[i]);
+}
+
+/* ---- stopped by a thread ---- */
+
+static _Atomic bool spins;
+
+static struct fm_exit spin_until_the_stop(void *arg)
+{
+    struct sched *in = arg;
+    atomic_store(&spins, true);
+    while (atomic_load(&in->trace.state) == TRACE_ON)
+        ;
+    return fm_ok(NULL);
+}
+
+static struct fm_exit spin_until_told(void *arg)
+{
+    atomic_store(&spins, true);
+    while (!atomic_load(&stop))
+        ;
+    return fm_ok(arg);
+}
+
+/* A trace that has the fiber's run from its beginning on. */
+static struct fm_fiber *start_traced(struct fm_runtime *runtime, fm_entry_fn *entry)
+{
+    struct fm_runtime_stats stats;
+    struct fm_fiber *fiber;
+    do /* one that is awake begins at its next tick */
+        fm_runtime_stats(runtime, &stats);
+    while (stats.workers_awake);
+    atomic_store(&spins, false);
+    cr_assert_eq(fm__trace_start(&runtime->sched, EVENTS), 0);
+    cr_assert_eq(fm_runtime_spawn(runtime, entry, &runtime->sched, NULL, &fiber), 0);
+    while (!atomic_load(&spins))
+        sched_yield();
+    return fiber;
+}
+
+static struct fm_runtime *one_worker(void)
+{
+    struct fm_runtime_config config = FM_RUNTIME_CONFIG_INIT;
+    struct fm_runtime *runtime = NULL;
+    config.worker_count = 1;
+    config.flags = FM_RUNTIME_NO_STALL_REPORT;
+    cr_assert_eq(fm_runtime_create(&config, &runtime), 0);
+    return runtime;
+}
+
+TEST(trace, a_run_that_ends_at_the_stop_is_recorded)
+{
+    enum { ROUNDS = 20 };
+    struct fm_runtime *runtime = one_worker();
+    int told = 0;
+    for (int round = 0; round < ROUNDS; round++) {
+        uint64_t dropped = 0;
+        struct fm_fiber *fiber = start_traced(runtime, spin_until_the_stop);
+        int64_t before = fm__clock_ns();
+        cr_assert_eq(fm__trace_stop(&runtime->sched), 0);
+        bool in_time = fm__clock_ns() - before < TRACE_STOP_NS;
+        uint32_t count = fm__trace_read(&runtime->sched, 0, events, &dropped);
+        bool found = false;
+        for (uint32_t i = 0; i < count; i++)
+            found = found || (events[i].kind == TRACE_RUN && events[i].how == TRACE_ENDED &&
+                              events[i].fiber == fm_fiber_id(fiber));
+        /* where the machine kept the worker from going on, it need not be */
+        cr_assert(found || !in_time);
+        told += found;
+        fm__trace_forget(&runtime->sched);
+        fm_fiber_join(fiber, FM_NEVER, NULL);
+        fm_fiber_unref(fiber);
+    }
+    cr_assert_gt(told, 0);
+    fm_runtime_destroy(runtime);
+}
+
+TEST(trace, a_stop_does_not_wait_for_a_fiber_that_goes_on)
+{
+    struct fm_runtime *runtime = one_worker();
+    atomic_store(&stop, false);
+    struct fm_fiber *fiber = start_traced(runtime, spin_until_told);
+    int64_t before = fm__clock_ns();
+    cr_assert_eq(fm_trace_stop(runtime, -1), 0);
+    cr_assert_geq(fm__clock_ns() - before, TRACE_STOP_NS);
+    atomic_store(&stop, true);
+    fm_fiber_join(fiber, FM_NEVER, NULL);
+    fm_fiber_unref(fiber);
+    fm_runtime_destroy(runtime);
 }
 
 WORKER_TEST(trace, without_memory_nothing_starts)
