@@ -55,15 +55,37 @@ static void spawn(struct fm_runtime *runtime, fm_entry_fn *entry, const char *na
         abort();
 }
 
+/* Keys of all shapes: one word, a last word that overlaps, what an entry does not hold itself. */
+static const char *const keys[] = {
+    "key-1", "user-1234\x01", "a key of more bytes than an entry holds: it stands in a blob, 60"
+};
+
+static void run_keyed(struct fm_map *map)
+{
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        struct fm_fiber *fiber;
+        if (fm_map_run(map, fm_key_str(keys[i]), sleeper, NULL, NULL, &fiber) != 0)
+            abort();
+        fm_fiber_await_ready(fiber, FM_NEVER);
+        fm_fiber_unref(fiber);
+    }
+}
+
 int main(int argc, char **argv)
 {
     struct fm_runtime_config config = FM_RUNTIME_CONFIG_INIT;
     struct fm_runtime *runtime;
+    struct fm_map_config map_config = FM_MAP_CONFIG_INIT;
+    struct fm_map *map;
     struct fm_fiber *asleep, *awake;
     config.worker_count = 2;
     config.flags = FM_RUNTIME_NO_STALL_REPORT;
     if (fm_runtime_create(&config, &runtime) != 0)
         return 1;
+    map_config.runtime = runtime;
+    if (fm_map_create(&map_config, &map) != 0)
+        return 1;
+    run_keyed(map);
     spawn(runtime, sleeper, "sleeper", &asleep);
     fm_fiber_await_ready(asleep, FM_NEVER);
     spawn(runtime, spinner, "spinner", &awake);
@@ -81,6 +103,7 @@ int main(int argc, char **argv)
     fm_fiber_stop(asleep, FM_NEVER, NULL);
     fm_fiber_unref(asleep);
     fm_fiber_unref(awake);
+    fm_map_destroy(map);
     fm_runtime_destroy(runtime);
     return 0;
 }

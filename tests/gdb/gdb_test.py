@@ -9,6 +9,7 @@ import sys
 import tempfile
 
 SKIPPED = 77  # for Meson
+KEYS = ['key-1', r'user-1234\x01', 'a key of more bytes than an entry holds: it stands in a blob, 60']
 
 
 def run(gdb, script, *words):
@@ -29,9 +30,12 @@ def check_fibers(said):
     check(listed, 'the sleeper', said)
     check(re.search(r'^ *\d+ running +on worker \d+, thread \d+ "spinner"$', said, re.M),
           'the spinner', said)
+    for key in KEYS:
+        check(re.search(rf'^ *\d+ parked +in never key "{re.escape(key)}" at sleep_deep', said, re.M),
+              f'key {key}', said)
     calls = re.findall(r'^#\d+ +.*\bin (\w+) \((.*)\).*gdb_sample.c:\d+$', said, re.M)
     depths = [int(words.split('=')[1]) for name, words in calls if name == 'sleep_deep' and 'depth=' in words]
-    check(depths[:4] == [0, 1, 2, 3], 'four calls of sleep_deep', said)
+    check(depths[:8] == [0, 1, 2, 3] * 2, 'four calls of sleep_deep, by name and by key', said)
     check(any(name == 'sleeper' for name, _ in calls), 'the body', said)
     check(re.search(r'in fm__fiber_run\b', said), 'the end of the stack', said)
     check(re.search(r'^\$\d+ = 2$', said, re.M), 'a variable of a frame', said)
@@ -47,7 +51,7 @@ def main():
     if '42' not in hello.stdout:
         print('gdb_test: skipped: this gdb has no python')
         sys.exit(SKIPPED)
-    look = ['-ex', 'info fibers', '-ex', 'fiber sleeper bt',
+    look = ['-ex', 'info fibers', '-ex', 'fiber sleeper bt', '-ex', 'fiber key-1 bt',
             '-ex', 'fiber sleeper frame apply all -q -s print depth', '-ex', 'fiber spinner bt',
             '-ex', 'bt']
     said = run(gdb, script, '-ex', 'break look_here', '-ex', 'run', *look, '-ex', 'kill', program)

@@ -2,8 +2,8 @@
 """fm.py - fibers in gdb, in a live process and in a core file
 
     (gdb) source tools/gdb/fm.py
-    (gdb) info fibers                 all that live: id, name, state, what they wait for, where
-    (gdb) fiber 16777217 bt           the calls of one, by its id or by its name
+    (gdb) info fibers                 all that live: id, state, what they wait for, name, key, where
+    (gdb) fiber 16777217 bt           the calls of one, by its id, its name or its key
     (gdb) fiber 16777217 COMMAND...   any command, in the innermost of its frames
 
 It needs the debug information of the library, and reads memory alone: nothing in the process runs or
@@ -19,6 +19,10 @@ import gdb.unwinder
 ID_SLOT_BITS = 24
 REFERENCES = (1 << ID_SLOT_BITS) - 1
 KIND_TASK = 1
+KEYED = 2                # of fiber.flags: owner.words[0] is the entry of a map
+KEY_LENGTH = (1 << 13) - 1
+KEY_INLINE = 56          # longer keys stand in a blob
+KEY_SHOWN = 64           # bytes
 LIVES = ['new', 'runnable', 'parking', 'parking', 'parked', 'done']
 
 # What Boost.Context's jump leaves on a stack: where each register stands, and the size of it all.
@@ -80,7 +84,7 @@ class Fiber:
     """One descriptor, from a copy of its bytes."""
     FIELDS = {'refs': 'refs', 'state': 'state', 'kind': 'kind', 'slot': 'slot', 'runtime': 'runtime',
               'waits_for': 'waits_for', 'stack': 'task.stack', 'fctx': 'task.ctx.fctx',
-              'extra': 'extra', 'spawn_site': 'spawn_site', 'mask_depth': 'mask_depth'}
+              'extra': 'extra', 'flags': 'flags', 'owner': 'owner.words'}
     offsets = None
 
     def __init__(self, address, image):
@@ -99,6 +103,25 @@ class Fiber:
         if not self.extra:
             return ''
         return read_text(self.extra + offset_of('struct fiber_extra', 'name')[0], 64)
+
+    def key(self):
+        """The key that it was run under, as dumps show it; '' if there is none."""
+        entry = self.owner & (1 << 64) - 1
+        if not self.flags & KEYED or not entry:
+            return ''
+        length = read_word(entry + offset_of('struct entry', 'head')[0]) & KEY_LENGTH
+        at = entry + offset_of('struct entry', 'word')[0]
+        if length > KEY_INLINE:
+            blob = read_word(entry + offset_of('struct entry', 'blob')[0])
+            at = blob + offset_of('struct key_blob', 'word')[0]
+        whole = length // 8 * 8
+        key = read(at, max(whole, 8))[:length]
+        # the last word is that of the last eight bytes
+        if length > whole > 0:
+            key += read(at + whole, 8)[whole - length:]
+        text = ''.join(chr(c) if 32 <= c < 127 and c not in b'"\\' else f'\\x{c:02x}'
+                       for c in key[:KEY_SHOWN])
+        return text + '...' if length > KEY_SHOWN else text
 
     def life(self):
         return 'running' if self.worker else LIVES[self.state & 7]
@@ -212,6 +235,9 @@ class InfoFibers(gdb.Command):
             name = fiber.name()
             if name:
                 words.append(f'"{name}"')
+            key = fiber.key()
+            if key:
+                words.append(f'key "{key}"')
             if fiber.has_saved():
                 at = place(fiber)
                 if at:
@@ -252,7 +278,7 @@ class FrameId:
 
 
 class FiberCommand(gdb.Command):
-    """fiber ID|NAME COMMAND...: a command in the innermost frame of a fiber; bt shows its calls."""
+    """fiber ID|NAME|KEY COMMAND...: a command in the innermost frame of a fiber; bt shows its calls."""
 
     def __init__(self):
         super().__init__('fiber', gdb.COMMAND_STACK)
@@ -260,7 +286,8 @@ class FiberCommand(gdb.Command):
         gdb.unwinder.register_unwinder(None, self.unwinder, replace=True)
 
     def find(self, word):
-        found = [fiber for fiber in fibers() if str(fiber.id) == word or fiber.name() == word]
+        found = [fiber for fiber in fibers()
+                 if word in (str(fiber.id), fiber.name(), fiber.key())]
         if not found:
             raise gdb.GdbError(f'no fiber {word}')
         return found[0]
@@ -268,7 +295,7 @@ class FiberCommand(gdb.Command):
     def invoke(self, argument, from_tty):
         words = argument.split(None, 1)
         if len(words) != 2:
-            raise gdb.GdbError('fiber ID|NAME COMMAND...')
+            raise gdb.GdbError('fiber ID|NAME|KEY COMMAND...')
         fiber = self.find(words[0])
         if fiber.worker:
             self.in_thread(fiber.worker[1], words[1])
