@@ -15,7 +15,8 @@
  *   4. every tick (about 200 us): timers and io, and then in turn one of the inbox, of the
  *      inject lists, and the oldest task of the own queue before anything newer (after ten
  *      ticks, if it was spawned and never ran): no runnable task waits for more than its turn
- *      in a queue that is served so.
+ *      in a queue that is served so. Each of the three has every third tick, so what stands
+ *      n-th in its inbox runs after 3 n ticks at the latest, however busy its worker is.
  * Others steal from the old end, half at a time.
  */
 #ifndef FM_RUNTIME_SCHED_PICK_H

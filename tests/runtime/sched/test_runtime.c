@@ -17,7 +17,7 @@
 #include "runtime/platform/clock.h"
 #include "runtime/platform/memory.h"
 #include "runtime/platform/sanitizer.h"
-#include "runtime/sched/sched.h"
+#include "runtime/sched/worker.h"
 #include "tests/support/fibers.h"
 
 static struct fm_runtime *runtime_with(uint32_t workers)
@@ -366,6 +366,55 @@ WORKER_TEST(sched, a_foreign_task_runs_beside_pinned_ones_that_never_end) /* F14
     for (int i = 0; i < 3; i++)
         cr_assert_eq(finish(fibers[i]).kind, FM_SUCCESS);
     pthread_join(thread, NULL);
+}
+
+/* Ticks, seen by whatever runs after them. */
+static int64_t last_look_ns;
+static int ticks_seen;
+
+static void note_tick(void)
+{
+    int64_t look_ns = fm__worker_self()->looked_ns;
+    ticks_seen += look_ns != last_look_ns;
+    last_look_ns = look_ns;
+}
+
+static struct fm_exit yield_and_note(void *arg)
+{
+    while (!atomic_load(&third_ran)) {
+        note_tick();
+        fm_yield();
+    }
+    return fm_ok(arg);
+}
+
+/* The own queue and the inject lists are never empty, and the inbox has its turn all the same. */
+WORKER_TEST(sched, a_pinned_task_waits_for_at_most_three_ticks_where_others_never_end) /* F14 */
+{
+    enum { TURNS = 20 };
+    static struct fm_fiber *yielders[YIELDERS];
+    struct fm_runtime_stats stats;
+    int longest = 0;
+    atomic_store(&third_ran, false);
+    cr_assert_eq(fm_pin(), 0);
+    for (int i = 0; i < YIELDERS; i++)
+        yielders[i] = start(yield_and_note, NULL);
+    fm_runtime_stats(fm_runtime_current(), &stats);
+    uint64_t injected = stats.injected;
+    for (int i = 0; i < TURNS; i++) {
+        int before = ticks_seen;
+        fm_yield();
+        note_tick();
+        if (ticks_seen - before > longest)
+            longest = ticks_seen - before;
+    }
+    fm_runtime_stats(fm_runtime_current(), &stats);
+    atomic_store(&third_ran, true);
+    fm_unpin();
+    for (int i = 0; i < YIELDERS; i++)
+        finish(yielders[i]);
+    cr_assert_gt(stats.injected - injected, TURNS, "the inject lists had their turns too");
+    cr_assert_eq(longest, 3);
 }
 
 static _Atomic bool hog_ends;
