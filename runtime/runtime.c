@@ -124,6 +124,13 @@ static void stalled(struct sched *sched, const struct sched_stall *stall)
     fm__stall_report(runtime_of(sched), stall);
 }
 
+static void slice_over(struct sched *sched, struct task *task)
+{
+    /* what happens on the virtual clock must not hang on how fast the processor is */
+    if (!runtime_of(sched)->virtual_clock)
+        fm__budget_cut((struct fm_fiber *)task); /* its first member */
+}
+
 static int64_t throttled_ns(struct sched *sched)
 {
     return runtime_of(sched)->quota ? fm__cpu_throttled_under("") : 0;
@@ -143,6 +150,7 @@ static const struct sched_ops sched_ops = {
     .poll_wake = poll_wake,
     .poll_needed = poll_needed,
     .stalled = stalled,
+    .slice_over = slice_over,
     .throttled_ns = throttled_ns,
     .trace_id = fm__trace_id,
     .trace_task = fm__trace_task,

@@ -88,7 +88,7 @@ void fm__descriptor_reset(struct fm_fiber *fiber, struct fm_runtime *runtime,
     fiber->kind = (uint8_t)kind;
     fiber->flags = 0;
     fiber->pin_depth = 0;
-    fiber->budget = 128;
+    atomic_store_explicit(&fiber->budget, FIBER_BUDGET, memory_order_relaxed);
 }
 
 void fm__descriptor_publish(struct fm_fiber *fiber, unsigned references)

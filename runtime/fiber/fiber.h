@@ -76,7 +76,7 @@ struct fm_fiber {
     uint8_t kind;  /* enum fiber_kind */
     uint8_t flags; /* FIBER_... */
     uint16_t pin_depth;
-    uint16_t budget;
+    _Atomic uint16_t budget; /* waits that it may yet have without letting others run */
     /* FIBER_THREAD: what it sleeps on; else when it began to wait, in coarse ms */
     _Atomic uint32_t futex;
 };
@@ -89,6 +89,8 @@ struct fm_fiber {
 #define FIBER_KEYED 2u /* owner.words describe a key */
 
 #define FIBER_ID_SLOT_BITS 24
+
+enum { FIBER_BUDGET = 128 };
 
 /* ---- life ---- */
 
@@ -201,15 +203,30 @@ void fm__wake_release(struct fm_fiber *who);
 int fm__wake_result(enum wake_reason reason);
 /*
  * A call that did its work without waiting counts against the fiber's budget; at its end the
- * fiber yields.
+ * fiber yields. The monitor ends that of a fiber that has had a processor for a time slice.
  */
 void fm__budget_spend(void);
-/* The same for who knows who calls; NULL is a thread. */
 void fm__budget_over(struct fm_fiber *self);
+/* One of it, by the fiber itself; false if it is used up. */
+static inline bool fm__budget_take(struct fm_fiber *self)
+{
+    /* relaxed, and not one operation: the monitor's 0 in between is lost, but comes again */
+    uint16_t left = atomic_load_explicit(&self->budget, memory_order_relaxed);
+    if (left == 0)
+        return false;
+    atomic_store_explicit(&self->budget, (uint16_t)(left - 1), memory_order_relaxed);
+    return true;
+}
+/* The same for who knows who calls; NULL is a thread. */
 static inline void fm__budget_spend_by(struct fm_fiber *self)
 {
-    if (self && __builtin_expect(self->budget-- == 0, 0))
+    if (self && __builtin_expect(!fm__budget_take(self), 0))
         fm__budget_over(self);
+}
+/* Its time slice is over: it yields at its next wait. Any thread; the fiber may have ended. */
+static inline void fm__budget_cut(struct fm_fiber *fiber)
+{
+    atomic_store_explicit(&fiber->budget, 0, memory_order_relaxed);
 }
 
 /* ---- clock and timers, of the runtime the caller is in ---- */

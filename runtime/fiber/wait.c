@@ -29,8 +29,6 @@
 #include "runtime/sched/fork.h"
 #include "runtime/sched/sched.h"
 
-enum { BUDGET = 128 };
-
 #define IDS_END (UINT64_C(1) << 60) /* ids of descriptors are below */
 
 /* ---- threads ---- */
@@ -163,6 +161,11 @@ int fm__wait_begin(struct wait *ret_wait, unsigned flags, const char *what)
     return 0;
 }
 
+static void new_budget(struct fm_fiber *self)
+{
+    atomic_store_explicit(&self->budget, FIBER_BUDGET, memory_order_relaxed);
+}
+
 enum wake_reason fm__wait_end(struct wait wait, int64_t deadline_ns)
 {
     struct fm_fiber *self = wait.who;
@@ -179,11 +182,10 @@ enum wake_reason fm__wait_end(struct wait wait, int64_t deadline_ns)
          */
         if (fm__state_life(fm__state_read(&self->state)) == LIFE_WOKEN) {
             fm__state_wait_abort(&self->state, &reason);
-            if (self->budget)
-                self->budget--;
+            fm__budget_take(self);
             goto ended;
         }
-        self->budget = BUDGET;
+        new_budget(self);
         if (deadline_ns == FM_NEVER) {
             fm__sched_park(&self->task);
             reason = fm__state_reason(&self->state);
@@ -256,7 +258,7 @@ void fm__budget_spend(void)
 
 void fm__budget_over(struct fm_fiber *self)
 {
-    self->budget = BUDGET;
+    new_budget(self);
     if (!has_ended(self))
         fm__sched_yield(&self->task);
 }
@@ -267,7 +269,7 @@ int fm_yield(void)
     if (!self)
         return -EPERM;
     FM_BUG_IF(has_ended(self), "a callback of an end must not yield");
-    self->budget = BUDGET;
+    new_budget(self);
     fm__sched_yield(&self->task);
     return fm_check();
 }

@@ -24,20 +24,17 @@ static size_t read_file(int kernel_id, const char *name, char *text, size_t size
     return n > 0 ? (size_t)n : 0;
 }
 
-/*
- * Processor time of a thread, 0 if it has gone. The clock's number is made as
- * pthread_getcpuclockid makes it, without the pthread_t.
- */
-static int64_t ran_ns(int kernel_id)
+int64_t fm__thread_ran_ns(int kernel_id)
 {
     struct timespec t;
+    /* as pthread_getcpuclockid makes it, without the pthread_t */
     clockid_t clock = (clockid_t)((~(unsigned)kernel_id << 3) | 6);
     return clock_gettime(clock, &t) == 0 ? (int64_t)t.tv_sec * 1000000000 + t.tv_nsec : 0;
 }
 
 struct thread_times fm__thread_times(int kernel_id)
 {
-    struct thread_times times = { .ran_ns = ran_ns(kernel_id) };
+    struct thread_times times = { .ran_ns = fm__thread_ran_ns(kernel_id) };
     char text[128];
     long long ran, queued;
     /* its first number is as old as the last tick of the kernel: the clock is not */

@@ -17,6 +17,8 @@ struct thread_times {
     int64_t queued_ns; /* runnable and waiting for one; 0 where the kernel does not count it */
 };
 struct thread_times fm__thread_times(int kernel_id);
+/* ran_ns alone, which is one call of the kernel; 0 if it has gone. Of the caller: id 0. */
+int64_t fm__thread_ran_ns(int kernel_id);
 
 /* As in ps: R running or runnable, S asleep, D asleep and not to be woken, T stopped; ? */
 char fm__thread_state(int kernel_id);

@@ -1,13 +1,13 @@
 /*
  * monitor.c - the thread that watches workers which are too busy to watch themselves
  *
- * Every TICK_MS while work flows: a task that has run for long without a switch is reported; a
- * task stuck in its worker's slot is moved to where others find it; where nobody has polled or
- * fired timers for a tick, that is done here and a sleeper is woken to take it on. When no
- * worker has been awake for some ticks the monitor sleeps, and the next worker that wakes up
- * rouses it: an idle process uses no CPU.
+ * Every TICK_MS while work flows: a task that has run for long without a switch has had its
+ * turn, and then is reported; a task stuck in its worker's slot is moved to where others find
+ * it; where nobody has polled or fired timers for a tick, that is done here and a sleeper is
+ * woken to take it on. When no worker has been awake for some ticks the monitor sleeps, and the
+ * next worker that wakes up rouses it: an idle process uses no CPU.
  *
- * Knows not   fibers: ops->stalled makes the report.
+ * Knows not   fibers: ops->slice_over ends a turn, ops->stalled makes the report.
  */
 #include "runtime/sched/monitor.h"
 
@@ -23,6 +23,7 @@
 
 enum {
     TICK_MS = 5,
+    SLICE_MS = 5, /* on a processor, from the second tick on that sees the task */
     STALL_FIRST_MS = 10, /* told from there on, and each time it has become twice as long */
     STARVED_FACTOR = 10,
     QUIET_TICKS = 8, /* so many without an awake worker: sleep */
@@ -79,6 +80,8 @@ static void watch_longer(struct monitor *m, uint32_t index, struct worker *w,
         seen->throttled_ns = sched->ops->throttled_ns(sched);
         return;
     }
+    if (fm__thread_ran_ns(kernel_id) - seen->times.ran_ns >= SLICE_MS * 1000000)
+        sched->ops->slice_over(sched, task);
     if (ms < seen->next_ms && (seen->counted || ms < sched->stall_ms))
         return;
     struct thread_times times = fm__thread_times(kernel_id);

@@ -69,6 +69,11 @@ struct sched_ops {
      * twice as long; and when it begins to count as a stall. Monitor thread.
      */
     void (*stalled)(struct sched *sched, const struct sched_stall *stall);
+    /*
+     * A task has had a processor for a time slice without a switch; again at each tick that it
+     * goes on. It may run no longer, or have ended. Monitor thread.
+     */
+    void (*slice_over)(struct sched *sched, struct task *task);
     /* For how long the process was kept from running by a quota, since it began. */
     int64_t (*throttled_ns)(struct sched *sched);
     /*

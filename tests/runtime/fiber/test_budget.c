@@ -3,12 +3,13 @@
  * test_budget.c - a fiber whose waits always complete at once lets others run all the same
  *
  * On one worker: each kind of wait is repeated until another fiber has run, which is so after
- * no more than 128 of them.
+ * no more than 128 of them, and after fewer if the fiber computes for long in between.
  */
 #include <errno.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "runtime/platform/thread.h"
 #include "tests/support/fibers.h"
 
 enum { BUDGET = 128 };
@@ -245,6 +246,45 @@ WORKER_TEST(budget, empty_maps_and_scopes_yield)
     expect_turn(await_empty, map);
     fm_map_destroy(map);
     finish(start(in_a_scope, NULL));
+}
+
+/* As much work as `ms` of a processor does; what else the machine has to do does not count. */
+static void compute_ms(int64_t ms)
+{
+    int64_t end = fm__thread_ran_ns(0) + ms * 1000000;
+    while (fm__thread_ran_ns(0) < end)
+        ;
+}
+
+/* Few waits and much work in between: until another has run, or a new budget would be used up. */
+static int compute_and_wait(int most)
+{
+    struct fm_fiber *ended = start(return_arg, NULL);
+    join(ended);
+    fm_yield(); /* a new budget */
+    other_ran = false;
+    struct fm_fiber *other = start(run, NULL);
+    int waits = 0;
+    while (!other_ran && waits < most) {
+        compute_ms(10);
+        join(ended);
+        waits++;
+    }
+    int ran_after = other_ran ? waits : -1;
+    finish(other);
+    fm_fiber_unref(ended);
+    return ran_after;
+}
+
+WORKER_TEST(budget, a_time_slice_ends_it)
+{
+    cr_assert_geq(compute_and_wait(BUDGET), 1);
+}
+
+/* The order of things there is that of the program, however long they take. */
+EXACT_TEST(budget, no_time_slice_ends_it_on_the_virtual_clock)
+{
+    cr_assert_eq(compute_and_wait(10), -1);
 }
 
 /* A budget is there for waits: who suspends has had its turn and begins anew. */
