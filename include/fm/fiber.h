@@ -142,7 +142,13 @@ FM_API int fm_fiber_unobserve(struct fm_fiber *fiber, struct fm_observer *observ
 
 /* Let others run; 0 · -EPERM in a thread · -ECANCELED interrupted (after having yielded). */
 FM_API int fm_yield(void);
-/* 0 · -ECANCELED · -EPERM in a thread · -EINVAL (negative). */
+/*
+ * Wait for so long, or until then: never less, and on the real clock until the next tick of a
+ * millisecond, so that a sleep of a microsecond may last a thousand. 0, or a time that has
+ * passed, yields.
+ *
+ * 0 · -ECANCELED · -EPERM in a thread · -EINVAL (negative)
+ */
 FM_API int fm_sleep_ns(int64_t n);
 FM_API int fm_sleep_ms(int64_t n);
 FM_API int fm_sleep_until_ns(int64_t time_ns);
