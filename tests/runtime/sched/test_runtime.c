@@ -295,7 +295,7 @@ WORKER_TEST(sched, a_foreign_task_runs_though_local_work_never_ends) /* F14 */
 }
 
 /* More than a queue holds: the rest stands in the inject lists, and as many come as go. */
-enum { YIELDERS = 1000, YIELDS_MAX = 2000, FOREIGNERS = 8 };
+enum { YIELDERS = 2500, YIELDS_MAX = 2000, FOREIGNERS = 8 };
 
 static _Atomic int foreigners_ran;
 static _Atomic bool gave_up;
