@@ -143,7 +143,7 @@ FM_API int fm_runtime_run(struct fm_runtime *runtime, fm_entry_fn *entry, void *
  * New spawns from threads are refused with -ESHUTDOWN from here on; finalizers may still spawn.
  *
  * Returns    0 none is left · -ETIMEDOUT some remain at the deadline (a later call goes on
- *            waiting) -EPERM from a fiber of this runtime · -EINVAL
+ *            waiting) · -EPERM from a fiber of this runtime · -EINVAL
  */
 FM_API int fm_runtime_shutdown(struct fm_runtime *runtime, int64_t deadline_ns);
 
