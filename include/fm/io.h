@@ -10,7 +10,8 @@
  *
  * Regular files are always ready, and may make their thread wait for a device: what is not in
  * memory is read, and all is written, by a thread of the blocking pool that works on the
- * caller's buffer. Deadline and interruption are looked at before that, and do not end it.
+ * caller's buffer. Until a thread has begun, deadline and interruption end the call and nothing
+ * is done; they do not end what has begun.
  */
 #ifndef FM_IO_H
 #define FM_IO_H

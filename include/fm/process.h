@@ -87,7 +87,8 @@ struct fm_process_spec {
  *            as execve(2), chdir(2)
  *            -EINVAL · -EBADF (FM_STDIO_FD) · -EMFILE, -ENFILE · -ENOMEM · -EAGAIN (too many
  *            processes) · -ECANCELED (interrupted before anything was done) · -EPERM after fork
- * Waits      for the exec, on a thread of the blocking pool; not ended by an interruption.
+ * Waits      for a thread of the blocking pool, which an interruption ends, and there for the
+ *            exec, which nothing ends.
  */
 FM_API int fm_process_spawn(const struct fm_process_spec *spec,
                             struct fm_process **ret_process);
@@ -215,7 +216,8 @@ struct fm_process_output {
  * Returns    0 it ended by itself, whatever its status · FM_PROCESS_STOPPED the deadline came,
  *            it was stopped, ret_output holds what it said until then · -ECANCELED it was
  *            stopped because the caller was interrupted · as fm_process_spawn, fm_process_wait,
- *            fm_read (it has ended)
+ *            fm_read (it has ended) · -ETIMEDOUT it was not started: the deadline was over, or
+ *            came before a thread of the blocking pool was free
  * Callers    fiber only.
  */
 FM_API int fm_process_run(const struct fm_process_spec *spec,

@@ -2,20 +2,33 @@
  * blocking.c - the elastic pool of threads
  *
  * Owns        the threads, the queue, each job until its two sides have left it.
- * Invariant   A job in the queue has a thread that will look: one that was named for it, one that is being made for it, or all
- *             there may be, none of which sleeps while there is a job. Should the last thread that was to come not come, every
- *             queued job ends with -EAGAIN.
+ * Invariant   A job in the queue has a thread that will look: one that was named for it, one
+ *             that is being made for it, or all there may be, none of which sleeps while there
+ *             is a job. Should the last thread that was to come not come, every queued job ends
+ *             with -EAGAIN.
  *
- *   hand in                                        a thread
- *     lock: push the job                             lock: a job? run it (the lock is free meanwhile)
- *       an idle thread: take it off, name it         none: join the idle, newest on top
- *       none, below the bound: one more              unlock, sleep until named or five seconds are over
- *     unlock, wake or make                           lock: not named, hence still listed: leave and end
+ *   hand in                               a thread
+ *     lock: push the job                    lock: a job? run it (the lock is free meanwhile)
+ *       an idle thread: take it off,          none: join the idle, newest on top
+ *       name it                               unlock, sleep until named, or five seconds
+ *       none, below the bound: one more       lock: not named, hence still listed:
+ *     unlock, wake or make                      leave and end
  *
- * The newest idle thread is taken first, so that those a quiet pool does not need grow old and go.
+ * The newest idle thread is taken first, so that those that a quiet pool does not need grow old
+ * and go.
  *
- * A waiter that leaves early (deadline, interruption) and the thread each hold a reference on the job; the last one frees it. Ended
- * threads are joined by the next one that ends, the last by who shuts down: none is in the library's code afterwards.
+ * A waiter that leaves early (deadline, interruption) and the thread each hold a reference on
+ * the job; the last one frees it. Where the argument is lent the waiter looks, under the lock,
+ * how far the job has come:
+ *
+ *     QUEUED ------ pop ------> RUNNING ------ fn has returned ------> OVER
+ *       |  the waiter takes it    |  he waits again, masked and without  |  he has what he
+ *       |  out and leaves: fn is  |  a deadline; the job has his new     |  waited for
+ *       |  never called           |  wait by then                        |
+ *       '-- shutdown, no thread: straight to OVER, with an exit or an error of the pool's
+ *
+ * Ended threads are joined by the next one that ends, the last by who shuts down: none is in
+ * the library's code afterwards.
  */
 #include "runtime/io/blocking.h"
 
@@ -35,13 +48,15 @@
 enum { THREADS_DEFAULT = 64, DUMP_MAX = 64 };
 static const int64_t IDLE_NS = INT64_C(5000000000);
 
+enum job_state { JOB_QUEUED, JOB_RUNNING, JOB_OVER };
+
 struct job {
-    struct job *next; /* in the queue */
-    struct job *running_next, **running_link;
+    struct job *next, **link; /* in the queue, then among the running */
+    enum job_state state;     /* under the lock */
     fm_entry_fn *fn;
     void *arg;
     fm_drop_fn *drop;
-    struct wait wait; /* who NULL: nobody waits */
+    struct wait wait; /* who NULL: nobody waits; under the lock until the job is over */
     uint64_t fiber_id;
     int64_t since_ns; /* handed in; then: begun */
     struct fm_exit exit;
@@ -61,7 +76,7 @@ struct blocking {
     uint32_t thread_max;
     uint32_t threads; /* alive, or being made */
     uint32_t queued;
-    struct job *first, *last;
+    struct job *queue, **end; /* where the next one is linked */
     struct job *running;
     struct idle_thread *idle;
     int64_t idle_ns;
@@ -85,7 +100,7 @@ static void job_unref(struct job *job)
     free(job);
 }
 
-/* The job is over, or never will be: tell who waits. */
+/* It is over: tell who waits. */
 static void complete(struct job *job)
 {
     if (job->wait.who)
@@ -93,50 +108,66 @@ static void complete(struct job *job)
     job_unref(job);
 }
 
-static void complete_queue(struct job *first, int error, struct fm_exit exit)
+static void complete_all(struct job *first)
 {
     while (first) {
         struct job *job = first;
         first = job->next;
-        job->error = error;
-        job->exit = exit;
         complete(job);
     }
 }
 
-static struct job *take_queue_locked(struct blocking *b)
+static void push_locked(struct blocking *b, struct job *job)
 {
-    struct job *first = b->first;
-    b->first = b->last = NULL;
+    job->link = b->end;
+    *b->end = job;
+    b->end = &job->next;
+    b->queued++;
+}
+
+/* Off the queue, or off the list of the running. */
+static void unlink_locked(struct blocking *b, struct job *job)
+{
+    *job->link = job->next;
+    if (job->next)
+        job->next->link = job->link;
+    else if (b->end == &job->next)
+        b->end = job->link;
+    if (job->state == JOB_QUEUED)
+        b->queued--;
+}
+
+/* None of them will run: what is to be completed once the lock is free. */
+static struct job *end_queue_locked(struct blocking *b, int error, struct fm_exit exit)
+{
+    struct job *first = b->queue;
+    for (struct job *job = first; job; job = job->next) {
+        job->state = JOB_OVER;
+        job->error = error;
+        job->exit = exit;
+    }
+    b->queue = NULL;
+    b->end = &b->queue;
     b->queued = 0;
     return first;
 }
 
 static struct job *pop_locked(struct blocking *b)
 {
-    struct job *job = b->first;
+    struct job *job = b->queue;
     if (!job)
         return NULL;
-    b->first = job->next;
-    if (!b->first)
-        b->last = NULL;
-    b->queued--;
+    unlink_locked(b, job);
     int64_t now = fm__clock_ns();
     fm__histogram_add(&b->wait_ns, now - job->since_ns);
     job->since_ns = now;
-    job->running_next = b->running;
-    job->running_link = &b->running;
+    job->state = JOB_RUNNING;
+    job->next = b->running;
+    job->link = &b->running;
     if (b->running)
-        b->running->running_link = &job->running_next;
+        b->running->link = &job->next;
     b->running = job;
     return job;
-}
-
-static void not_running_locked(struct job *job)
-{
-    *job->running_link = job->running_next;
-    if (job->running_next)
-        job->running_next->running_link = job->running_link;
 }
 
 /* ---- threads ---- */
@@ -151,7 +182,9 @@ static void name_locked(struct blocking *b, struct idle_thread *thread)
     atomic_store_explicit(&thread->named, 1, memory_order_relaxed);
 }
 
-/* Sleep until named or idle for too long: false, still unnamed. Called and left with the lock. */
+/*
+ * Sleep until named or idle for too long: false, still unnamed. Called and left with the lock.
+ */
 static bool sleep_locked(struct blocking *b)
 {
     struct idle_thread me = { .next = b->idle, .link = &b->idle };
@@ -186,7 +219,8 @@ static void *serve(void *arg)
             fm__unlock(&b->lock);
             job->exit = job->fn(job->arg);
             fm__lock(&b->lock);
-            not_running_locked(job);
+            unlink_locked(b, job);
+            job->state = JOB_OVER;
             fm__unlock(&b->lock);
             complete(job);
             fm__lock(&b->lock);
@@ -208,7 +242,10 @@ static void *serve(void *arg)
     return NULL;
 }
 
-/* One more thread, which has been counted. If it cannot be made and was the last hope, the queue ends. */
+/*
+ * One more thread, which has been counted. If it cannot be made and was the last hope, the
+ * queue ends.
+ */
 static void make_thread(struct blocking *b)
 {
     pthread_t thread;
@@ -218,11 +255,11 @@ static void make_thread(struct blocking *b)
         return;
     fm__lock(&b->lock);
     if (--b->threads == 0)
-        hopeless = take_queue_locked(b);
+        hopeless = end_queue_locked(b, -EAGAIN, fm_fail(-EAGAIN));
     atomic_fetch_add_explicit(&b->ends, 1, memory_order_relaxed);
     fm__unlock(&b->lock);
     fm__futex_wake(&b->ends, 1);
-    complete_queue(hopeless, -EAGAIN, fm_fail(-EAGAIN));
+    complete_all(hopeless);
 }
 
 /* 0: the job is the pool's, and may be over already · -ESHUTDOWN */
@@ -237,12 +274,7 @@ static int hand_in(struct blocking *b, struct job *job)
         fm__unlock(&b->lock);
         return -ESHUTDOWN;
     }
-    if (b->last)
-        b->last->next = job;
-    else
-        b->first = job;
-    b->last = job;
-    b->queued++;
+    push_locked(b, job);
     fm__count(&b->jobs, 1);
     thread = b->idle;
     if (thread) {
@@ -261,9 +293,37 @@ static int hand_in(struct blocking *b, struct job *job)
 
 /* ---- what fibers call ---- */
 
+/*
+ * The waiter of a job whose argument is lent wants to leave: `reason`, fn will not be called;
+ * or WAKE_VALUE, it is over.
+ */
+static enum wake_reason withdraw_or_await(struct blocking *b, struct job *job,
+                                          enum wake_reason reason)
+{
+    fm__lock(&b->lock);
+    switch (job->state) {
+    case JOB_QUEUED:
+        unlink_locked(b, job);
+        fm__unlock(&b->lock);
+        job_unref(job); /* the pool's */
+        return reason;
+    case JOB_RUNNING: {
+        struct wait wait;
+        int r = fm__wait_begin(&wait, WAIT_MASKED, "blocking job");
+        FM_ASSERT(r == 0);
+        job->wait = wait;
+        fm__unlock(&b->lock);
+        return fm__wait_end(wait, FM_NEVER);
+    }
+    case JOB_OVER: break;
+    }
+    fm__unlock(&b->lock);
+    return WAKE_VALUE;
+}
+
 /* b NULL: the caller is a thread. */
-static int run_on(struct blocking *b, fm_entry_fn *fn, void *arg, fm_drop_fn *drop,
-                  unsigned flags, int64_t deadline_ns, struct fm_exit *ret_exit)
+static int run_on(struct blocking *b, fm_entry_fn *fn, void *arg, fm_drop_fn *drop, bool lent,
+                  int64_t deadline_ns, struct fm_exit *ret_exit)
 {
     if (!b) { /* a thread blocks as it likes */
         struct fm_exit exit = fn(arg);
@@ -273,6 +333,8 @@ static int run_on(struct blocking *b, fm_entry_fn *fn, void *arg, fm_drop_fn *dr
             *ret_exit = exit;
         return 0;
     }
+    if (lent && deadline_ns <= fm__runtime_now_ns(fm__fiber_self()->runtime))
+        return -ETIMEDOUT;
     struct job *job = fm__calloc(1, sizeof *job);
     if (!job) {
         if (drop)
@@ -284,14 +346,19 @@ static int run_on(struct blocking *b, fm_entry_fn *fn, void *arg, fm_drop_fn *dr
     job->drop = drop;
     job->fiber_id = fm__self_id();
     struct wait wait;
-    int r = fm__wait_begin(&wait, flags, "blocking job");
+    int r = fm__wait_begin(&wait, 0, "blocking job");
     bool waits = r == 0;
+    if (!waits && lent) {
+        free(job);
+        return r;
+    }
     if (waits)
         job->wait = wait;
     atomic_init(&job->refs, waits ? 2 : 1);
     /*
-     * relaxed: read when every worker is idle, which orders it. The fiber itself counts up before it waits and down after it
-     * has been woken, so the runtime is never idle with a job's end on its way.
+     * relaxed: read when every worker is idle, which orders it. The fiber itself counts up
+     * before it waits and down after it has been woken, so the runtime is never idle with a
+     * job's end on its way.
      */
     atomic_fetch_add_explicit(&b->waiting, waits, memory_order_relaxed);
 
@@ -309,6 +376,8 @@ static int run_on(struct blocking *b, fm_entry_fn *fn, void *arg, fm_drop_fn *dr
         return r;
 
     enum wake_reason reason = fm__wait_end(wait, deadline_ns);
+    if (lent && reason != WAKE_VALUE)
+        reason = withdraw_or_await(b, job, reason);
     atomic_fetch_sub_explicit(&b->waiting, 1, memory_order_relaxed);
     r = reason == WAKE_VALUE ? job->error : fm__wake_result(reason);
     if (r == 0 && ret_exit)
@@ -317,25 +386,33 @@ static int run_on(struct blocking *b, fm_entry_fn *fn, void *arg, fm_drop_fn *dr
     return r;
 }
 
-int fm__blocking_run(fm_entry_fn *fn, void *arg, fm_drop_fn *drop, unsigned flags,
-                     int64_t deadline_ns, struct fm_exit *ret_exit)
+int fm__blocking_run(fm_entry_fn *fn, void *arg, fm_drop_fn *drop, int64_t deadline_ns,
+                     struct fm_exit *ret_exit)
 {
     struct fm_fiber *self = fm__fiber_self();
-    return run_on(self ? self->runtime->blocking : NULL, fn, arg, drop, flags, deadline_ns,
+    return run_on(self ? self->runtime->blocking : NULL, fn, arg, drop, false, deadline_ns,
                   ret_exit);
 }
 
-int fm__blocking_run_kept(fm_entry_fn *fn, void *arg, fm_drop_fn *drop, unsigned flags,
-                          int64_t deadline_ns, struct fm_exit *ret_exit)
+int fm__blocking_run_lent(fm_entry_fn *fn, void *arg, int64_t deadline_ns,
+                          struct fm_exit *ret_exit)
 {
     struct fm_fiber *self = fm__fiber_self();
-    return run_on(self ? self->runtime->keeper : NULL, fn, arg, drop, flags, deadline_ns,
+    return run_on(self ? self->runtime->blocking : NULL, fn, arg, NULL, true, deadline_ns,
+                  ret_exit);
+}
+
+int fm__blocking_run_kept(fm_entry_fn *fn, void *arg, int64_t deadline_ns,
+                          struct fm_exit *ret_exit)
+{
+    struct fm_fiber *self = fm__fiber_self();
+    return run_on(self ? self->runtime->keeper : NULL, fn, arg, NULL, true, deadline_ns,
                   ret_exit);
 }
 
 int fm_blocking(fm_entry_fn *fn, void *arg, int64_t deadline_ns, struct fm_exit *ret_exit)
 {
-    return fn ? fm__blocking_run(fn, arg, NULL, 0, deadline_ns, ret_exit) : -EINVAL;
+    return fn ? fm__blocking_run(fn, arg, NULL, deadline_ns, ret_exit) : -EINVAL;
 }
 
 /* ---- what the runtime calls ---- */
@@ -346,6 +423,7 @@ static struct blocking *make_pool(uint32_t thread_max, int64_t idle_ns)
     if (!b)
         return NULL;
     fm__lock_init(&b->lock, LOCK_RUNTIME);
+    b->end = &b->queue;
     b->thread_max = thread_max;
     b->idle_ns = idle_ns;
     return b;
@@ -373,15 +451,16 @@ static int shut_pool(struct blocking *b, int64_t deadline_ns)
 
     fm__lock(&b->lock);
     b->stopping = true;
-    queued = take_queue_locked(b);
+    queued = end_queue_locked(b, 0,
+                              (struct fm_exit) { .kind = FM_INTERRUPTED,
+                                                 .reason = FM_BY_SHUTDOWN });
     while (b->idle) {
         struct idle_thread *thread = b->idle;
         name_locked(b, thread);
         fm__futex_wake(&thread->named, 1); /* it needs the lock to go on, so it is there */
     }
     fm__unlock(&b->lock);
-    complete_queue(queued, 0,
-                   (struct fm_exit) { .kind = FM_INTERRUPTED, .reason = FM_BY_SHUTDOWN });
+    complete_all(queued);
 
     for (int r = 0;;) {
         fm__lock(&b->lock);
@@ -448,8 +527,7 @@ int fm__blocking_dump(struct fm_runtime *runtime, int fd)
     unsigned count = 0;
 
     fm__lock(&b->lock);
-    for (struct job *job = b->running; job && count < DUMP_MAX;
-         job = job->running_next, count++) {
+    for (struct job *job = b->running; job && count < DUMP_MAX; job = job->next, count++) {
         lines[count].fn = job->fn;
         lines[count].fiber_id = job->fiber_id;
         lines[count].since_ns = job->since_ns;

@@ -22,10 +22,12 @@ static struct fm_exit run_file_job(void *arg)
 }
 
 /*
- * A file is always ready, and may make its thread wait for a device: that thread is one of the pool. The buffer is the
- * caller's, so this wait ends with the job and with nothing else. Where there is no pool to be had, the worker itself waits.
+ * A file is always ready, and may make its thread wait for a device: that thread is one of the
+ * pool. The buffer is the caller's: who leaves before a thread has begun takes the job along,
+ * from there on he waits for its end. Where there is no pool to be had, the worker itself
+ * waits.
  */
-static ssize_t call_file(const struct use *use, const struct call *call)
+static ssize_t call_file(const struct use *use, const struct call *call, int64_t deadline_ns)
 {
     struct file_job job = { use, call };
     struct fm_exit exit;
@@ -35,7 +37,10 @@ static ssize_t call_file(const struct use *use, const struct call *call)
         n = call->file_attempt(use, call);
     if (n != -EAGAIN && n != -EOPNOTSUPP)
         return n;
-    if (fm__blocking_run(run_file_job, &job, NULL, WAIT_MASKED, FM_NEVER, &exit) < 0)
+    int r = fm__blocking_run_lent(run_file_job, &job, deadline_ns, &exit);
+    if (r == -ECANCELED || r == -ETIMEDOUT)
+        return r;
+    if (r < 0)
         return call->attempt(use, call);
     return exit.kind == FM_INTERRUPTED ? -ECANCELED : (ssize_t)(intptr_t)exit.value;
 }
@@ -53,7 +58,7 @@ ssize_t fm__call(int fd, const struct call *call, int64_t deadline_ns)
         return r;
     for (;;) {
         if (use.kind == KIND_FILE) {
-            n = call_file(&use, call);
+            n = call_file(&use, call, deadline_ns);
             break;
         }
         seen[direction] = fm__use_tick(&use, direction);

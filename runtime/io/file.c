@@ -2,9 +2,9 @@
  * file.c - files by their names and places: open, pread, pwrite, fsync
  *
  * What may wait for a device is done by a thread of the blocking pool. Where that thread works
- * on the caller's buffer the caller waits for it whatever happens (call.c); an open and a sync
- * work on a record of their own, which goes with the last of the two, so that the caller may
- * leave: an open that nobody waits for any more is undone.
+ * on the caller's buffer the caller, once it has begun, waits for it whatever happens (call.c);
+ * an open and a sync work on a record of their own, which goes with the last of the two, so
+ * that the caller may leave: an open that nobody waits for any more is undone.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -78,7 +78,7 @@ int fm_open(const char *path, int flags, mode_t mode, int64_t deadline_ns, int *
     opening->flags = flags;
     opening->mode = mode;
     memcpy(opening->path, path, size);
-    r = fm__blocking_run(open_file, opening, opening_unref, 0, deadline_ns, &exit);
+    r = fm__blocking_run(open_file, opening, opening_unref, deadline_ns, &exit);
     if (r == 0)
         r = exit.kind == FM_INTERRUPTED ? -ECANCELED : opening->result;
     if (r >= 0) {
@@ -205,7 +205,7 @@ static int sync_until(int fd, bool data_only, int64_t deadline_ns)
     atomic_init(&syncing->refs, 2);
     syncing->use = use;
     syncing->data_only = data_only;
-    r = fm__blocking_run(sync_file, syncing, syncing_unref, 0, deadline_ns, &exit);
+    r = fm__blocking_run(sync_file, syncing, syncing_unref, deadline_ns, &exit);
     if (r == 0) {
         r = exit.kind == FM_INTERRUPTED ? -ECANCELED : syncing->result;
         /* Not left to the thread, which may be late: the caller is free to close. */

@@ -29,6 +29,10 @@ struct fm_process {
     struct fm_process *next; /* on the list of the left */
 };
 
+/* fm_process_spawn, or -ETIMEDOUT: no thread was free to start it by then, nothing was done. */
+int fm__process_spawn(const struct fm_process_spec *spec, int64_t deadline_ns,
+                      struct fm_process **ret_process);
+
 /* Our ends, those that have not been taken. */
 void fm__process_close_pipes(struct fm_process *process);
 

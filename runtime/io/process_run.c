@@ -10,8 +10,8 @@
 #include <string.h>
 
 #include "fm/io.h"
-#include "fm/process.h"
 #include "fm/scope.h"
+#include "runtime/io/process.h"
 #include "runtime/platform/config.h"
 #include "runtime/platform/memory.h"
 
@@ -182,7 +182,7 @@ int fm_process_run(const struct fm_process_spec *given_spec,
     if (spec.err.kind == FM_STDIO_INHERIT)
         spec.err.kind = FM_STDIO_PIPE;
 
-    r = fm_process_spawn(&spec, &process);
+    r = fm__process_spawn(&spec, deadline_ns, &process);
     if (r < 0)
         return r;
     if (!options.input)

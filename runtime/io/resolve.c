@@ -1,8 +1,8 @@
 /*
  * resolve.c - names to addresses
  *
- * getaddrinfo blocks, and cannot be stopped: it runs on the pool with copies of its own. The lookup is shared by who waits and the
- * job that works, and goes with the last of the two.
+ * getaddrinfo blocks, and cannot be stopped: it runs on the pool with copies of its own. The
+ * lookup is shared by who waits and the job that works, and goes with the last of the two.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -102,7 +102,10 @@ static struct fm_exit look_up(void *arg)
     return fm_ok(NULL);
 }
 
-/* An address that needs no looking up: NULL if it is none, or without memory (*ret_r says which). */
+/*
+ * An address that needs no looking up: NULL if it is none, or without memory (*ret_r says
+ * which).
+ */
 static struct fm_address *read_literal(const char *host, uint16_t port, int *ret_r)
 {
     struct sockaddr_in v4 = { .sin_family = AF_INET, .sin_port = htons(port) };
@@ -149,7 +152,7 @@ int fm_resolve(const char *host, uint16_t port, int64_t deadline_ns,
     atomic_init(&lookup->refs, 2);
     lookup->port = port;
     memcpy(lookup->host, host, size);
-    r = fm__blocking_run(look_up, lookup, lookup_unref, 0, deadline_ns, &exit);
+    r = fm__blocking_run(look_up, lookup, lookup_unref, deadline_ns, &exit);
     if (r == 0)
         r = exit.kind == FM_INTERRUPTED ? -ECANCELED : lookup->error;
     if (r == 0) {

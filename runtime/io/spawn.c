@@ -211,22 +211,24 @@ static struct fm_exit run_launch(void *launch)
 }
 
 /*
- * The exec may take its time, so a fiber has it done on another thread; without one, on its own
- * worker.
+ * The exec may take its time, so a fiber has it done on another thread; where none can be had,
+ * on its own worker.
  */
-static int launch_elsewhere(struct launch *launch)
+static int launch_elsewhere(struct launch *launch, int64_t deadline_ns)
 {
     struct fm_exit exit;
     int r = launch->death_signal
-                ? fm__blocking_run_kept(run_launch, launch, NULL, WAIT_MASKED, FM_NEVER, &exit)
-                : fm__blocking_run(run_launch, launch, NULL, WAIT_MASKED, FM_NEVER, &exit);
+                ? fm__blocking_run_kept(run_launch, launch, deadline_ns, &exit)
+                : fm__blocking_run_lent(run_launch, launch, deadline_ns, &exit);
     if (r == 0)
         return exit.kind == FM_INTERRUPTED ? -ECANCELED : exit.code;
-    return launch->death_signal ? r : fm__launch(launch);
+    if (r == -ECANCELED || r == -ETIMEDOUT || launch->death_signal)
+        return r;
+    return fm__launch(launch);
 }
 
 static int launch(struct fm_process *process, const struct fm_process_spec *spec,
-                  const struct ends *ends)
+                  const struct ends *ends, int64_t deadline_ns)
 {
     const char *const shell[] = { "/bin/sh", "-c", spec->shell, NULL };
     struct launch launch = { .argv = spec->shell ? shell : spec->argv,
@@ -247,7 +249,7 @@ static int launch(struct fm_process *process, const struct fm_process_spec *spec
         if (!added)
             goto free_files;
     }
-    r = launch_elsewhere(&launch);
+    r = launch_elsewhere(&launch, deadline_ns);
     if (r == 0) {
         process->pid = launch.pid;
         process->pidfd = launch.pidfd;
@@ -259,7 +261,8 @@ free_files:
     return r;
 }
 
-int fm_process_spawn(const struct fm_process_spec *given, struct fm_process **ret_process)
+int fm__process_spawn(const struct fm_process_spec *given, int64_t deadline_ns,
+                      struct fm_process **ret_process)
 {
     struct fm_process_spec spec;
     struct ends ends = { { -1, -1, -1 }, { false, false, false } };
@@ -284,7 +287,7 @@ int fm_process_spawn(const struct fm_process_spec *given, struct fm_process **re
         process->fds[i] = -1;
     r = open_ends(process, &ends, &spec);
     if (r == 0)
-        r = launch(process, &spec, &ends);
+        r = launch(process, &spec, &ends, deadline_ns);
     close_ends(&ends);
     if (r < 0) {
         fm__process_close_pipes(process);
@@ -293,4 +296,9 @@ int fm_process_spawn(const struct fm_process_spec *given, struct fm_process **re
     }
     *ret_process = process;
     return 0;
+}
+
+int fm_process_spawn(const struct fm_process_spec *spec, struct fm_process **ret_process)
+{
+    return fm__process_spawn(spec, FM_NEVER, ret_process);
 }

@@ -267,7 +267,7 @@ static void count_drop(void *arg)
 
 static struct fm_exit run_with_drop(void *arg)
 {
-    return fm_fail(fm__blocking_run(pass, arg, count_drop, 0, fm_after_ms(2), NULL));
+    return fm_fail(fm__blocking_run(pass, arg, count_drop, fm_after_ms(2), NULL));
 }
 
 FIBER_TEST(blocking, argument_is_dropped_when_the_job_has_left_it)
@@ -280,10 +280,10 @@ FIBER_TEST(blocking, argument_is_dropped_when_the_job_has_left_it)
     while (atomic_load(&drops) == 0)
         fm_yield();
     fm__fault_set(FAULT_MALLOC, 1, true);
-    cr_assert_eq(fm__blocking_run(pass, &gate, count_drop, 0, FM_NEVER, NULL), -ENOMEM);
+    cr_assert_eq(fm__blocking_run(pass, &gate, count_drop, FM_NEVER, NULL), -ENOMEM);
     fm__fault_set(FAULT_MALLOC, 0, false);
     cr_assert_eq(drops, 2);
-    cr_assert_eq(fm__blocking_run(pass, &gate, count_drop, 0, FM_NEVER, NULL), 0);
+    cr_assert_eq(fm__blocking_run(pass, &gate, count_drop, FM_NEVER, NULL), 0);
     /* the pool's thread may be the last to let go of the job, a moment after it woke us */
     while (atomic_load(&drops) == 2)
         fm_yield();
@@ -310,6 +310,153 @@ FIBER_TEST(blocking, mask_waits_for_the_end)
     cr_assert_eq(fm_fiber_poll(fiber, NULL), -EAGAIN);
     open_gate(&gate);
     cr_assert_eq((intptr_t)finish(fiber).value, -ECANCELED);
+}
+
+/* ---- a job on what the caller lends ---- */
+
+/* On the stack of its fiber. */
+struct loan {
+    struct gate *gate;
+    int64_t deadline_ns;
+    uint32_t runs;
+    int pending; /* fm_check() afterwards */
+};
+static _Atomic uint32_t loans_used;
+
+static struct fm_exit use_loan(void *arg)
+{
+    struct loan *loan = arg;
+    struct fm_exit exit = loan->gate ? pass(loan->gate) : fm_ok(NULL);
+    loan->runs++;
+    atomic_fetch_add(&loans_used, 1);
+    return exit;
+}
+
+static struct fm_exit lend(void *arg)
+{
+    const struct loan *given = arg;
+    struct loan loan = *given;
+    struct fm_exit exit;
+    int r = fm__blocking_run_lent(use_loan, &loan, loan.deadline_ns, &exit);
+    cr_assert_eq(loan.runs, r == 0);
+    *(struct loan *)arg = loan;
+    ((struct loan *)arg)->pending = fm_check();
+    return r < 0 ? fm_fail_with(r, NULL) : fm_ok(exit.value);
+}
+
+/* As its timer does at the deadline, at a moment that is ours to choose. It waits. */
+static void time_out(struct fm_fiber *fiber)
+{
+    uint64_t epoch = fm__state_epoch(fm__state_read(&fiber->state));
+    cr_assert(fm__wake((struct wait) { fiber, epoch }, WAKE_TIMEOUT));
+}
+
+static struct fm_fiber *start_queued(struct loan *loan)
+{
+    struct fm_fiber *fiber = start(lend, loan);
+    await_wait(fiber);
+    return fiber;
+}
+
+static struct fm_exit body_withdrawn(void *arg)
+{
+    enum { LOANS = 5 };
+    struct gate gate = { 0 };
+    struct loan loans[LOANS];
+    struct fm_fiber *fibers[LOANS], *holder = start(pass_on_pool, &gate);
+    struct fm_runtime_stats stats;
+    await_inside(&gate, 1); /* the only thread hangs */
+    for (int i = 0; i < LOANS; i++) {
+        loans[i] = (struct loan) { .deadline_ns = FM_NEVER };
+        fibers[i] = start_queued(&loans[i]);
+    }
+    time_out(fibers[2]);
+    cr_assert_eq(finish(fibers[2]).code, -ETIMEDOUT, "from the middle");
+    fm_fiber_interrupt(fibers[0]);
+    expect_interruption(finish(fibers[0]), FM_BY_USER);
+    fm_fiber_interrupt(fibers[4]);
+    expect_interruption(finish(fibers[4]), FM_BY_USER);
+    fm_runtime_stats(fm_runtime_current(), &stats);
+    cr_assert_eq(stats.blocking_queued, 2);
+    cr_assert_eq(fm__blocking_busy(fm_runtime_current()), 3);
+    struct loan late = { .deadline_ns = FM_NEVER };
+    struct fm_fiber *last = start_queued(&late);
+    open_gate(&gate);
+    cr_assert_eq(finish(fibers[1]).kind, FM_SUCCESS);
+    cr_assert_eq(finish(fibers[3]).kind, FM_SUCCESS);
+    cr_assert_eq(finish(last).kind, FM_SUCCESS, "linked where the last one was withdrawn");
+    finish(holder);
+    cr_assert_eq(loans_used, 3, "and none of those that were withdrawn");
+    return fm_ok(arg);
+}
+
+/* F95: with all threads of the pool hung, who waits for one has a way out. */
+TEST(blocking, lent_job_that_has_not_begun_is_withdrawn)
+{
+    in_pool_of(1, body_withdrawn);
+}
+
+static struct fm_exit body_all_withdrawn(void *arg)
+{
+    struct gate gate = { 0 };
+    struct loan loan = { .deadline_ns = FM_NEVER };
+    struct fm_fiber *holder = start(pass_on_pool, &gate);
+    await_inside(&gate, 1);
+    for (int i = 0; i < 2; i++) {
+        struct fm_fiber *fiber = start_queued(&loan);
+        fm_fiber_interrupt(fiber);
+        expect_interruption(finish(fiber), FM_BY_USER);
+    }
+    open_gate(&gate);
+    finish(holder);
+    cr_assert_eq(finish(start(lend, &loan)).kind, FM_SUCCESS);
+    return fm_ok(arg);
+}
+
+TEST(blocking, queue_that_was_left_by_all_serves_the_next)
+{
+    in_pool_of(1, body_all_withdrawn);
+}
+
+FIBER_TEST(blocking, lent_job_that_has_begun_is_awaited)
+{
+    struct gate gate = { 0 };
+    struct loan loans[2] = { { .gate = &gate, .deadline_ns = FM_NEVER },
+                             { .gate = &gate, .deadline_ns = FM_NEVER } };
+    struct fm_fiber *interrupted = start_queued(&loans[0]), *late = start_queued(&loans[1]);
+    await_inside(&gate, 2);
+    fm_fiber_interrupt(interrupted);
+    time_out(late);
+    for (int i = 0; i < 50; i++)
+        fm_yield();
+    cr_assert_eq(fm_fiber_poll(interrupted, NULL), -EAGAIN);
+    cr_assert_eq(fm_fiber_poll(late, NULL), -EAGAIN);
+    cr_assert_eq(fm__blocking_busy(fm_runtime_current()), 2);
+    open_gate(&gate);
+    cr_assert_eq(finish(interrupted).value, &gate, "it is the job's");
+    cr_assert_eq(loans[0].pending, -ECANCELED, "and seen by the next wait");
+    cr_assert_eq(finish(late).value, &gate);
+    cr_assert_eq(loans[1].pending, 0);
+}
+
+static struct fm_exit lend_while_interrupted(void *loan)
+{
+    fm_fiber_interrupt(fm_fiber_self());
+    return lend(loan);
+}
+
+FIBER_TEST(blocking, lent_job_is_not_handed_in_past_its_deadline_or_interrupted)
+{
+    struct fm_runtime_stats before, after;
+    struct loan loan = { .deadline_ns = 0 };
+    struct loan past = { .deadline_ns = fm_now_ns() };
+    fm_runtime_stats(fm_runtime_current(), &before);
+    cr_assert_eq(finish(start(lend, &loan)).code, -ETIMEDOUT);
+    cr_assert_eq(finish(start(lend, &past)).code, -ETIMEDOUT);
+    loan.deadline_ns = FM_NEVER;
+    expect_interruption(finish(start(lend_while_interrupted, &loan)), FM_BY_USER);
+    fm_runtime_stats(fm_runtime_current(), &after);
+    cr_assert_eq(after.blocking_jobs, before.blocking_jobs);
 }
 
 /* The virtual clock does not step over a job. */

@@ -185,7 +185,7 @@ static struct fm_exit leave_a_sync(void *arg)
     return fm_ok(NULL);
 }
 
-TEST(file, number_of_a_file_stays_its_own_until_a_sync_has_done_with_it)
+static void with_one_pool_thread(fm_entry_fn *body)
 {
     struct fm_runtime_config config = FM_RUNTIME_CONFIG_INIT;
     struct fm_runtime *runtime;
@@ -193,9 +193,67 @@ TEST(file, number_of_a_file_stays_its_own_until_a_sync_has_done_with_it)
     config.worker_count = 1;
     config.blocking_threads = 1;
     cr_assert_eq(fm_runtime_create(&config, &runtime), 0);
-    cr_assert_eq(fm_runtime_run(runtime, leave_a_sync, NULL, &exit), 0);
+    cr_assert_eq(fm_runtime_run(runtime, body, NULL, &exit), 0);
     cr_assert_eq(exit.kind, FM_SUCCESS);
     fm_runtime_destroy(runtime);
+}
+
+TEST(file, number_of_a_file_stays_its_own_until_a_sync_has_done_with_it)
+{
+    with_one_pool_thread(leave_a_sync);
+}
+
+struct writer {
+    int fd;
+    int64_t deadline_ns;
+};
+
+static struct fm_exit write_it(void *arg)
+{
+    const struct writer *writer = arg;
+    char data[8] = "written";
+    ssize_t n = fm_write(writer->fd, data, 7, writer->deadline_ns);
+    memset(data, '-', sizeof data);
+    return n < 0 ? fm_fail((int)n) : fm_ok(number(n));
+}
+
+static struct fm_exit leave_a_write(void *arg)
+{
+    struct opener fifo = { in_folder(0, "fifo"), O_RDONLY, FM_NEVER, -1 };
+    struct writer late = { .deadline_ns = 0 }, never = { .deadline_ns = FM_NEVER };
+    char got[8] = "";
+    int fd, end;
+    (void)arg;
+    cr_assert_eq(mkfifo(fifo.path, 0600), 0);
+    cr_assert_eq(fm_open(in_folder(1, "file"), O_RDWR | O_CREAT, 0600, FM_NEVER, &fd), 0);
+    struct fm_fiber *holder = start(open_it, &fifo); /* the only thread of the pool */
+    await_wait(holder);
+    late.fd = never.fd = fd;
+    cr_assert_eq(finish(start(write_it, &late)).code, -ETIMEDOUT, "a deadline that is over");
+    late.deadline_ns = fm_after_ms(1);
+    cr_assert_eq(finish(start(write_it, &late)).code, -ETIMEDOUT);
+    struct fm_fiber *fiber = start(write_it, &never);
+    await_wait(fiber);
+    fm_fiber_interrupt(fiber);
+    expect_interruption(finish(fiber), FM_BY_USER);
+    do
+        end = open(fifo.path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+    while (end < 0 && fm_yield() == 0);
+    cr_assert_eq(finish(holder).kind, FM_SUCCESS);
+    cr_assert_eq(finish(start(write_it, &never)).value, number(7));
+    cr_assert_eq(fm_pread(fd, got, 8, 0, FM_NEVER), 7, "once, by the one who stayed");
+    cr_assert_str_eq(got, "written");
+    close(end);
+    cr_assert_eq(fm_close(fifo.fd), 0);
+    cr_assert_eq(fm_close(fd), 0);
+    remove_folder();
+    return fm_ok(NULL);
+}
+
+/* F95 */
+TEST(file, write_that_no_thread_has_begun_is_left_and_never_done)
+{
+    with_one_pool_thread(leave_a_write);
 }
 
 /* ---- many, storms, refusals ---- */

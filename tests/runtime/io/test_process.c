@@ -6,6 +6,7 @@
 #include <sched.h>
 
 #include "runtime/io/blocking.h"
+#include "runtime/platform/futex.h"
 #include "tests/runtime/io/process_test.h"
 #include "tests/runtime/io/storm.h"
 
@@ -423,6 +424,67 @@ PROCESS_TEST(interrupted_fiber_starts_nothing)
     expect_interruption(finish(start(spawn_interrupted, &process)), FM_BY_USER);
     cr_assert_null(process);
     cr_assert_not(has_children());
+}
+
+static _Atomic uint32_t door;
+
+static struct fm_exit wait_at_door(void *arg)
+{
+    while (!atomic_load(&door))
+        fm__futex_wait(&door, 0, INT64_MAX);
+    return fm_ok(arg);
+}
+
+static struct fm_exit hold_pool(void *arg)
+{
+    return fm_fail(fm_blocking(wait_at_door, arg, FM_NEVER, NULL));
+}
+
+static struct fm_exit spawn_true(void *process)
+{
+    struct fm_process_spec spec = shell("true");
+    spec.in.kind = spec.out.kind = FM_STDIO_PIPE;
+    int r = fm_process_spawn(&spec, process);
+    return r < 0 ? fm_fail(r) : fm_ok(NULL);
+}
+
+static struct fm_exit leave_spawns(void *arg)
+{
+    struct fm_process_spec spec = shell("true");
+    struct fm_process_output output;
+    struct fm_process *process = NULL;
+    struct fm_fiber *holder = start(hold_pool, arg);
+    await_wait(holder); /* the only thread of the pool hangs */
+    unsigned before = count_descriptors();
+    cr_assert_eq(fm_process_run(&spec, NULL, fm_after_ms(1), &output), -ETIMEDOUT);
+    struct fm_fiber *fiber = start(spawn_true, &process);
+    await_wait(fiber);
+    fm_fiber_interrupt(fiber);
+    expect_interruption(finish(fiber), FM_BY_USER);
+    cr_assert_null(process);
+    cr_assert_not(has_children());
+    cr_assert_eq(count_descriptors(), before);
+    atomic_store(&door, 1);
+    fm__futex_wake(&door, 1);
+    finish(holder);
+    cr_assert_eq(finish(start(spawn_true, &process)).kind, FM_SUCCESS);
+    expect_end(wait_for(process), FM_PROCESS_EXITED, 0);
+    fm_process_destroy(process);
+    return fm_ok(NULL);
+}
+
+/* F95 */
+TEST(process, spawn_that_no_thread_has_begun_is_left_without_a_trace)
+{
+    struct fm_runtime_config config = FM_RUNTIME_CONFIG_INIT;
+    struct fm_runtime *runtime;
+    struct fm_exit exit;
+    config.worker_count = 1;
+    config.blocking_threads = 1;
+    cr_assert_eq(fm_runtime_create(&config, &runtime), 0);
+    cr_assert_eq(fm_runtime_run(runtime, leave_spawns, NULL, &exit), 0);
+    cr_assert_eq(exit.kind, FM_SUCCESS);
+    fm_runtime_destroy(runtime);
 }
 
 /* ---- stopping ---- */
