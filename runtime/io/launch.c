@@ -37,7 +37,7 @@ enum {
     SIGNALS = 64,
     KERNEL_SET_BYTES = 8,  /* the kernel's set of signals; the C library's is larger */
     CLOSE_RANGE = 436,     /* its number on every architecture */
-    CLOSE_BY_HAND = 65536, /* where a sandbox forbids close_range: at most so many */
+    CLOSE_BY_HAND = 65536, /* where nothing lists them: at most so many */
     FIRST_OWN_FD = 3,
     WAIT_PIDFD = 3, /* P_PIDFD, which headers older than glibc 2.36 do not name */
 };
@@ -45,7 +45,17 @@ enum {
 struct birth {
     struct launch *launch;
     pid_t parent;
-    int error; /* written by the child */
+    bool no_close_range, no_list; /* as if refused */
+    int error;                    /* written by the child */
+};
+
+/* What the kernel writes into a list of a folder. */
+struct entry {
+    uint64_t inode;
+    int64_t next;
+    uint16_t bytes; /* to the next entry */
+    uint8_t type;
+    char name[];
 };
 
 /* Which errors say only that this file was not the one. */
@@ -53,6 +63,49 @@ static FM_NO_ASAN FM_NO_TSAN bool is_of_the_file(int error)
 {
     return error == ENOENT || error == ENOTDIR || error == EACCES || error == ENODEV ||
            error == ESTALE || error == ETIMEDOUT;
+}
+
+/* A number, or -1 for what is none. */
+static FM_NO_ASAN FM_NO_TSAN long read_number(const char *name)
+{
+    long number = 0;
+
+    for (; *name >= '0' && *name <= '9'; name++)
+        number = number * 10 + (*name - '0');
+    return *name ? -1 : number;
+}
+
+/* Those that /proc lists: a place in the list is a number, so closing moves none. */
+static FM_NO_ASAN FM_NO_TSAN bool close_listed(void)
+{
+    _Alignas(struct entry) char list[512];
+    long folder = syscall(SYS_openat, AT_FDCWD, "/proc/self/fd",
+                          O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+    long bytes = -1;
+
+    if (folder < 0)
+        return false;
+    while ((bytes = syscall(SYS_getdents64, folder, list, sizeof list)) > 0)
+        for (long at = 0; at < bytes;) {
+            const struct entry *entry = (const struct entry *)(list + at);
+            long fd = read_number(entry->name);
+            if (fd >= FIRST_OWN_FD && fd != folder)
+                syscall(SYS_close, fd);
+            at += entry->bytes;
+        }
+    syscall(SYS_close, folder);
+    return bytes == 0;
+}
+
+/* Linux has close_range since 5.9, and a sandbox may refuse it. */
+static FM_NO_ASAN FM_NO_TSAN void close_others(const struct birth *birth)
+{
+    if (!birth->no_close_range && syscall(CLOSE_RANGE, FIRST_OWN_FD, ~0u, 0) == 0)
+        return;
+    if (!birth->no_list && close_listed())
+        return;
+    for (long fd = FIRST_OWN_FD; fd < CLOSE_BY_HAND; fd++)
+        syscall(SYS_close, fd);
 }
 
 /* What stands where the program's 0, 1 and 2 go is moved out of the way first. 0 · errno */
@@ -69,9 +122,6 @@ static FM_NO_ASAN FM_NO_TSAN int place_descriptors(const struct launch *launch)
     for (int i = 0; i < 3; i++)
         if (fds[i] >= 0 && syscall(SYS_dup3, fds[i], i, 0) < 0)
             return errno;
-    if (syscall(CLOSE_RANGE, FIRST_OWN_FD, ~0u, 0) < 0)
-        for (long fd = FIRST_OWN_FD; fd < CLOSE_BY_HAND; fd++)
-            syscall(SYS_close, fd);
     return 0;
 }
 
@@ -114,6 +164,8 @@ static FM_NO_ASAN FM_NO_TSAN int child(void *arg)
         error = errno;
     if (!error)
         error = place_descriptors(launch);
+    if (!error)
+        close_others(birth);
     if (!error && launch->directory && syscall(SYS_chdir, launch->directory) < 0)
         error = errno;
     if (!error) {
@@ -141,6 +193,8 @@ __attribute__((noinline)) int fm__launch(struct launch *launch)
 
     if (fm__fault(FAULT_PROCESS))
         return -EAGAIN;
+    birth.no_close_range = fm__fault(FAULT_CLOSE);
+    birth.no_list = birth.no_close_range && fm__fault(FAULT_CLOSE);
     syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all_signals, &before, KERNEL_SET_BYTES);
     pid_t pid = FM_CLONE(child, stack + sizeof stack,
                          CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, &birth,

@@ -20,6 +20,7 @@ enum fault_kind {
     FAULT_FD,      /* epoll_create, eventfd, socket, accept, pipe, signalfd, open */
     FAULT_EPOLL,   /* epoll_ctl */
     FAULT_PROCESS, /* clone of a child process */
+    FAULT_CLOSE,   /* in a child: close_range, then the list in its place */
     FAULT_KINDS,
 };
 
