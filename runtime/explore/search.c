@@ -6,7 +6,9 @@
  */
 #include "runtime/explore/search.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 void fm__search_init(struct search *search, uint32_t preemptions, uint32_t deviations)
 {
@@ -116,4 +118,36 @@ bool fm__search_next(struct search *search, const struct choice *choices, uint32
     search->cut = false;
     search->deviation_count = 0;
     return true;
+}
+
+/* ---- as text ---- */
+
+bool fm__search_read(struct search *search, const char *text)
+{
+    uint32_t count = 0;
+    while (*text && strcmp(text, "usual") != 0) {
+        char *end;
+        unsigned long choice = strtoul(text, &end, 10);
+        if (end == text || *end != '.' || count == DEVIATIONS_MAX)
+            return false;
+        text = end + 1;
+        unsigned long seat = strtoul(text, &end, 10);
+        if (end == text || seat >= SEATS_MAX || (*end && *end != '-'))
+            return false;
+        search->deviations[count++] = (struct deviation) { (uint32_t)choice, (uint32_t)seat };
+        text = *end ? end + 1 : end;
+    }
+    search->deviation_count = count;
+    return true;
+}
+
+void fm__search_write(const struct search *search, char *to, size_t size)
+{
+    size_t at = (size_t)snprintf(to, size, search->deviation_count ? "" : "usual");
+
+    for (uint32_t i = 0; i < search->deviation_count && at < size; i++)
+        at += (size_t)snprintf(to + at, size - at, "%s%u.%u", i ? "-" : "",
+                               search->deviations[i].choice, search->deviations[i].seat);
+    if (at >= size)
+        *to = 0;
 }

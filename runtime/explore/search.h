@@ -41,4 +41,9 @@ void fm__search_fini(struct search *search);
 /* What the schedule chose. False: there is no further one. */
 bool fm__search_next(struct search *search, const struct choice *choices, uint32_t count);
 
+/* The deviations, "12.3-40.1", or "usual" for none; empty if they are too long. */
+void fm__search_write(const struct search *search, char *to, size_t size);
+/* False: not what fm__search_write writes. */
+bool fm__search_read(struct search *search, const char *text);
+
 #endif
