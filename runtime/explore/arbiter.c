@@ -189,26 +189,6 @@ static unsigned choose(unsigned current, const struct turn_point *point, bool la
     return chosen;
 }
 
-/* The same in each process that runs this program: nothing of where it was loaded. */
-static uint64_t identity(const struct turn_point *point)
-{
-    if (point->function)
-        return (uint64_t)((uintptr_t)point - (uintptr_t)&ended);
-    uint64_t hash = 1;
-    for (const char *c = point->what; *c; c++)
-        hash = hash * 31 + (unsigned char)*c;
-    return hash;
-}
-
-static void record(unsigned seat, const struct turn_point *point, unsigned chosen)
-{
-    struct arbiter_log *log = arbiter.log;
-    if (log->records && log->steps < log->record_max)
-        log->records[log->steps] = (struct step) { point, (uint8_t)seat, (uint8_t)chosen };
-    log->trace = (log->trace ^ identity(point) ^ seat << 8 ^ chosen) * UINT64_C(0x100000001B3);
-    log->trace ^= log->trace >> 29;
-}
-
 /*
  * `seat` stands at `point`; it may go on, or be blocked or ended. Returns when it has the turn.
  */
@@ -225,8 +205,7 @@ static void turn(struct seat *seat, const struct turn_point *point, bool last)
         arbiter.seats[i].waiting = false;
     arbiter.now_ns += FM_EXPLORE_STEP_NS;
     unsigned chosen = choose(current, point, last);
-    record(current, point, chosen);
-    log->steps++;
+    fm__log_step(log, current, point, chosen);
     if (chosen == current)
         return;
     bool comes_back = seat->state != SEAT_ENDED; /* read while the seat is ours */
@@ -324,15 +303,6 @@ int64_t fm__arbiter_now_ns(void)
 
 /* ---- seats ---- */
 
-static void name_seat(unsigned seat, const char *name)
-{
-    char *to = arbiter.log->seats[seat].name;
-    for (unsigned i = 0; i < SEAT_NAME_MAX; i++) {
-        to[i] = i + 1 < SEAT_NAME_MAX ? *name : 0;
-        name += *name != 0;
-    }
-}
-
 unsigned fm__arbiter_seat_take(void)
 {
     struct arbiter_log *log = arbiter.log;
@@ -352,7 +322,7 @@ unsigned fm__arbiter_seat_take(void)
     char name[] = "thread 00";
     name[7] = (char)('0' + i / 10);
     name[8] = (char)('0' + i % 10);
-    name_seat(i, name);
+    fm__log_name(log, i, name);
     fm__strategy_enter(&arbiter.strategy, i);
     return i;
 }
@@ -407,7 +377,7 @@ void fm__arbiter_join(pthread_t thread)
 void fm__arbiter_name(const char *name)
 {
     if (self())
-        name_seat(number(self()), name);
+        fm__log_name(arbiter.log, number(self()), name);
 }
 
 bool fm__arbiter_seated(void)
@@ -427,15 +397,7 @@ void fm__arbiter_abandon(void)
 
 const struct turn_point *fm__arbiter_point(const char *what)
 {
-    struct arbiter_log *log = arbiter.log;
-    for (uint32_t i = 0; i < log->point_count; i++)
-        if (log->points[i].what == what)
-            return &log->points[i];
-    struct turn_point *point = &log->points[log->point_count];
-    if (log->point_count + 1 < POINTS_NAMED_MAX)
-        log->point_count++;
-    *point = (struct turn_point) { .what = what };
-    return point;
+    return fm__log_point(arbiter.log, what);
 }
 
 /* ---- begin, end ---- */
@@ -452,14 +414,11 @@ int fm__arbiter_begin(const struct plan *plan, struct arbiter_log *log, void (*f
     arbiter.plan = *plan;
     arbiter.log = log;
     arbiter.failed = failed;
-    log->outcome = OUTCOME_NONE;
-    log->steps = log->switches = log->test_begins = log->test_ends = 0;
-    log->seat_count = log->choice_count = log->point_count = 0;
-    log->trace = UINT64_C(0xCBF29CE484222325);
+    fm__log_begin(log);
     fm__strategy_init(&arbiter.strategy, &arbiter.plan, log);
     unsigned seat = fm__arbiter_seat_take();
     arbiter.seats[seat].state = SEAT_READY;
-    name_seat(seat, "main");
+    fm__log_name(log, seat, "main");
     mine = &arbiter.seats[seat];
     return 0;
 }

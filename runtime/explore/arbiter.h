@@ -10,8 +10,7 @@
  *        |               |  '---- wake · time · io ------'
  *        '---- join ---- ENDED
  *
- * What happened goes to a log in memory that outlives the process, so that who started it can
- * tell how it ended whatever the end was.
+ * What happened goes to a log (log.h).
  */
 #ifndef FM_RUNTIME_EXPLORE_ARBITER_H
 #define FM_RUNTIME_EXPLORE_ARBITER_H
@@ -21,10 +20,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "runtime/explore/point.h"
+#include "runtime/explore/log.h"
 
-enum { SEATS_MAX = 64, SEAT_NAME_MAX = 16, POINTS_NAMED_MAX = 128, DEVIATIONS_MAX = 4096 };
-#define NOBODY 255u
+enum { DEVIATIONS_MAX = 4096 };
 
 /*
  * At this choice (of the test, from 0, those among several seats alone) not the usual one but
@@ -52,55 +50,6 @@ struct plan {
     uint32_t time_jumps; /* one step in so many; 0: never */
     bool fine;
     bool keep_choices; /* write choices to the log */
-};
-
-enum outcome {
-    OUTCOME_NONE, /* the process ended before it could say */
-    OUTCOME_PASSED,
-    OUTCOME_FAILED,
-    OUTCOME_DEADLOCK,
-    OUTCOME_STEP_LIMIT,
-    OUTCOME_DIVERGED, /* a deviation names a seat that cannot run */
-};
-
-struct step {
-    const struct turn_point *point;
-    uint8_t seat;   /* came to the point */
-    uint8_t chosen; /* goes on */
-};
-
-/* A choice among several. */
-struct choice {
-    uint64_t eligible; /* seats, a bit each */
-    uint8_t current;   /* NOBODY or not eligible: who was chosen preempts nobody */
-    uint8_t usual;
-    uint8_t chosen;
-};
-
-enum seat_state { SEAT_FREE, SEAT_READY, SEAT_BLOCKED, SEAT_ENDED };
-
-struct seat_log {
-    char name[SEAT_NAME_MAX];
-    const struct turn_point *at;
-    uint8_t state; /* enum seat_state */
-    bool timed;
-    bool io;
-};
-
-/* Shared between processes; pointers into it and to constants are good in both. */
-struct arbiter_log {
-    enum outcome outcome;
-    uint64_t steps, switches;
-    uint64_t test_begins, test_ends; /* steps; 0: not yet */
-    uint64_t trace;                  /* a hash of all steps */
-    uint32_t seat_count;
-    uint32_t choice_count;
-    uint32_t point_count;
-    struct seat_log seats[SEATS_MAX];
-    struct turn_point points[POINTS_NAMED_MAX];
-    struct step *records; /* step_limit of them; NULL: not kept */
-    struct choice *choices;
-    uint64_t record_max, choice_max;
 };
 
 /*

@@ -4,7 +4,7 @@
 #ifndef FM_RUNTIME_EXPLORE_TRACE_H
 #define FM_RUNTIME_EXPLORE_TRACE_H
 
-#include "runtime/explore/arbiter.h"
+#include "runtime/explore/log.h"
 
 /*
  * One line a step: its number, the thread, what it is about to do and where, and, if it is
