@@ -60,8 +60,11 @@ int fm__again_init(struct fm_fiber *fiber, enum again again)
     atomic_store_explicit(&extra->again, (uint8_t)again, memory_order_relaxed);
     /* release: with the failing swap in fm__fiber_interrupt */
     if (!atomic_compare_exchange_strong_explicit(&fiber->interrupter, &nobody, INTERRUPTER_ASK,
-                                                 memory_order_release, memory_order_relaxed))
-        extra->stopped = true; /* a shutdown has found it already */
+                                                 memory_order_release, memory_order_relaxed)) {
+        fm__lock(&extra->lock); /* a shutdown has found it already, and may do so again */
+        extra->stopped = true;
+        fm__unlock(&extra->lock);
+    }
     return 0;
 }
 

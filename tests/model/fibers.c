@@ -127,7 +127,8 @@ bool fm__wake(struct wait wait, enum wake_reason reason)
     return result != WAKE_LOST;
 }
 
-int fm__fiber_interrupt(struct fm_fiber *fiber, enum fm_reason reason)
+/* Nobody asks who did it, but in the model of what runs again. */
+ELSEWHERE int fm__fiber_interrupt(struct fm_fiber *fiber, enum fm_reason reason)
 {
     (void)reason;
     if (fm__state_interrupt(&fiber->state) == WAKE_QUEUE)
