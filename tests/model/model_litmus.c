@@ -88,7 +88,7 @@ static void message_passing_by_fences(void)
     together(mpf_send, mpf_receive, NULL);
 }
 
-/* --- release sequence: a read-modify-write between hands the message on -------------------- */
+/* --- release sequence: a read-modify-write between hands the message on ------------------- */
 
 static void rs_between(void *arg)
 {
@@ -212,7 +212,7 @@ static void independent_reads(void)
     model_assert(!(w->r0 && w->r1));
 }
 
-/* --- sleeping: the kernel compares and sleeps in one step ---------------------------------- */
+/* --- sleeping: the kernel compares and sleeps in one step --------------------------------- */
 
 static void sleeper(void *arg)
 {

@@ -1,9 +1,9 @@
 /*
  * model_observer.c - each node on the exit list is told once or is its maker's again
  *
- * Protocol   runtime/fiber/observer.c. The exit of the fiber is plain data: whoever learns of the
- *            end before it is stored is a race. Nodes are freed by their makers as soon as the
- *            contract allows.
+ * Protocol   runtime/fiber/observer.c. The exit of the fiber is plain data: whoever learns of
+ *            the end before it is stored is a race. Nodes are freed by their makers as soon as
+ *            the contract allows.
  */
 #include "runtime/fiber/observer.h"
 

@@ -2,8 +2,9 @@
  * model_ref.c - who gets a value holds a whole one, and the last of all frees it, once
  *
  * Protocol   runtime/sync/ref.c, a cell of counted values. What a value points to is plain data
- *            that its drop writes once more: who reads it too late, or without order, races. The
- *            boxes are memory that the checker watches: freed too soon, twice or never is seen.
+ *            that its drop writes once more: who reads it too late, or without order, races.
+ *            The boxes are memory that the checker watches: freed too soon, twice or never is
+ *            seen.
  *            Gets are settled from the second on (redirect.h).
  */
 #include "runtime/sync/value.h"

@@ -1,8 +1,8 @@
 /*
  * model_rwlock.c - a writer is alone, nobody waits for a lock that he could have
  *
- * Protocol   runtime/sync/rwlock.c with runtime/sync/word.h. What the lock guards is plain data,
- *            which readers read and writers write.
+ * Protocol   runtime/sync/rwlock.c with runtime/sync/word.h. What the lock guards is plain
+ *            data, which readers read and writers write.
  */
 #include <errno.h>
 

@@ -2,8 +2,8 @@
  * model_select.c - one case happens, whoever comes at the same time
  *
  * Protocol   runtime/sync/select.c over runtime/sync/channel.c and deferred.c. A value is a
- *            cell of plain data, as in model_channel.c; the cell of a send that did not happen is
- *            freed by its sender.
+ *            cell of plain data, as in model_channel.c; the cell of a send that did not happen
+ *            is freed by its sender.
  */
 #include <errno.h>
 

@@ -106,7 +106,7 @@ static void entry_is_used_again(void)
     model_assert(find(w->stripe, 1) == 0 && find(w->stripe, 2) == 2);
 }
 
-/* --- a neighbour in the chain comes and goes ------------------------------------------------ */
+/* --- a neighbour in the chain comes and goes ---------------------------------------------- */
 
 static void find_3(void *arg)
 {
@@ -179,7 +179,7 @@ static void table_grows(void)
         model_assert(find(w->stripe, key) == key);
 }
 
-/* --- exits against the sweep ------------------------------------------------------------------ */
+/* --- exits against the sweep -------------------------------------------------------------- */
 
 static void leave_1(void *arg)
 {

@@ -2,7 +2,8 @@
  * redirect.h - included ahead of each room and scenario of a model
  *
  * What the compiler does not report by itself: copies through libc, the heap, and the pause of
- * a processor that spins; and a bound made small. Everything else of a room arrives at the checker unchanged.
+ * a processor that spins; and a bound made small. Everything else of a room arrives at the
+ * checker unchanged.
  */
 #ifndef TESTS_MODEL_REDIRECT_H
 #define TESTS_MODEL_REDIRECT_H
