@@ -86,14 +86,20 @@ static __attribute__((noinline)) void end_latency(struct worker *w, struct task 
         fm__trace_run_begins(w, task);
 }
 
+/* For whoever asks whether it is still the same task, and has not let others run. */
+static inline void count_run(struct worker *w)
+{
+    /* relaxed: one writer */
+    atomic_store_explicit(&w->runs, atomic_load_explicit(&w->runs, memory_order_relaxed) + 1,
+                          memory_order_relaxed);
+}
+
 /* The worker's counters and marks at each start or resumption of a task. */
 static inline void note_run(struct worker *w, struct task *task)
 {
     /* release: the monitor and dumps read it, and then the task */
     atomic_store_explicit(&w->current, task, memory_order_release);
-    /* relaxed: one writer */
-    atomic_store_explicit(&w->runs, atomic_load_explicit(&w->runs, memory_order_relaxed) + 1,
-                          memory_order_relaxed);
+    count_run(w);
     FM_PROBE2(run, w->index, task);
     if (__builtin_expect(task->since_tick != 0, 0))
         end_latency(w, task);
@@ -167,6 +173,7 @@ void fm__sched_yield(struct task *self)
     if (!next && !fm__worker_leaving(w)) {
         next = fm__worker_take_injected(w);
         if (!next) {
+            count_run(w);
             if (__builtin_expect(w->trace != NULL, 0))
                 fm__trace_run_begins(w, self);
             return;

@@ -64,7 +64,7 @@ struct worker {
 
     /* the owner writes, others read */
     FM_ALONE _Atomic(struct task *) current;
-    _Atomic uint32_t runs; /* dispatches: still the same means still the same task */
+    _Atomic uint32_t runs; /* dispatches, yields to nobody: the same means still the same run */
     _Atomic int64_t coarse_ns;
     _Atomic uint64_t switches, steals, injected, overflows, parks, wakes, polls;
     _Atomic int kernel_id;

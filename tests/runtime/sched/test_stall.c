@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "runtime/platform/sanitizer.h"
+#include "runtime/platform/thread.h"
 #include "tests/support/child.h"
 #include "tests/support/fibers.h"
 
@@ -125,6 +126,28 @@ TEST(stall, an_endless_loop_is_told_at_10_20_40_ms_with_name_and_calls)
     cr_assert_leq(counts, 1);
     fm_runtime_stats(runtime, &stats);
     cr_assert_geq(stats.stalls, counts);
+    fm_fiber_unref(fiber);
+    fm_runtime_destroy(runtime);
+}
+
+static struct fm_exit yield_alone(void *arg)
+{
+    int64_t end = fm__thread_ran_ns(0) + 60 * 1000000;
+    atomic_store(&expected, fm_fiber_id(fm_fiber_self()));
+    while (fm__thread_ran_ns(0) < end)
+        fm_yield();
+    return fm_ok(arg);
+}
+
+/* Told is only a run that a busy machine has interrupted. */
+TEST(stall, a_fiber_that_yields_to_nobody_does_not_stall)
+{
+    struct fm_runtime *runtime = watched_runtime(&looping);
+    struct fm_fiber *fiber;
+    cr_assert_eq(fm_runtime_spawn(runtime, yield_alone, NULL, NULL, &fiber), 0);
+    cr_assert_eq(fm_fiber_join(fiber, FM_NEVER, NULL), 0);
+    for (int i = 0; i < atomic_load(&seen_count); i++)
+        cr_assert_lt(seen[i].stall.ran_ns, 5000000);
     fm_fiber_unref(fiber);
     fm_runtime_destroy(runtime);
 }
