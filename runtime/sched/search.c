@@ -66,21 +66,30 @@ static struct task *steal_lifo(struct worker *w, const uint32_t *runs, uint32_t 
     return NULL;
 }
 
-struct task *fm__worker_await_inbox(struct worker *w)
+/* Look for so long at what others may give: at the inbox, and with `injected` at the lists. */
+static struct task *await_gift(struct worker *w, int64_t ns, bool injected)
 {
     struct sched *sched = w->sched;
 
-    /* relaxed: the owner's own fibers count */
-    if (atomic_load_explicit(&w->pins, memory_order_relaxed) == 0 || !sched->spin ||
-        !atomic_load_explicit(&sched->workers[1], memory_order_acquire))
+    if (!sched->spin || !atomic_load_explicit(&sched->workers[1], memory_order_acquire))
         return NULL;
-    int64_t until = fm__clock_ns() + INBOX_NS;
+    int64_t until = fm__clock_ns() + ns;
     for (unsigned round = 1;; round++) {
         struct task *task = fm__worker_take_inbox(w);
+        if (!task && injected)
+            task = fm__worker_take_injected(w);
         if (task || (round % 16 == 0 && fm__clock_ns() >= until))
             return task;
         fm__cpu_relax();
     }
+}
+
+struct task *fm__worker_await_inbox(struct worker *w)
+{
+    /* relaxed: the owner's own fibers count */
+    if (atomic_load_explicit(&w->pins, memory_order_relaxed) == 0)
+        return NULL;
+    return await_gift(w, INBOX_NS, false);
 }
 
 struct task *fm__worker_search(struct worker *w)
@@ -123,17 +132,5 @@ struct task *fm__worker_search(struct worker *w)
 
 struct task *fm__worker_linger(struct worker *w)
 {
-    struct sched *sched = w->sched;
-
-    if (!sched->spin || !atomic_load_explicit(&sched->workers[1], memory_order_acquire))
-        return NULL;
-    int64_t until = fm__clock_ns() + SPIN_NS;
-    for (unsigned round = 1;; round++) {
-        struct task *task = fm__worker_take_inbox(w);
-        if (!task)
-            task = fm__worker_take_injected(w);
-        if (task || (round % 16 == 0 && fm__clock_ns() >= until))
-            return task;
-        fm__cpu_relax();
-    }
+    return await_gift(w, SPIN_NS, true);
 }
