@@ -2,15 +2,15 @@
 /*
  * locks.c - libfibermap-locks: which pthread mutexes a thread holds
  *
- * Each function here bears the name of one of libc's, calls that, and takes a note. It must be a
- * shared library that comes before libc: then the dynamic linker binds every caller's
+ * Each function here bears the name of one of libc's, calls that, and takes a note. It must be
+ * a shared library that comes before libc: then the dynamic linker binds every caller's
  * pthread_mutex_lock to this one, and RTLD_NEXT leads on.
  *
  * Owns        the note of each thread: a few words of it, so that nothing is allocated.
  * Order       a thread writes and reads its own note only.
- * Recursion   dlsym may allocate, an allocator may lock. Libc's own are looked up before main, in
- *             one thread: whoever comes here from within that locks and unlocks nothing, which
- *             nobody else can notice.
+ * Recursion   dlsym may allocate, an allocator may lock. Libc's own are looked up before main,
+ *             in one thread: whoever comes here from within that locks and unlocks nothing,
+ *             which nobody else can notice.
  */
 #include <dlfcn.h>
 #include <errno.h>
