@@ -78,8 +78,8 @@ FM_API int fm_fsync(int fd, int64_t deadline_ns);
 FM_API int fm_fdatasync(int fd, int64_t deadline_ns);
 
 /*
- * Wake every waiter with -EBADF, unregister, close. 0 · -EBADF · -EPERM in a child of fork. From
- * a thread too.
+ * Wake every waiter with -EBADF, unregister, close. 0 · -EBADF · -EPERM in a child of fork.
+ * From a thread too.
  */
 FM_API int fm_close(int fd);
 

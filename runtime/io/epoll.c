@@ -9,12 +9,14 @@
  *         write the eventfd                        exchange(woken, 0)   (B)
  *                                                  return: the caller looks at everything again
  *
- * A and B are acq_rel on one word. A wake that reads 1 at A comes before the B that clears it, so its reason is seen by who
- * returns from B; one that reads 0 writes. Were B before the read, a wake between the two would leave woken at 1 with an empty
- * eventfd, and nobody would ever be woken again. The counter of the eventfd may be full (somebody wrote to it): it
- * is readable then, which is all that is wanted.
+ * A and B are acq_rel on one word. A wake that reads 1 at A comes before the B that clears it,
+ * so its reason is seen by who returns from B; one that reads 0 writes. Were B before the read,
+ * a wake between the two would leave woken at 1 with an empty eventfd, and nobody would ever be
+ * woken again. The counter of the eventfd may be full (somebody wrote to it): it is readable
+ * then, which is all that is wanted.
  *
- * What reads errno is not inlined: the callers may switch, and must not keep the place of errno over that.
+ * What reads errno is not inlined: the callers may switch, and must not keep the place of errno
+ * over that.
  */
 #include "runtime/io/epoll.h"
 
@@ -77,7 +79,10 @@ __attribute__((noinline)) int fm__epoll_add(struct poller *poller, int fd, uint6
     if (fm__fault(FAULT_EPOLL))
         return -ENOSPC;
     int r = epoll_ctl(poller->epoll_fd, EPOLL_CTL_ADD, fd, &event);
-    /* Closed behind our back while a duplicate lives on: the registration is there, under an old tag. */
+    /*
+     * Closed behind our back while a duplicate lives on: the registration is there, under an
+     * old tag.
+     */
     if (r < 0 && errno == EEXIST)
         r = epoll_ctl(poller->epoll_fd, EPOLL_CTL_MOD, fd, &event);
     if (r < 0)

@@ -46,23 +46,25 @@ int fm__epoll_init(struct poller *poller);
 void fm__epoll_fini(struct poller *poller);
 
 /*
- * Register a descriptor for both directions, edge-triggered; a state that is there already is reported as an event.
- * 0 · -ENOSPC · -ENOMEM · -EPERM (it cannot be polled: a regular file) · -EBADF. On failure nothing is registered.
+ * Register a descriptor for both directions, edge-triggered; a state that is there already is
+ * reported as an event. 0 · -ENOSPC · -ENOMEM · -EPERM (it cannot be polled: a regular file) ·
+ * -EBADF. On failure nothing is registered.
  */
 int fm__epoll_add(struct poller *poller, int fd, uint64_t tag);
 /* Take it out, also where the kernel would go on reporting a duplicate of it. */
 void fm__epoll_remove(struct poller *poller, int fd);
 
 /*
- * Wait for events until deadline_ns of the monotonic clock (0: look only; INT64_MAX: for ever). Returns how many there are, 0 past the
- * deadline. A signal is not seen.
+ * Wait for events until deadline_ns of the monotonic clock (0: look only; INT64_MAX: for ever).
+ * Returns how many there are, 0 past the deadline. A signal is not seen.
  */
 int fm__epoll_wait(struct poller *poller, int64_t deadline_ns);
 /* Give each of those `count` events to on_event. Returns the sum of what it returned. */
 unsigned fm__epoll_deliver(struct poller *poller, int count, epoll_event_fn *on_event);
 
 /*
- * Make the wait that is going on return, or else the next one. All before this call happens before that return.
+ * Make the wait that is going on return, or else the next one. All before this call happens
+ * before that return.
  */
 void fm__epoll_wake(struct poller *poller);
 

@@ -2,7 +2,8 @@
  * fd.c - the records of descriptors: users, and who may close a number
  *
  * Knows not   how a wait goes (readiness.c); it wakes all who wait when it closes.
- * Invariant   Once `closing` is set no waiter is added: it is set, and looked at, under the record's lock.
+ * Invariant   Once `closing` is set no waiter is added: it is set, and looked at, under the
+ *             record's lock.
  */
 #include "runtime/io/fd.h"
 
@@ -73,8 +74,9 @@ static int find_or_make(int fd, struct fd_record **ret_record)
 /* ---- closing ---- */
 
 /*
- * Nobody uses the number and `finishing` is ours: close(2), then give the record to the next owner. He may have got the number
- * already; he waits in use_begin for the few instructions in between. Returns -errno of close(2).
+ * Nobody uses the number and `finishing` is ours: close(2), then give the record to the next
+ * owner. He may have got the number already; he waits in use_begin for the few instructions in
+ * between. Returns -errno of close(2).
  */
 static __attribute__((noinline)) int finish(struct fd_record *d, int fd)
 {
@@ -180,7 +182,10 @@ void fm__fd_adopt(int fd, enum fd_kind kind)
     if (__builtin_expect((old & STATE_KNOWN) ||
                              atomic_load_explicit(&d->pollers, memory_order_relaxed),
                          0)) {
-        /* The last owner used close(2) instead of fm_close: what is known is about another file. */
+        /*
+         * The last owner used close(2) instead of fm_close: what is known is about another
+         * file.
+         */
         fm__lock(&d->lock);
         forget_locked(d, fd);
         old = atomic_load_explicit(&d->state, memory_order_relaxed);
@@ -233,7 +238,10 @@ static __attribute__((noinline)) int look_at(int fd, enum fd_kind *ret_kind)
     return 0;
 }
 
-/* The first use, or one that meets a closer. The caller is a user of a record that is not simply known. 0: it is now · -errno */
+/*
+ * The first use, or one that meets a closer. The caller is a user of a record that is not
+ * simply known. 0: it is now · -errno
+ */
 static __attribute__((noinline)) int use_begin_slow(struct use *use, uint64_t state)
 {
     struct fd_record *d = use->record;
@@ -328,7 +336,10 @@ int fm__fd_join(struct poller *poller)
 
     fm__lock(&joining);
     for (unsigned i = 0; i < POLLERS_MAX && r < 0; i++) {
-        /* relaxed: written under joining; who reads a slot got its bit by way of a record's lock */
+        /*
+         * relaxed: written under joining; who reads a slot got its bit by way of a record's
+         * lock
+         */
         if (!atomic_load_explicit(&pollers[i], memory_order_relaxed)) {
             atomic_store_explicit(&pollers[i], poller, memory_order_relaxed);
             poller->slot = i;
@@ -343,7 +354,10 @@ void fm__fd_leave(struct poller *poller)
 {
     uint64_t bit = UINT64_C(1) << poller->slot;
 
-    /* relaxed: no fiber of that runtime is left to register; a closer on another thread may only take away */
+    /*
+     * relaxed: no fiber of that runtime is left to register; a closer on another thread may
+     * only take away
+     */
     bool any = atomic_load_explicit(&poller->registered, memory_order_relaxed) != 0;
     for (unsigned c = 0; any && c < CHUNK_COUNT; c++) {
         struct fd_record *records = atomic_load_explicit(&chunks[c], memory_order_acquire);

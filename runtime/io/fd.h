@@ -1,32 +1,37 @@
 /*
  * fd.h - what is known of each file descriptor, and who waits for it
  *
- * One record a number, in a table of the process: runtimes share it as they share the numbers. The table grows by chunks
- * and never shrinks, so a record may be read at any time.
+ * One record a number, in a table of the process: runtimes share it as they share the numbers.
+ * The table grows by chunks and never shrinks, so a record may be read at any time.
  *
  * Owns        the records; the right to close(2) a number.
- * Knows not   what the calls do with a descriptor: they come with an attempt of their own (io.c).
+ * Knows not   what the calls do with a descriptor: they come with an attempt of their own
+ *             (io.c).
  *
  * The state word, 64 bits:
  *
  *     63         32  31      8    6         5        4      3      2..0
  *     generation     users      finishing  closing  exact  known  kind
  *
- *                  first use                fm_close                 the last user leaves
- *       unknown -------------> known -----------------------> closing ----------------------> finishing
- *          ^                                 (waiters get -EBADF)      (one CAS: the winner      |
- *          |                                                            calls close(2))          |
- *          '------------------- generation + 1, all flags off -----------------------------------'
+ *              first use          fm_close             the last user leaves
+ *     unknown -----------> known --------------> closing -----------------> finishing
+ *        ^                   (waiters get -EBADF)     (one CAS: the winner      |
+ *        |                                             calls close(2))          |
+ *        '---------------- generation + 1, all flags off -----------------------'
  *
- * A user is a fiber that is inside a system call on the number, or about to be: the number cannot be closed, hence not be
- * reused, under it. A fiber that waits is no user. When it is woken it becomes one again, if the generation is still its own:
- * so it never touches a number that has gone to somebody else. The generation also travels in the poller's tag, so that an event
- * of a closed descriptor wakes nobody.
+ * A user is a fiber that is inside a system call on the number, or about to be: the number
+ * cannot be closed, hence not be reused, under it. A fiber that waits is no user. When it is
+ * woken it becomes one again, if the generation is still its own: so it never touches a number
+ * that has gone to somebody else. The generation also travels in the poller's tag, so that an
+ * event of a closed descriptor wakes nobody.
  *
- * Order   use_begin and the setting of `closing` are read-modify-writes of one word: either the user came first and the
- *         closer counts him (his leaving closes), or he reads `closing` and goes.
- *         (A) use_end release <--- pairs ---> (B) the finisher's CAS, acquire: what users did is done before close(2)
- *         (C) generation + 1, release <--- pairs ---> (D) use_begin, acquire: the next owner sees a clean record
+ * Order   use_begin and the setting of `closing` are read-modify-writes of one word: either
+ *         the user came first and the closer counts him (his leaving closes), or he reads
+ *         `closing` and goes.
+ *         (A) use_end, release <--- pairs ---> (B) the finisher's CAS, acquire: what users did
+ *         is done before close(2)
+ *         (C) generation + 1, release <--- pairs ---> (D) use_begin, acquire: the next owner
+ *         sees a clean record
  */
 #ifndef FM_RUNTIME_IO_FD_H
 #define FM_RUNTIME_IO_FD_H
@@ -60,8 +65,9 @@ struct fd_record {
     _Atomic uint64_t state;
     struct lock lock; /* LOCK_IO: the lists, the mask, and who sets `closing` */
     /*
-     * By direction, what the poller remembers: 31 bits of how many events there have been << 1 | drained. The poller adds one and
-     * clears `drained`; a call that found nothing sets it, if there has been no event since it looked.
+     * By direction, what the poller remembers: 31 bits of how many events there have been << 1
+     * | drained. The poller adds one and clears `drained`; a call that found nothing sets it,
+     * if there has been no event since it looked.
      */
     _Atomic uint32_t ticks[2];
     struct waitlist waiters[2];
@@ -104,7 +110,10 @@ struct use {
 int fm__use_begin(struct use *use, int fd);
 /* No longer a user; closes the number if it was left to the last one. */
 void fm__use_end(struct use *use);
-/* A user again, after a wait: false if the number is no longer the same descriptor; then the use is over. */
+/*
+ * A user again, after a wait: false if the number is no longer the same descriptor; then the
+ * use is over.
+ */
 bool fm__use_resume(struct use *use);
 
 /* fm_close without the question who calls. 0 · -EBADF · -errno of close(2) */
@@ -116,7 +125,10 @@ void fm__fd_adopt(int fd, enum fd_kind kind);
 /* The record, NULL if nobody has ever needed one near that number. fd >= 0. */
 struct fd_record *fm__fd_find(int fd);
 
-/* Give the poller its slot: 0 · -EMFILE (64 are taken). Leaving forgets all that it had registered. */
+/*
+ * Give the poller its slot: 0 · -EMFILE (64 are taken). Leaving forgets all that it had
+ * registered.
+ */
 int fm__fd_join(struct poller *poller);
 void fm__fd_leave(struct poller *poller);
 

@@ -4,8 +4,9 @@
  * Owns        nothing: a call's state stands on its own stack.
  * Knows not   sockets' names and addresses (socket.c).
  *
- * No call raises SIGPIPE: sockets are written with MSG_NOSIGNAL; for pipes and sendfile the kernel is asked for the same, or, where it
- * is older than Linux 6.18, the signal is blocked in the thread for the time of the call and taken back if it came.
+ * No call raises SIGPIPE: sockets are written with MSG_NOSIGNAL; for pipes and sendfile the
+ * kernel is asked for the same, or, where it is older than Linux 6.18, the signal is blocked in
+ * the thread for the time of the call and taken back if it came.
  */
 #include "fm/io.h"
 
@@ -28,7 +29,9 @@ enum { RWF_NO_SIGNAL = 0x100 };
 
 _Atomic bool fm__quiet_by_mask;
 
-/* A system call's result as ours. It is the next thing done after the call, in the same thread. */
+/*
+ * A system call's result as ours. It is the next thing done after the call, in the same thread.
+ */
 #define RESULT(n) ((n) < 0 ? -errno : (n))
 #define RETRY(n, expression) \
     do { \
@@ -318,7 +321,10 @@ ssize_t fm_write_full(int fd, const void *buffer, size_t count, int64_t deadline
 
 ssize_t fm_recv(int fd, void *buffer, size_t count, int flags, int64_t deadline_ns)
 {
-    /* A peek takes nothing out, so a short one says nothing; urgent data and errors are not what the poller remembers. */
+    /*
+     * A peek takes nothing out, so a short one says nothing; urgent data and errors are not
+     * what the poller remembers.
+     */
     const struct call call = { .attempt = try_recv,
                                .direction = DIRECTION_READ,
                                .what = "io receive",

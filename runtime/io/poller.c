@@ -53,7 +53,10 @@ void fm__poller_wake(struct fm_runtime *runtime)
 
 bool fm__poller_needed(struct fm_runtime *runtime)
 {
-    /* relaxed: a hint; a fiber that waits for io was registered by a worker that will look again before it sleeps */
+    /*
+     * relaxed: a hint; a fiber that waits for io was registered by a worker that will look
+     * again before it sleeps
+     */
     return atomic_load_explicit(&runtime->poller->registered, memory_order_relaxed) != 0;
 }
 

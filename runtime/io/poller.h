@@ -1,7 +1,8 @@
 /*
  * poller.h - what a runtime is given of io: the hooks that wait for it
  *
- * The functions of struct runtime_hooks (fiber/runtime.h) and what goes with them. The calls themselves stand in fm/io.h.
+ * The functions of struct runtime_hooks (fiber/runtime.h) and what goes with them. The calls
+ * themselves stand in fm/io.h.
  */
 #ifndef FM_RUNTIME_IO_POLLER_H
 #define FM_RUNTIME_IO_POLLER_H
@@ -14,7 +15,10 @@ struct fm_runtime_stats;
 
 /* 0 · -EMFILE (also: 64 runtimes live) · -ENFILE · -ENOMEM. On failure nothing is left. */
 int fm__poller_init(struct fm_runtime *runtime);
-/* No fiber of the runtime is left. Descriptors that are still open are forgotten; other runtimes go on using them. */
+/*
+ * No fiber of the runtime is left. Descriptors that are still open are forgotten; other
+ * runtimes go on using them.
+ */
 void fm__poller_fini(struct fm_runtime *runtime);
 
 unsigned fm__poller_poll(struct fm_runtime *runtime, int64_t deadline_ns);

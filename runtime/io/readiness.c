@@ -12,10 +12,12 @@
  *     join the waiters                              unlock, wake him
  *     unlock, sleep
  *
- * Readiness that comes after the system call makes an edge that comes after A. If the poller had the lock first, B sees C; else it
- * finds the waiter. A descriptor that was not registered is added under the lock, and epoll reports what is there at that moment.
+ * Readiness that comes after the system call makes an edge that comes after A. If the poller
+ * had the lock first, B sees C; else it finds the waiter. A descriptor that was not registered
+ * is added under the lock, and epoll reports what is there at that moment.
  *
- * Invariant   A waiter's node is off every list when fm__use_wait returns; a waker never touches a node once the lock is free.
+ * Invariant   A waiter's node is off every list when fm__use_wait returns; a waker never
+ *             touches a node once the lock is free.
  */
 #include "runtime/io/readiness.h"
 
@@ -25,7 +27,10 @@
 
 void fm__use_drained(struct use *use, enum direction direction, uint32_t seen)
 {
-    /* relaxed: a hint about the socket; it guards no memory. Unregistered, no event would take it back. */
+    /*
+     * relaxed: a hint about the socket; it guards no memory. Unregistered, no event would take
+     * it back.
+     */
     if (!(seen & TICK_DRAINED) &&
         atomic_load_explicit(&use->record->pollers, memory_order_relaxed) != 0)
         atomic_compare_exchange_strong_explicit(&use->record->ticks[direction], &seen,
@@ -35,7 +40,10 @@ void fm__use_drained(struct use *use, enum direction direction, uint32_t seen)
 
 bool fm__use_short_is_drained(const struct use *use)
 {
-    /* relaxed: an event that came before the attempt is seen by way of its tick; one that came later moves the tick */
+    /*
+     * relaxed: an event that came before the attempt is seen by way of its tick; one that came
+     * later moves the tick
+     */
     return use->kind == KIND_TCP &&
            !(atomic_load_explicit(&use->record->state, memory_order_relaxed) & STATE_EXACT);
 }
@@ -48,7 +56,10 @@ bool fm__use_expired(const struct use *use, int64_t deadline_ns)
 
 /* ---- waiting ---- */
 
-/* Register it with the poller of the fiber's runtime, if it is not. The caller holds the lock. 0 · 1 cannot be polled · -errno */
+/*
+ * Register it with the poller of the fiber's runtime, if it is not. The caller holds the lock.
+ * 0 · 1 cannot be polled · -errno
+ */
 static int register_locked(struct use *use)
 {
     struct fd_record *d = use->record;
@@ -141,7 +152,10 @@ end:
     return r;
 }
 
-/* Take the first waiter: true with a copy of his wait. He is told whether there are more. The caller holds the lock. */
+/*
+ * Take the first waiter: true with a copy of his wait. He is told whether there are more. The
+ * caller holds the lock.
+ */
 static bool take_locked(struct fd_record *d, enum direction direction, struct wait *ret_wait)
 {
     struct wait_node *node = d->waiters[direction].first;

@@ -1,7 +1,8 @@
 /*
  * socket.c - connections: listen, accept, connect, dial
  *
- * Each new number goes to its record at once (fm__fd_adopt): its first use need not ask what it is.
+ * Each new number goes to its record at once (fm__fd_adopt): its first use need not ask what it
+ * is.
  */
 #include <errno.h>
 #include <netinet/in.h>
@@ -30,7 +31,10 @@ static __attribute__((noinline)) int open_socket(int family)
 
 /* ---- accept ---- */
 
-/* What befell a connection in the queue, not the listener: the next one is as good. As accept(2) advises. */
+/*
+ * What befell a connection in the queue, not the listener: the next one is as good. As
+ * accept(2) advises.
+ */
 static bool is_of_the_connection(int error)
 {
     switch (error) {
@@ -99,7 +103,10 @@ static __attribute__((noinline)) int finish_connect(int fd)
     return -error;
 }
 
-/* A local listener's queue is full, of which no event tells the end: look again, less and less often. */
+/*
+ * A local listener's queue is full, of which no event tells the end: look again, less and less
+ * often.
+ */
 static int await_local_listener(int64_t *pause_ns, int64_t deadline_ns)
 {
     int64_t until = fm_after_ns(*pause_ns);
