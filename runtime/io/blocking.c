@@ -498,7 +498,7 @@ void fm__blocking_fini(struct fm_runtime *runtime)
 
 uint32_t fm__blocking_busy(struct fm_runtime *runtime)
 {
-    /* relaxed: see fm__blocking_run */
+    /* relaxed: see run_on */
     return atomic_load_explicit(&runtime->blocking->waiting, memory_order_relaxed) +
            atomic_load_explicit(&runtime->keeper->waiting, memory_order_relaxed);
 }
