@@ -89,7 +89,8 @@ struct fm_explore_report {
     uint64_t seed;      /* of the last schedule, which is the failing one if there is one */
     uint64_t trace;     /* a hash of its trace */
     uint32_t kind;      /* enum fm_explore_kind, of the last schedule */
-    int32_t code;       /* check()'s result, a signal, an exit status; else 0 */
+    /* check()'s result, why no runtime could be made, a signal, an exit status; else 0 */
+    int32_t code;
     struct fm_exit exit; /* the test's; a value was the schedule's own and has gone */
     bool complete;      /* an exhaustive search has tried all within its bound */
     char replay[256];   /* "0x5eed", or choices "12.3-40.1"; empty if too long */
@@ -106,8 +107,8 @@ struct fm_explore_report {
  * fails. Unless FM_EXPLORE_QUIET, a failure is told on stderr with the environment that repeats
  * it:
  *
- *     FM_EXPLORE='name=0x5eed' ./program    that schedule of the test `name` alone, and its trace
- *     FM_SEED=0x5eed ./program              all tests, with this seed for the first schedule
+ *     FM_EXPLORE='name=0x5eed' ./program   that schedule of the test `name` alone, and its trace
+ *     FM_SEED=0x5eed ./program             all tests, with this seed for the first schedule
  *
  * One schedule in 50 is run twice; a trace that differs is FM_EXPLORE_DIVERGED.
  *

@@ -55,7 +55,7 @@ struct plan {
 /*
  * The calling thread takes the first seat, called "main". `failed` is called in the thread
  * whose turn it is when the schedule cannot go on (outcome is in the log); it must not return.
- * 0 · -EBUSY · -ENOMEM
+ * 0 · -EBUSY: it has begun already
  */
 int fm__arbiter_begin(const struct plan *plan, struct arbiter_log *log, void (*failed)(void));
 /* All other seats are free again. */
