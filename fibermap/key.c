@@ -135,7 +135,7 @@ static uint64_t hash(const struct map_key *key, const struct hash_seed *seed)
     return fm__siphash_13(seed->k0, seed->k1, key->data, key->len);
 }
 
-bool fm__key_read(struct map_key *key, const struct hash_seed *seed, struct fm_key given)
+bool fm__key_read_any(struct map_key *key, const struct hash_seed *seed, struct fm_key given)
 {
     if (__builtin_expect(!given.data || given.len - 1 >= FM_KEY_MAX, 0))
         return false;
@@ -157,7 +157,7 @@ bool fm__key_read(struct map_key *key, const struct hash_seed *seed, struct fm_k
         for (uint32_t i = 0; len <= KEY_INLINE && i < key->words; i++)
             key->word[i] = fm__load_word(p + fm__word_at(len, i));
     }
-    key->head = (hash(key, seed) & ~((UINT64_C(1) << KEY_LENGTH_BITS) - 1)) | len;
+    fm__key_head(key, hash(key, seed));
     return true;
 }
 

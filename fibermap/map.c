@@ -8,11 +8,13 @@
 
 #include "fibermap/describe.h"
 #include "fibermap/ledger.h"
+#include "fibermap/lookup.h"
 #include "fibermap/map.h"
 #include "fibermap/member.h"
 #include "fm/scope.h"
 #include "runtime/fiber/again.h"
 #include "runtime/fiber/runtime.h"
+#include "runtime/fiber/slab.h"
 #include "runtime/platform/check.h"
 #include "runtime/platform/config.h"
 #include "runtime/platform/memory.h"
@@ -156,18 +158,24 @@ void fm__map_unref(struct fm_map *map)
 
 /* ---- looking up ---- */
 
-struct fm_fiber *fm__map_look(struct fm_map *map, const struct map_key *key)
+static inline __attribute__((always_inline)) struct fm_fiber *look(struct fm_map *map,
+                                                                  const struct map_key *key)
 {
     struct stripe *stripe = fm__map_stripe(map, key);
     for (;;) {
-        uint64_t id = fm__stripe_find_ahead(stripe, key, fm__fiber_prefetch);
+        uint64_t id = fm__stripe_find_ahead(stripe, key, fm__slab_fetch);
         if (!id || !fm__map_is_open(map))
             return NULL;
-        struct fm_fiber *fiber = fm__fiber_ref_id(id);
-        if (fiber)
+        struct fm_fiber *fiber = fm__slab_ref(id);
+        if (__builtin_expect(fiber != NULL, 1))
             return fiber;
         /* It has ended and gone since, so its exit has left the entry: what stands there now is something else. */
     }
+}
+
+struct fm_fiber *fm__map_look(struct fm_map *map, const struct map_key *key)
+{
+    return look(map, key);
 }
 
 struct fm_fiber *fm__present_locked(struct entry *entry)
@@ -188,9 +196,9 @@ int fm_map_get(struct fm_map *map, struct fm_key given, struct fm_fiber **ret_fi
 
     if (!map || !fm__key_read(&key, &map->seed, given))
         return -EINVAL;
-    if (!ret_fiber)
+    if (__builtin_expect(!ret_fiber, 0))
         return fm_map_has(map, given) ? 0 : -ENOENT;
-    struct fm_fiber *fiber = fm__map_look(map, &key);
+    struct fm_fiber *fiber = look(map, &key);
     if (!fiber)
         return -ENOENT;
     *ret_fiber = fiber;

@@ -9,6 +9,7 @@
 
 #include "fibermap/map.h"
 #include "fibermap/member.h"
+#include "runtime/fiber/slab.h"
 #include "runtime/platform/memory.h"
 
 int fm_map_remove(struct fm_map *map, struct fm_key given, int64_t deadline_ns)
@@ -76,7 +77,7 @@ static int end_all(const uint64_t *ids, size_t count, enum fm_reason reason,
 
     for (size_t i = 0; i < count; i++) {
         if (count - i > AHEAD)
-            fm__fiber_prefetch((uint32_t)ids[i + AHEAD]);
+            fm__slab_fetch((uint32_t)ids[i + AHEAD]);
         if (ids[i] == self)
             among = true;
         else
@@ -84,7 +85,7 @@ static int end_all(const uint64_t *ids, size_t count, enum fm_reason reason,
     }
     for (size_t i = count; i-- > 0 && result != -ECANCELED && result != -ETIMEDOUT;) {
         if (i >= AHEAD)
-            fm__fiber_prefetch((uint32_t)ids[i - AHEAD]);
+            fm__slab_fetch((uint32_t)ids[i - AHEAD]);
         struct fm_fiber *fiber = ids[i] == self ? NULL : fm__fiber_ref_id(ids[i]);
         if (!fiber)
             continue; /* the caller, or ended and gone */

@@ -24,12 +24,10 @@
 
 #include <stdlib.h>
 
-#include "fibermap/table.h"
+#include "fibermap/lookup.h"
 #include "runtime/platform/check.h"
 
 enum {
-    FIND_TRIES = 8,    /* then take the lock */
-    FIND_STEPS = 4096, /* of one walk: far above any chain */
     SWEEP_BATCH = 64,  /* entries freed under one hold of the lock */
     BURY_SWEEPS = 512, /* dead entries that make an exit sweep */
 };
@@ -59,7 +57,7 @@ void fm__stripe_fini(struct stripe *s)
 
 /* ---- keys of entries ---- */
 
-static bool blob_matches(struct entry *e, const struct map_key *key)
+bool fm__blob_matches(struct entry *e, const struct map_key *key)
 {
     struct key_blob *blob = atomic_load_explicit(&e->blob, memory_order_acquire);
     /* An entry that is used again while we look may have any blob of the stripe: the capacity never changes. */
@@ -67,24 +65,6 @@ static bool blob_matches(struct entry *e, const struct map_key *key)
         return false;
     for (uint32_t i = 0; i < key->words; i++)
         if (atomic_load_explicit(&blob->word[i], memory_order_acquire) != fm__key_word(key, i))
-            return false;
-    return true;
-}
-
-static inline bool matches(struct entry *e, const struct map_key *key)
-{
-    if (atomic_load_explicit(&e->head, memory_order_acquire) != key->head)
-        return false;
-    if (__builtin_expect(key->len > KEY_INLINE, 0))
-        return blob_matches(e, key);
-    /* Three words are compared without a branch; most keys have no more. */
-    uint64_t differ = 0;
-    for (uint32_t i = 0; i < KEY_FIRST; i++)
-        differ |= atomic_load_explicit(&e->word[i], memory_order_acquire) ^ key->word[i];
-    if (differ)
-        return false;
-    for (uint32_t i = KEY_FIRST; i < key->words; i++)
-        if (atomic_load_explicit(&e->word[i], memory_order_acquire) != key->word[i])
             return false;
     return true;
 }
@@ -98,59 +78,10 @@ void fm__entry_copy_key(struct entry *e, void *to)
 
 /* ---- lookups ---- */
 
-static inline struct entry *follow_ahead(_Atomic(struct entry *) *link, stripe_ahead_fn *ahead)
-{
-    struct entry *to = fm__link_read(link);
-    if (ahead && to)
-        ahead(fm__link_slot(to));
-    return fm__link_entry(to);
-}
-
-/* One walk. False: something was used again under it, or it went on too long. */
-static inline bool walk(struct stripe *s, const struct map_key *key, stripe_ahead_fn *ahead,
-                        uint64_t *ret_id)
-{
-    /* acquire (F) */
-    uint64_t version = atomic_load_explicit(&s->version, memory_order_acquire);
-    uintptr_t table = fm__table_in_use(s);
-    struct entry *e = NULL;
-    uint64_t id = 0;
-    unsigned steps = 0;
-
-    if (!table) {
-        *ret_id = 0;
-        return true;
-    }
-    unsigned parity = fm__table_parity(table);
-    for (e = follow_ahead(fm__table_bucket(table, key->head), ahead); e && !matches(e, key);
-         e = follow_ahead(&e->next[parity], ahead))
-        if (__builtin_expect(++steps > FIND_STEPS, 0))
-            return false;
-    while (e) {
-        uint64_t state = fm__entry_read(e);
-        id = fm__entry_present(state);
-        enum entry_life life = fm__entry_life(state);
-        if (life != ENTRY_ZOMBIE && life != ENTRY_GONE)
-            break;
-        /* acquire, with the swap that we saw: the successor is written */
-        e = atomic_load_explicit(&e->successor, memory_order_acquire);
-        if (__builtin_expect(++steps > FIND_STEPS, 0))
-            return false;
-    }
-    /* relaxed (H): all reads before it are acquire, so it stays behind them */
-    if (__builtin_expect(atomic_load_explicit(&s->version, memory_order_relaxed) != version, 0))
-        return false;
-    *ret_id = id;
-    return true;
-}
-
-static inline uint64_t find(struct stripe *s, const struct map_key *key, stripe_ahead_fn *ahead)
+uint64_t fm__stripe_find_slow(struct stripe *s, const struct map_key *key)
 {
     uint64_t id = 0;
 
-    for (int i = 0; i < FIND_TRIES; i++)
-        if (__builtin_expect(walk(s, key, ahead, &id), 1))
-            return id;
     fm__lock(&s->lock);
     struct place place = fm__stripe_find_locked(s, key);
     if (place.entry)
@@ -161,13 +92,7 @@ static inline uint64_t find(struct stripe *s, const struct map_key *key, stripe_
 
 uint64_t fm__stripe_find(struct stripe *s, const struct map_key *key)
 {
-    return find(s, key, NULL);
-}
-
-uint64_t fm__stripe_find_ahead(struct stripe *s, const struct map_key *key,
-                               stripe_ahead_fn *ahead)
-{
-    return find(s, key, ahead);
+    return fm__stripe_find_ahead(s, key, NULL);
 }
 
 struct place fm__stripe_find_locked(struct stripe *s, const struct map_key *key)
@@ -178,7 +103,7 @@ struct place fm__stripe_find_locked(struct stripe *s, const struct map_key *key)
     unsigned parity = fm__table_parity(table);
     _Atomic(struct entry *) *bucket = fm__table_bucket(table, key->head), *link = bucket;
     for (struct entry *e = fm__follow(link); e; link = &e->next[parity], e = fm__follow(link))
-        if (matches(e, key))
+        if (fm__entry_matches(e, key))
             return (struct place) { link, e };
     return (struct place) { bucket, NULL };
 }

@@ -100,16 +100,8 @@ void fm__stripe_fini(struct stripe *stripe);
 
 /* ---- lookups: no lock, unless sweeps and growth go on and on ---- */
 
-/* The id of the fiber that is present under the key, else 0. */
+/* The id of the fiber that is present under the key, else 0. lookup.h has the same, inline. */
 uint64_t fm__stripe_find(struct stripe *stripe, const struct map_key *key);
-/*
- * The same; the low bits of the id of each fiber on the way are told to `ahead` before its entry is read, so that what the caller
- * will do with the fiber does not wait for memory a second time.
- */
-typedef void stripe_ahead_fn(uint32_t slot);
-uint64_t fm__stripe_find_ahead(struct stripe *stripe, const struct map_key *key,
-                               stripe_ahead_fn *ahead);
-
 /* ---- writers ---- */
 
 /*

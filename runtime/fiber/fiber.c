@@ -130,6 +130,16 @@ struct fm_fiber *fm_fiber_ref(struct fm_fiber *fiber)
     return fiber;
 }
 
+static __attribute__((noinline)) void last_reference(struct fm_fiber *fiber, uint64_t generation)
+{
+    if (fiber->value_drop &&
+        fm__state_life(atomic_load_explicit(&fiber->state, memory_order_relaxed)) ==
+            LIFE_DONE &&
+        fiber->exit.kind != FM_INTERRUPTED && fiber->exit.value)
+        fiber->value_drop(fiber->exit.value);
+    recycle(fiber, generation);
+}
+
 struct fm_fiber *fm_fiber_unref(struct fm_fiber *fiber)
 {
     if (!fiber)
@@ -137,42 +147,14 @@ struct fm_fiber *fm_fiber_unref(struct fm_fiber *fiber)
     /* acq_rel: all uses of the others happen before the recycling */
     uint64_t old = atomic_fetch_sub_explicit(&fiber->refs, REF_ONE, memory_order_acq_rel);
     FM_BUG_IF((old & REF_MASK) == 0, "a fiber's reference was dropped twice");
-    if ((old & REF_MASK) == 1) {
-        if (fiber->value_drop &&
-            fm__state_life(atomic_load_explicit(&fiber->state, memory_order_relaxed)) ==
-                LIFE_DONE &&
-            fiber->exit.kind != FM_INTERRUPTED && fiber->exit.value)
-            fiber->value_drop(fiber->exit.value);
-        recycle(fiber, old & ~REF_MASK);
-    }
+    if ((old & REF_MASK) == 1)
+        last_reference(fiber, old & ~REF_MASK);
     return NULL;
 }
 
 struct fm_fiber *fm__fiber_ref_id(uint64_t id)
 {
-    struct fm_fiber *fiber = fm__slab_find((uint32_t)(id & REF_MASK));
-    if (!fiber)
-        return NULL;
-    uint64_t generation = id & ~REF_MASK;
-    uint64_t old = atomic_load_explicit(&fiber->refs, memory_order_relaxed);
-    while ((old & ~REF_MASK) == generation && (old & REF_MASK)) {
-        /*
-         * acquire: with the release in reset; the descriptor is this fiber's for as long as we
-         * hold it
-         */
-        if (atomic_compare_exchange_weak_explicit(&fiber->refs, &old, old + REF_ONE,
-                                                  memory_order_acq_rel, memory_order_relaxed))
-            return fiber;
-    }
-    return NULL;
-}
-
-void fm__fiber_prefetch(uint32_t slot)
-{
-    struct fm_fiber *fiber = fm__slab_find((uint32_t)(slot & REF_MASK));
-    /* to write: who wants the fiber counts a reference */
-    if (fiber)
-        __builtin_prefetch(fiber, 1);
+    return fm__slab_ref(id);
 }
 
 struct fiber_extra *fm__fiber_extra(struct fm_fiber *fiber)

@@ -121,11 +121,6 @@ static inline uint64_t fm__fiber_id(const struct fm_fiber *fiber)
  * One CAS.
  */
 struct fm_fiber *fm__fiber_ref_id(uint64_t id);
-/*
- * The low bits of an id name a slot that will be asked for soon: have its descriptor fetched. A
- * hint: any number will do.
- */
-void fm__fiber_prefetch(uint32_t slot);
 /* The calling fiber, NULL in a thread. It may be kept over a wait; its worker may not. */
 struct fm_fiber *fm__fiber_self(void);
 /*

@@ -30,8 +30,9 @@ static struct {
     struct fm_fiber *region; /* what is left of it: the next chunks */
     uint32_t region_chunks;
     _Atomic uint32_t chunk_count;
-    _Atomic(struct fm_fiber *) chunks[SLAB_CHUNKS];
 } slab = { .lock = LOCK_INIT(LOCK_SLAB) };
+
+_Atomic(struct fm_fiber *) fm__slab_chunks[SLAB_CHUNKS];
 
 #if !FM_ASAN && !FM_TSAN
 _Static_assert(sizeof(struct fm_fiber) == 256, "four lines, as docs/design.md says");
@@ -82,8 +83,8 @@ static bool grow_locked(void)
         fiber->task.next = (struct task *)slab.free;
         slab.free = fiber;
     }
-    /* release: with fm__slab_find */
-    atomic_store_explicit(&slab.chunks[index], chunk, memory_order_release);
+    /* release: with fm__slab_at */
+    atomic_store_explicit(&fm__slab_chunks[index], chunk, memory_order_release);
     atomic_store_explicit(&slab.chunk_count, index + 1, memory_order_release);
     return true;
 }
@@ -160,12 +161,7 @@ void fm__slab_flush(struct slab_cache *cache)
 
 struct fm_fiber *fm__slab_find(uint32_t slot)
 {
-    if (slot >= (1u << FIBER_ID_SLOT_BITS))
-        return NULL;
-    /* acquire: the chunk's descriptors are in order */
-    struct fm_fiber *chunk = atomic_load_explicit(&slab.chunks[slot / SLAB_CHUNK],
-                                                  memory_order_acquire);
-    return chunk ? &chunk[slot % SLAB_CHUNK] : NULL;
+    return fm__slab_at(slot);
 }
 
 uint32_t fm__slab_slots(void)

@@ -32,6 +32,54 @@ void fm__slab_flush(struct slab_cache *cache);
 
 /* The descriptor of a slot, NULL if there was never one. Any thread. */
 struct fm_fiber *fm__slab_find(uint32_t slot);
+
+/* Where the chunks are: read by fm__slab_at alone. */
+extern _Atomic(struct fm_fiber *) fm__slab_chunks[SLAB_CHUNKS];
+
+/* fm__slab_find, inline: it is part of every lookup in a map. */
+static inline struct fm_fiber *fm__slab_at(uint32_t slot)
+{
+    if (__builtin_expect(slot >= (1u << FIBER_ID_SLOT_BITS), 0))
+        return NULL;
+    /* acquire: the chunk's descriptors are in order */
+    struct fm_fiber *chunk = atomic_load_explicit(&fm__slab_chunks[slot / SLAB_CHUNK],
+                                                  memory_order_acquire);
+    return chunk ? &chunk[slot % SLAB_CHUNK] : NULL;
+}
+
+/* What fm__fiber_ref_id does, inline for the same reason. */
+static inline struct fm_fiber *fm__slab_ref(uint64_t id)
+{
+    const uint64_t count = (UINT64_C(1) << FIBER_ID_SLOT_BITS) - 1;
+    struct fm_fiber *fiber = fm__slab_at((uint32_t)(id & count));
+    if (__builtin_expect(!fiber, 0))
+        return NULL;
+    uint64_t generation = id & ~count;
+    /* relaxed: the swap checks */
+    uint64_t old = atomic_load_explicit(&fiber->refs, memory_order_relaxed);
+    while ((old & ~count) == generation && (old & count)) {
+        /*
+         * acquire: with the release in reset; the descriptor is this fiber's for as long as we
+         * hold it
+         */
+        if (__builtin_expect(atomic_compare_exchange_weak_explicit(
+                                 &fiber->refs, &old, old + 1, memory_order_acq_rel,
+                                 memory_order_relaxed),
+                             1))
+            return fiber;
+    }
+    return NULL;
+}
+
+/* The caller will want the fiber of this slot: have its memory fetched. Any number will do. */
+static inline void fm__slab_fetch(uint32_t slot)
+{
+    struct fm_fiber *fiber = fm__slab_at(slot & ((1u << FIBER_ID_SLOT_BITS) - 1));
+    /* to write: who wants the fiber counts a reference */
+    if (fiber)
+        __builtin_prefetch(fiber, 1);
+}
+
 /* One past the highest slot ever made. */
 uint32_t fm__slab_slots(void);
 
