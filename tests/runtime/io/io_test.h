@@ -2,8 +2,8 @@
 /*
  * io_test.h - what the tests of runtime/io share
  *
- * The body of a test is a fiber (FIBER_TEST). A test that needs somebody to wait starts a fiber and calls await_wait: it comes
- * back when that fiber has left its stack, so that what follows meets a waiter and not one who is on his way.
+ * The body of a test is a fiber (FIBER_TEST). A test that needs somebody to wait starts a fiber and calls
+ * await_wait.
  */
 #ifndef TESTS_RUNTIME_IO_IO_TEST_H
 #define TESTS_RUNTIME_IO_IO_TEST_H
@@ -17,16 +17,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "runtime/fiber/fiber.h"
 #include "runtime/platform/memory.h"
 #include "tests/support/fibers.h"
-
-/* Until the fiber waits for something that it says. */
-static inline void await_wait(struct fm_fiber *fiber)
-{
-    while (!atomic_load(&fiber->waits_for) || fm__state_life(fm__state_read(&fiber->state)) != LIFE_PARKED)
-        fm_yield();
-}
+#include "tests/support/waits.h"
 
 /* Two ends of a local stream. */
 static inline void make_pair(int fds[2])
@@ -65,11 +58,6 @@ static inline struct fm_exit read_byte(void *arg)
     unsigned char byte;
     ssize_t n = fm_read((int)(intptr_t)arg, &byte, 1, FM_NEVER);
     return n < 0 ? fm_fail((int)n) : fm_ok((void *)(intptr_t)(n ? byte : -1));
-}
-
-static inline void *number(intptr_t n)
-{
-    return (void *)n;
 }
 
 static inline struct fm_fiber *start_reader(int fd)

@@ -19,6 +19,7 @@
 
 #include "runtime/fiber/fiber.h"
 #include "tests/support/fibers.h"
+#include "tests/support/waits.h"
 
 #define INTERVAL_NS INT64_C(300000)
 
@@ -584,13 +585,6 @@ static struct fm_exit waiter_body(void *arg)
 
 enum end { BY_INTERRUPT, BY_DEADLINE };
 
-/* As the timer would, at this very step. */
-static void time_out(struct waiter *waiter)
-{
-    uint64_t word = fm__state_read(&waiter->fiber->state);
-    fm__wake((struct wait) { waiter->fiber, fm__state_epoch(word) }, WAKE_TIMEOUT);
-}
-
 static void end_wait(struct waiter *victim, enum end end)
 {
     if (end == BY_INTERRUPT)
@@ -598,7 +592,7 @@ static void end_wait(struct waiter *victim, enum end end)
     else if (victim->scene->call->kind == TIMED)
         pass_time(victim->scene, INTERVAL_NS / 3);
     else
-        time_out(victim);
+        time_out(victim->fiber);
 }
 
 /* What was given once is there once. */
@@ -694,7 +688,7 @@ TEST_WITH(sweep, the_same_with_two_workers, .timeout = 120)
     run_in_fibers(sweep_all, 2, FM_CLOCK_VIRTUAL);
 }
 
-/* ---- threads: these are never interrupted, but late ---- */
+/* ---- threads: these are never interrupted, but late; their clock is the real one ---- */
 
 static void *waiter_thread(void *arg)
 {
