@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_channel.c - each value goes to one receiver or back to its sender */
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
 #include "runtime/platform/memory.h"
-#include "tests/runtime/sync/sync_test.h"
+#include "tests/support/fibers.h"
 
 static struct fm_channel *make(size_t capacity)
 {
@@ -42,7 +46,7 @@ static struct call calls(struct fm_channel *channel, intptr_t value)
 /* Start it, and let it come to its wait. */
 static struct fm_fiber *begin(fm_entry_fn *entry, struct call *call)
 {
-    struct fm_fiber *fiber = spawn(entry, call);
+    struct fm_fiber *fiber = start(entry, call);
     settle();
     return fiber;
 }
@@ -82,11 +86,11 @@ static struct fm_exit order_body(void *arg)
 
 TEST(channel, values_come_out_in_the_order_they_were_sent)
 {
-    in_runtime(1, order_body, NULL);
+    run_in_fibers(order_body, 1, FM_CLOCK_REAL);
     order_body(NULL);
 }
 
-static struct fm_exit null_body(void *arg)
+WORKER_TEST(channel, null_is_a_value_like_any_other)
 {
     struct fm_channel *channel = make(1);
     void *value = channel;
@@ -97,17 +101,11 @@ static struct fm_exit null_body(void *arg)
     cr_assert_eq(fm_channel_recv(channel, FM_NEVER, NULL), 0, "nobody wants it");
     cr_assert_eq(fm_channel_length(channel), 0);
     fm_channel_destroy(channel);
-    return fm_ok(NULL);
-}
-
-TEST(channel, null_is_a_value_like_any_other)
-{
-    in_runtime(1, null_body, NULL);
 }
 
 /* ---- waiting ---- */
 
-static struct fm_exit rendezvous_body(void *arg)
+WORKER_TEST(channel, without_capacity_sender_and_receiver_meet)
 {
     struct fm_channel *channel = make(0);
     cr_assert_eq(fm_channel_try_send(channel, number(1)), -EAGAIN);
@@ -129,16 +127,10 @@ static struct fm_exit rendezvous_body(void *arg)
     finish(fiber);
     cr_assert_eq(call.value, 8);
     fm_channel_destroy(channel);
-    return fm_ok(NULL);
-}
-
-TEST(channel, without_capacity_sender_and_receiver_meet)
-{
-    in_runtime(1, rendezvous_body, NULL);
 }
 
 /* Senders that wait: their values come in their order, and newcomers do not overtake. */
-static struct fm_exit senders_body(void *arg)
+WORKER_TEST(channel, senders_are_served_first_come_first_served)
 {
     for (size_t capacity = 0; capacity <= 2; capacity++) {
         enum { SENDERS = 4 };
@@ -168,15 +160,9 @@ static struct fm_exit senders_body(void *arg)
             finish(fibers[i]);
         fm_channel_destroy(channel);
     }
-    return fm_ok(NULL);
 }
 
-TEST(channel, senders_are_served_first_come_first_served)
-{
-    in_runtime(1, senders_body, NULL);
-}
-
-static struct fm_exit receivers_body(void *arg)
+WORKER_TEST(channel, receivers_are_served_first_come_first_served)
 {
     for (size_t capacity = 0; capacity <= 2; capacity++) {
         enum { RECEIVERS = 4 };
@@ -198,18 +184,12 @@ static struct fm_exit receivers_body(void *arg)
         }
         fm_channel_destroy(channel);
     }
-    return fm_ok(NULL);
-}
-
-TEST(channel, receivers_are_served_first_come_first_served)
-{
-    in_runtime(1, receivers_body, NULL);
 }
 
 /* ---- leaving ---- */
 
 /* The hand-over and an interruption, in both orders: the first decides. */
-static struct fm_exit decided_body(void *arg)
+WORKER_TEST(channel, hand_over_and_interruption_the_first_decides)
 {
     for (size_t capacity = 0; capacity <= 1; capacity++) {
         struct fm_channel *channel = make(capacity);
@@ -251,16 +231,10 @@ static struct fm_exit decided_body(void *arg)
             expect_value(channel, 5);
         fm_channel_destroy(channel);
     }
-    return fm_ok(NULL);
-}
-
-TEST(channel, hand_over_and_interruption_the_first_decides)
-{
-    in_runtime(1, decided_body, NULL);
 }
 
 /* Who leaves, from the front, the middle or the back, is as if he had not come. */
-static struct fm_exit leave_body(void *arg)
+EXACT_TEST(channel, waiter_whose_deadline_passes_leaves_no_trace)
 {
     for (int leaver = 0; leaver < 3; leaver++) {
         for (int sending = 0; sending < 2; sending++) {
@@ -273,7 +247,7 @@ static struct fm_exit leave_body(void *arg)
                     call[i].deadline_ns = fm_after_ms(10);
                 fibers[i] = begin(sending ? send_it : recv_it, &call[i]);
             }
-            cr_assert_eq(fm_clock_advance_ns(fm_runtime_current(), 20000000), 0);
+            pass_ms(20);
             cr_assert_eq(call[leaver].result, -ETIMEDOUT);
             for (int i = 0; i < 3; i++) {
                 if (i == leaver)
@@ -293,23 +267,9 @@ static struct fm_exit leave_body(void *arg)
             fm_channel_destroy(channel);
         }
     }
-    return fm_ok(NULL);
 }
 
-TEST(channel, waiter_whose_deadline_passes_leaves_no_trace)
-{
-    struct fm_runtime_config config = FM_RUNTIME_CONFIG_INIT;
-    struct fm_runtime *runtime;
-    struct fm_exit exit;
-    config.worker_count = 1;
-    config.clock = FM_CLOCK_VIRTUAL;
-    cr_assert_eq(fm_runtime_create(&config, &runtime), 0);
-    cr_assert_eq(fm_runtime_run(runtime, leave_body, NULL, &exit), 0);
-    cr_assert_eq(exit.kind, FM_SUCCESS);
-    fm_runtime_destroy(runtime);
-}
-
-static struct fm_exit pending_body(void *arg)
+TIMED_WORKER_TEST(channel, pending_interruption_ends_the_next_wait_unless_masked)
 {
     struct fm_channel *channel = make(1);
     fm_fiber_interrupt(fm_fiber_self());
@@ -322,17 +282,11 @@ static struct fm_exit pending_body(void *arg)
     cr_assert_eq(fm_unmask(), 0);
     cr_assert_eq(fm_channel_length(channel), 0);
     fm_channel_destroy(channel);
-    return fm_ok(NULL);
-}
-
-TEST(channel, pending_interruption_ends_the_next_wait_unless_masked)
-{
-    in_runtime(1, pending_body, NULL);
 }
 
 /* ---- close ---- */
 
-static struct fm_exit close_body(void *arg)
+WORKER_TEST(channel, closed_lets_receivers_drain_and_refuses_senders)
 {
     struct fm_channel *channel = make(2);
     cr_assert_not(fm_channel_closed(channel));
@@ -357,12 +311,6 @@ static struct fm_exit close_body(void *arg)
     cr_assert_eq(fm_channel_try_recv(channel, &value), -EPIPE);
     cr_assert_eq(value, number(2), "written on success only");
     fm_channel_destroy(channel);
-    return fm_ok(NULL);
-}
-
-TEST(channel, closed_lets_receivers_drain_and_refuses_senders)
-{
-    in_runtime(1, close_body, NULL);
 }
 
 /* More than one batch of close. */
@@ -375,7 +323,7 @@ static struct fm_exit close_wakes_body(void *arg)
         struct fm_fiber *fibers[MANY];
         for (int i = 0; i < MANY; i++) {
             call[i] = calls(channel, i);
-            fibers[i] = spawn(sending ? send_it : recv_it, &call[i]);
+            fibers[i] = start(sending ? send_it : recv_it, &call[i]);
         }
         for (int i = 0; i < MANY; i++)
             settle();
@@ -392,8 +340,8 @@ static struct fm_exit close_wakes_body(void *arg)
 
 TEST(channel, close_wakes_all_who_wait)
 {
-    in_runtime(1, close_wakes_body, NULL);
-    in_runtime(2, close_wakes_body, NULL);
+    run_in_fibers(close_wakes_body, 1, FM_CLOCK_REAL);
+    run_in_fibers(close_wakes_body, 2, FM_CLOCK_REAL);
 }
 
 /* The last of many who are woken by the close destroys the channel: it may be early. */
@@ -418,7 +366,7 @@ static struct fm_exit destroy_body(void *arg)
         struct crowd crowd = { make(0), MANY };
         struct fm_fiber *fibers[MANY];
         for (int i = 0; i < MANY; i++)
-            fibers[i] = spawn(last_destroys, &crowd);
+            fibers[i] = start(last_destroys, &crowd);
         settle();
         fm_channel_close(crowd.channel);
         for (int i = 0; i < MANY; i++)
@@ -429,8 +377,8 @@ static struct fm_exit destroy_body(void *arg)
 
 TEST(channel, whoever_is_woken_last_may_destroy_the_channel)
 {
-    in_runtime(1, destroy_body, NULL);
-    in_runtime(2, destroy_body, NULL);
+    run_in_fibers(destroy_body, 1, FM_CLOCK_REAL);
+    run_in_fibers(destroy_body, 2, FM_CLOCK_REAL);
 }
 
 /* ---- what nobody receives; T184 in its meaning for a channel ---- */
@@ -464,7 +412,7 @@ static struct fm_exit drop_body(void *arg)
 
 TEST(channel, values_left_at_the_end_are_dropped)
 {
-    in_runtime(1, drop_body, NULL);
+    run_in_fibers(drop_body, 1, FM_CLOCK_REAL);
     drop_body(NULL);
 }
 
@@ -517,8 +465,8 @@ static struct fm_exit sweep_body(void *arg)
         for (int victim = 0; victim < 2; victim++) {
             for (int step = 0; step < 30; step++) {
                 struct sweep sweep = { make(capacity), FM_NEVER, 0, 0 };
-                struct fm_fiber *fibers[2] = { spawn(sweep_sender, &sweep),
-                                               spawn(sweep_receiver, &sweep) };
+                struct fm_fiber *fibers[2] = { start(sweep_sender, &sweep),
+                                               start(sweep_receiver, &sweep) };
                 for (int i = 0; i < step; i++)
                     fm_yield();
                 fm_fiber_interrupt(fibers[victim]);
@@ -549,8 +497,8 @@ static struct fm_exit sweep_body(void *arg)
 /* F77 */
 TEST_WITH(channel, no_value_is_lost_wherever_a_fiber_is_interrupted, .timeout = 30)
 {
-    in_runtime(1, sweep_body, NULL);
-    in_runtime(2, sweep_body, NULL);
+    run_in_fibers(sweep_body, 1, FM_CLOCK_REAL);
+    run_in_fibers(sweep_body, 2, FM_CLOCK_REAL);
 }
 
 /* ---- threads ---- */
@@ -585,7 +533,7 @@ static struct fm_exit threads_body(void *arg)
 
 TEST(channel, threads_send_to_fibers_and_to_threads)
 {
-    in_runtime(2, threads_body, NULL);
+    run_in_fibers(threads_body, 2, FM_CLOCK_REAL);
     threads_body(NULL);
 }
 

@@ -1,13 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_cond.c - no signal is lost, none wakes twice or for nothing (F79) */
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+
 #include "runtime/platform/memory.h"
-#include "tests/runtime/sync/sync_test.h"
+#include "tests/support/fibers.h"
 
 struct room {
     struct fm_mutex *mutex;
     struct fm_cond *cond;
     int waiting;
     int woken;
+    int patience_ms;
     int tokens;
 };
 
@@ -45,14 +50,14 @@ static struct fm_exit wait_once(void *arg)
     return r < 0 ? fm_fail(r) : fm_ok(NULL);
 }
 
-static struct fm_exit signal_body(void *arg)
+WORKER_TEST(cond, signal_wakes_one_and_broadcast_all)
 {
     struct room room = make();
     struct fm_fiber *fibers[3];
     cr_assert_eq(fm_cond_signal(room.cond), 0, "nobody there, nothing kept");
     cr_assert_eq(fm_cond_broadcast(room.cond), 0);
     for (int i = 0; i < 3; i++)
-        fibers[i] = spawn(wait_once, &room);
+        fibers[i] = start(wait_once, &room);
     settle();
     cr_assert_eq(room.waiting, 3);
     cr_assert_eq(fm_cond_signal(room.cond), 1);
@@ -64,12 +69,6 @@ static struct fm_exit signal_body(void *arg)
     cr_assert_eq(room.woken, 3);
     cr_assert_eq(fm_cond_signal(room.cond), 0);
     drop(&room);
-    return fm_ok(NULL);
-}
-
-TEST(cond, signal_wakes_one_and_broadcast_all)
-{
-    in_runtime(1, signal_body, NULL);
 }
 
 static struct fm_exit misuse_body(void *arg)
@@ -93,7 +92,7 @@ static struct fm_exit misuse_body(void *arg)
 
 TEST(cond, misuse_is_refused)
 {
-    in_runtime(1, misuse_body, NULL);
+    run_in_fibers(misuse_body, 1, FM_CLOCK_REAL);
     misuse_body(NULL);
 }
 
@@ -113,49 +112,43 @@ static struct fm_exit deadline_body(void *arg)
 
 TEST(cond, deadline_returns_with_the_mutex_and_leaves_no_trace)
 {
-    in_runtime(1, deadline_body, NULL);
+    run_in_fibers(deadline_body, 1, PASSING_CLOCK);
     deadline_body(NULL);
 }
 
 /* F79: the signal goes to the first who has not left. */
-static struct fm_exit leaver_body(void *arg)
+WORKER_TEST(cond, signal_meets_interruption_and_is_not_lost)
 {
     struct room room = make();
-    struct fm_fiber *first = spawn(wait_once, &room);
+    struct fm_fiber *first = start(wait_once, &room);
     settle();
-    struct fm_fiber *second = spawn(wait_once, &room);
+    struct fm_fiber *second = start(wait_once, &room);
     settle();
     fm_fiber_interrupt(first); /* it has not run yet: still on the list when we signal */
     cr_assert_eq(fm_cond_signal(room.cond), 1);
     cr_assert_eq(finish(first).kind, FM_INTERRUPTED);
     cr_assert_eq(finish(second).kind, FM_SUCCESS);
 
-    first = spawn(wait_once, &room);
+    first = start(wait_once, &room);
     settle();
     fm_fiber_interrupt(first);
     cr_assert_eq(fm_cond_signal(room.cond), 0, "the only one has left");
     cr_assert_eq(finish(first).kind, FM_INTERRUPTED);
 
-    first = spawn(wait_once, &room);
+    first = start(wait_once, &room);
     settle();
     cr_assert_eq(fm_cond_signal(room.cond), 1);
     fm_fiber_interrupt(first);
     cr_assert_eq(finish(first).kind, FM_SUCCESS, "signalled first: woken by the signal");
     drop(&room);
-    return fm_ok(NULL);
 }
 
-TEST(cond, signal_meets_interruption_and_is_not_lost)
-{
-    in_runtime(1, leaver_body, NULL);
-}
-
-static struct fm_exit broadcast_interrupt_body(void *arg)
+WORKER_TEST(cond, broadcast_counts_only_whom_it_woke)
 {
     struct room room = make();
     struct fm_fiber *fibers[6];
     for (int i = 0; i < 6; i++) {
-        fibers[i] = spawn(wait_once, &room);
+        fibers[i] = start(wait_once, &room);
         settle();
     }
     fm_fiber_interrupt(fibers[0]);
@@ -164,19 +157,13 @@ static struct fm_exit broadcast_interrupt_body(void *arg)
     for (int i = 0; i < 6; i++)
         cr_assert_eq(finish(fibers[i]).kind, i % 3 ? FM_SUCCESS : FM_INTERRUPTED);
     drop(&room);
-    return fm_ok(NULL);
-}
-
-TEST(cond, broadcast_counts_only_whom_it_woke)
-{
-    in_runtime(1, broadcast_interrupt_body, NULL);
 }
 
 /* Interrupted while the mutex is held by another: the way back to it is masked. */
-static struct fm_exit retake_body(void *arg)
+WORKER_TEST(cond, mutex_is_taken_again_masked)
 {
     struct room room = make();
-    struct fm_fiber *fiber = spawn(wait_once, &room);
+    struct fm_fiber *fiber = start(wait_once, &room);
     settle();
     cr_assert_eq(fm_mutex_lock(room.mutex, FM_NEVER), 0);
     fm_fiber_interrupt(fiber);
@@ -188,12 +175,6 @@ static struct fm_exit retake_body(void *arg)
     cr_assert_eq(fm_mutex_unlock(room.mutex), 0);
     cr_assert_eq(finish(fiber).kind, FM_INTERRUPTED);
     drop(&room);
-    return fm_ok(NULL);
-}
-
-TEST(cond, mutex_is_taken_again_masked)
-{
-    in_runtime(1, retake_body, NULL);
 }
 
 /*
@@ -205,7 +186,7 @@ static struct fm_exit wait_briefly(void *arg)
     struct room *room = arg;
     cr_assert_eq(fm_mutex_lock(room->mutex, FM_NEVER), 0);
     room->waiting++;
-    int r = fm_cond_wait(room->cond, room->mutex, fm_after_ms(300));
+    int r = fm_cond_wait(room->cond, room->mutex, fm_after_ms(room->patience_ms));
     cr_assert_eq(fm_mutex_trylock(room->mutex), -EDEADLK, "held on return");
     room->woken += r == 0;
     cr_assert_eq(fm_mutex_unlock(room->mutex), 0);
@@ -221,33 +202,24 @@ static struct fm_exit promise_body(void *arg)
 {
     struct room room = make();
     struct fm_fiber *queued, *fibers[3];
-    pthread_t thread;
-    cr_assert_eq(pthread_create(&thread, NULL, wait_thread, &room), 0);
+    room.patience_ms = 300;
     for (int i = 0; i < 3; i++)
-        fibers[i] = spawn(wait_briefly, &room);
-    for (int waiting = 0; waiting < 4;) {
-        fm_yield();
-        cr_assert_eq(fm_mutex_lock(room.mutex, FM_NEVER), 0);
-        waiting = room.waiting;
-        if (waiting < 4)
-            cr_assert_eq(fm_mutex_unlock(room.mutex), 0);
-    }
-    queued = spawn(wait_once,
-                   &room); /* stands in line for the mutex, before those we promise it to */
-    settle();
+        fibers[i] = start(wait_briefly, &room);
+    pass_ms(0);
+    cr_assert_eq(fm_mutex_lock(room.mutex, FM_NEVER), 0);
+    /* stands in line for the mutex, before those we promise it to */
+    queued = start(wait_once, &room);
+    pass_ms(0);
     cr_assert_eq(fm_cond_signal(room.cond), 1);
-    cr_assert_eq(fm_cond_broadcast(room.cond), 3);
+    cr_assert_eq(fm_cond_broadcast(room.cond), 2);
     for (int i = 0; i < 3; i++)
         fm_fiber_interrupt(fibers[i]);
-    fm_sleep_ms(320); /* our own wait: let the deadlines pass */
+    pass_ms(320);
     cr_assert_eq(room.woken, 0);
     cr_assert_eq(fm_mutex_unlock(room.mutex), 0);
     for (int i = 0; i < 3; i++)
         cr_assert_eq(finish(fibers[i]).kind, FM_SUCCESS);
-    void *result;
-    pthread_join(thread, &result);
-    cr_assert_eq(result, number(0));
-    cr_assert_eq(room.woken, 4);
+    cr_assert_eq(room.woken, 3);
     fm_fiber_interrupt(queued);
     cr_assert_eq(finish(queued).kind, FM_INTERRUPTED);
     drop(&room);
@@ -256,8 +228,36 @@ static struct fm_exit promise_body(void *arg)
 
 TEST(cond, signal_under_the_mutex_brings_the_mutex)
 {
-    in_runtime(1, promise_body, NULL);
-    in_runtime(2, promise_body, NULL);
+    run_in_fibers(promise_body, 1, FM_CLOCK_VIRTUAL);
+    run_in_fibers(promise_body, 2, FM_CLOCK_VIRTUAL);
+}
+
+/* The same for a thread, whose deadline is one of the real clock: more of it, until we are in time. */
+TEST(cond, signal_under_the_mutex_brings_a_thread_the_mutex)
+{
+    struct room room = make();
+    int signalled = 0;
+    for (room.patience_ms = 5; !signalled; room.patience_ms *= 2) {
+        pthread_t thread;
+        void *result;
+        room.waiting = room.woken = 0;
+        cr_assert_eq(pthread_create(&thread, NULL, wait_thread, &room), 0);
+        cr_assert_eq(fm_mutex_lock(room.mutex, FM_NEVER), 0);
+        while (room.waiting == 0) {
+            cr_assert_eq(fm_mutex_unlock(room.mutex), 0);
+            sched_yield();
+            cr_assert_eq(fm_mutex_lock(room.mutex, FM_NEVER), 0);
+        }
+        signalled = fm_cond_signal(room.cond);
+        for (int64_t late_ns = fm_after_ms(room.patience_ms); fm_now_ns() < late_ns;)
+            sched_yield();
+        cr_assert_eq(room.woken, 0);
+        cr_assert_eq(fm_mutex_unlock(room.mutex), 0);
+        pthread_join(thread, &result);
+        cr_assert_eq(result, number(signalled ? 0 : -ETIMEDOUT));
+        cr_assert_eq(room.woken, signalled);
+    }
+    drop(&room);
 }
 
 /* F79: a broadcast to more than one batch wakes each once, and not him who waits again. */
@@ -281,7 +281,7 @@ static struct fm_exit twice_body(void *arg)
     struct room room = make();
     struct fm_fiber *fibers[N];
     for (int i = 0; i < N; i++)
-        fibers[i] = spawn(wait_twice, &room);
+        fibers[i] = start(wait_twice, &room);
     for (int round = 0; round < 2; round++) {
         for (bool all = false; !all;) {
             fm_yield();
@@ -300,13 +300,13 @@ static struct fm_exit twice_body(void *arg)
 
 TEST(cond, broadcast_wakes_each_waiter_once)
 {
-    in_runtime(1, twice_body, NULL);
-    in_runtime(2, twice_body, NULL);
+    run_in_fibers(twice_body, 1, FM_CLOCK_REAL);
+    run_in_fibers(twice_body, 2, FM_CLOCK_REAL);
 }
 
 /*
- * F79: signals without the mutex held, waiters with and without deadlines, fibers and threads:
- * tokens stay exact.
+ * F79: signals without the mutex held, waiters with and without deadlines, fibers and threads, on
+ * the real clock, the threads' own: tokens stay exact.
  */
 enum { TOKENS = 3000 };
 
@@ -345,7 +345,7 @@ static struct fm_exit tokens_body(void *arg)
     struct fm_fiber *fibers[4];
     pthread_t thread;
     for (int i = 0; i < 4; i++)
-        fibers[i] = spawn(taker, &room);
+        fibers[i] = start(taker, &room);
     cr_assert_eq(pthread_create(&thread, NULL, taker_thread, &room), 0);
     for (int i = 0; i < TOKENS; i++) {
         cr_assert_eq(fm_mutex_lock(room.mutex, FM_NEVER), 0);
@@ -375,6 +375,6 @@ static struct fm_exit tokens_body(void *arg)
 
 TEST(cond, no_signal_is_lost_between_fibers_and_threads)
 {
-    in_runtime(1, tokens_body, NULL);
-    in_runtime(2, tokens_body, NULL);
+    run_in_fibers(tokens_body, 1, FM_CLOCK_REAL);
+    run_in_fibers(tokens_body, 2, FM_CLOCK_REAL);
 }

@@ -2,8 +2,13 @@
 /*
  * test_deferred.c - the one-shot cell; T-numbers are the peers' cases that a test re-expresses
  */
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
 #include "runtime/platform/memory.h"
-#include "tests/runtime/sync/sync_test.h"
+#include "tests/support/fibers.h"
+#include "tests/support/waits.h"
 
 static struct fm_deferred *make(void)
 {
@@ -33,7 +38,7 @@ static struct fm_exit succeed_body(void *arg)
 
 TEST(deferred, succeed_is_what_await_returns)
 {
-    in_runtime(1, succeed_body, NULL);
+    run_in_fibers(succeed_body, 1, FM_CLOCK_REAL);
     succeed_body(NULL); /* the same from a thread */
 }
 
@@ -45,8 +50,8 @@ static struct fm_exit shared_body(void *arg)
 {
     struct fm_deferred *deferred = make();
     intptr_t counter = 13;
-    struct fm_fiber *first = spawn(await_it, deferred);
-    struct fm_fiber *second = spawn(await_it, deferred);
+    struct fm_fiber *first = start(await_it, deferred);
+    struct fm_fiber *second = start(await_it, deferred);
     settle();
     cr_assert_eq(fm_deferred_complete(deferred, fm_ok(number(++counter))), 0);
     cr_assert_eq(finish(first).value, number(14));
@@ -58,15 +63,15 @@ static struct fm_exit shared_body(void *arg)
 
 TEST(deferred, all_awaiters_get_one_result)
 {
-    in_runtime(1, shared_body, NULL);
-    in_runtime(2, shared_body, NULL);
+    run_in_fibers(shared_body, 1, FM_CLOCK_REAL);
+    run_in_fibers(shared_body, 2, FM_CLOCK_REAL);
 }
 
 /* T141 */
-static struct fm_exit fail_body(void *arg)
+WORKER_TEST(deferred, failure_interruption_and_defect_reach_the_awaiter)
 {
     struct fm_deferred *failed = make(), *interrupted = make(), *defect = make();
-    struct fm_fiber *awaiter = spawn(await_it, failed);
+    struct fm_fiber *awaiter = start(await_it, failed);
     settle();
     cr_assert_eq(fm_deferred_fail(failed, -7), 0);
     struct fm_exit exit = finish(awaiter);
@@ -81,12 +86,6 @@ static struct fm_exit fail_body(void *arg)
     fm_deferred_destroy(failed);
     fm_deferred_destroy(interrupted);
     fm_deferred_destroy(defect);
-    return fm_ok(NULL);
-}
-
-TEST(deferred, failure_interruption_and_defect_reach_the_awaiter)
-{
-    in_runtime(1, fail_body, NULL);
 }
 
 /* T142 */
@@ -142,16 +141,17 @@ static struct fm_exit deadline_body(void *arg)
 
 TEST(deferred, deadline_ends_the_wait_and_leaves_no_trace)
 {
-    in_runtime(1, deadline_body, NULL);
+    run_in_fibers(deadline_body, 1, PASSING_CLOCK);
     deadline_body(NULL);
 }
 
-static struct fm_exit interrupt_body(void *arg)
+WORKER_TEST(deferred, interrupted_awaiter_leaves_and_the_others_are_woken)
 {
+    /* one worker: with two an awaiter may be interrupted before it waits, and then find the value */
     struct fm_deferred *deferred = make();
     struct fm_fiber *fibers[5];
     for (int i = 0; i < 5; i++)
-        fibers[i] = spawn(await_it, deferred);
+        fibers[i] = start(await_it, deferred);
     settle();
     /* the first, one in the middle, the last */
     for (int i = 0; i < 5; i += 2)
@@ -165,23 +165,16 @@ static struct fm_exit interrupt_body(void *arg)
             cr_assert_eq(exit.value, number(3));
     }
     fm_deferred_destroy(deferred);
-    return fm_ok(NULL);
-}
-
-TEST(deferred, interrupted_awaiter_leaves_and_the_others_are_woken)
-{
-    /* one worker: with two an awaiter may be interrupted before it waits, and then find the value */
-    in_runtime(1, interrupt_body, NULL);
 }
 
 /*
  * An interruption and the completion before the awaiter runs again: the first of them decides.
  */
-static struct fm_exit both_body(void *arg)
+WORKER_TEST(deferred, completion_and_interruption_the_first_decides)
 {
     for (int complete_first = 0; complete_first < 2; complete_first++) {
         struct fm_deferred *deferred = make();
-        struct fm_fiber *fiber = spawn(await_it, deferred);
+        struct fm_fiber *fiber = start(await_it, deferred);
         settle();
         if (complete_first)
             fm_deferred_succeed(deferred, number(8));
@@ -191,12 +184,6 @@ static struct fm_exit both_body(void *arg)
         cr_assert_eq(finish(fiber).kind, complete_first ? FM_SUCCESS : FM_INTERRUPTED);
         fm_deferred_destroy(deferred);
     }
-    return fm_ok(NULL);
-}
-
-TEST(deferred, completion_and_interruption_the_first_decides)
-{
-    in_runtime(1, both_body, NULL);
 }
 
 enum { MANY = 200 };
@@ -206,7 +193,7 @@ static struct fm_exit many_body(void *arg)
     struct fm_deferred *deferred = make();
     struct fm_fiber *fibers[MANY];
     for (int i = 0; i < MANY; i++)
-        fibers[i] = spawn(await_it, deferred);
+        fibers[i] = start(await_it, deferred);
     settle();
     cr_assert_eq(fm_deferred_succeed(deferred, number(5)), 0);
     for (int i = 0; i < MANY; i++)
@@ -217,37 +204,42 @@ static struct fm_exit many_body(void *arg)
 
 TEST(deferred, more_awaiters_than_one_batch_all_wake)
 {
-    in_runtime(1, many_body, NULL);
-    in_runtime(2, many_body, NULL);
+    run_in_fibers(many_body, 1, FM_CLOCK_REAL);
+    run_in_fibers(many_body, 2, FM_CLOCK_REAL);
 }
+
+struct thread_waiter {
+    struct fm_deferred *deferred;
+    _Atomic int id;
+    pthread_t thread;
+};
 
 static void *thread_await(void *arg)
 {
-    return await_it(arg).value;
+    struct thread_waiter *waiter = arg;
+    atomic_store(&waiter->id, thread_id());
+    return await_it(waiter->deferred).value;
 }
 
-static struct fm_exit threads_body(void *arg)
+FIBER_TEST(deferred, fibers_and_threads_wait_side_by_side)
 {
     struct fm_deferred *deferred = make();
-    pthread_t threads[3];
-    struct fm_fiber *fiber = spawn(await_it, deferred);
+    struct thread_waiter waiters[3];
+    struct fm_fiber *fiber = start(await_it, deferred);
+    for (int i = 0; i < 3; i++) {
+        waiters[i] = (struct thread_waiter) { .deferred = deferred };
+        cr_assert_eq(pthread_create(&waiters[i].thread, NULL, thread_await, &waiters[i]), 0);
+    }
     for (int i = 0; i < 3; i++)
-        cr_assert_eq(pthread_create(&threads[i], NULL, thread_await, deferred), 0);
-    fm_sleep_ms(5);
+        await_asleep(&waiters[i].id);
     cr_assert_eq(fm_deferred_succeed(deferred, number(6)), 0);
     cr_assert_eq(finish(fiber).value, number(6));
     for (int i = 0; i < 3; i++) {
         void *value;
-        pthread_join(threads[i], &value);
+        pthread_join(waiters[i].thread, &value);
         cr_assert_eq(value, number(6));
     }
     fm_deferred_destroy(deferred);
-    return fm_ok(NULL);
-}
-
-TEST(deferred, fibers_and_threads_wait_side_by_side)
-{
-    in_runtime(2, threads_body, NULL);
 }
 
 /* The awaiter frees the cell as soon as it wakes: the completion must be done with it. */
@@ -257,21 +249,15 @@ static struct fm_exit complete_it(void *arg)
     return fm_ok(NULL);
 }
 
-static struct fm_exit destroy_body(void *arg)
+FIBER_TEST(deferred, awaiter_may_destroy_at_once)
 {
     for (int i = 0; i < 3000; i++) {
         struct fm_deferred *deferred = make();
-        struct fm_fiber *fiber = spawn(complete_it, deferred);
+        struct fm_fiber *fiber = start(complete_it, deferred);
         cr_assert_eq(await_it(deferred).kind, FM_SUCCESS);
         fm_deferred_destroy(deferred);
         finish(fiber);
     }
-    return fm_ok(NULL);
-}
-
-TEST(deferred, awaiter_may_destroy_at_once)
-{
-    in_runtime(2, destroy_body, NULL);
 }
 
 TEST(deferred, wrong_arguments_and_no_memory_are_refused)

@@ -5,9 +5,12 @@
  * This program is linked with libfibermap-locks. Each case is a process of its own, whose stderr
  * is read.
  */
+#include <errno.h>
+#include <pthread.h>
+
 #include "fm/locks.h"
 #include "runtime/platform/sanitizer.h"
-#include "tests/runtime/sync/sync_test.h"
+#include "tests/support/fibers.h"
 #include "tests/support/child.h"
 
 static pthread_mutex_t one = PTHREAD_MUTEX_INITIALIZER, two = PTHREAD_MUTEX_INITIALIZER;
@@ -17,7 +20,7 @@ static const char said[] = "holds the pthread mutex";
 static void as_main_fiber(void *arg)
 {
     fm_entry_fn **entry = arg;
-    in_runtime(1, *entry, NULL);
+    run_in_fibers(*entry, 1, PASSING_CLOCK);
 }
 
 /* How often the child said it, whose main fiber was this. */
@@ -72,7 +75,7 @@ TEST(held, fiber_that_sleeps_with_a_pthread_mutex_is_named_once)
 
 static struct fm_exit try_and_yield(void *arg)
 {
-    struct fm_fiber *fiber = spawn(careless, NULL); /* so that there is somebody to yield to */
+    struct fm_fiber *fiber = start(careless, NULL); /* so that there is somebody to yield to */
     pthread_mutex_lock(&one);
     cr_assert_eq(pthread_mutex_trylock(&two), 0);
     pthread_mutex_unlock(&one);

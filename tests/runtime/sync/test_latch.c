@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_latch.c - latches and wait groups: nobody goes on too early, nobody is left behind */
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
 #include "runtime/platform/memory.h"
-#include "tests/runtime/sync/sync_test.h"
+#include "tests/support/fibers.h"
 
 static struct fm_latch *make_latch(int64_t count)
 {
@@ -34,7 +38,7 @@ static void *latch_thread(void *arg)
     return number(fm_latch_wait(arg, FM_NEVER));
 }
 
-static struct fm_exit open_body(void *arg)
+WORKER_TEST(latch, opens_for_all_when_the_count_is_down_and_stays_open)
 {
     struct fm_latch *latch = make_latch(5);
     struct fm_fiber *fibers[3];
@@ -42,7 +46,7 @@ static struct fm_exit open_body(void *arg)
     void *result;
     struct fm_exit exit;
     for (int i = 0; i < 3; i++)
-        fibers[i] = spawn(wait_latch, latch);
+        fibers[i] = start(wait_latch, latch);
     cr_assert_eq(pthread_create(&thread, NULL, latch_thread, latch), 0);
     settle();
     cr_assert_eq(fm_latch_wait(latch, 0), -ETIMEDOUT);
@@ -62,19 +66,13 @@ static struct fm_exit open_body(void *arg)
     cr_assert_eq(fm_latch_count_down(latch, 1), -EINVAL);
     cr_assert_eq(fm_latch_count_down(latch, 0), 0);
     fm_latch_destroy(latch);
-    return fm_ok(NULL);
-}
-
-TEST(latch, opens_for_all_when_the_count_is_down_and_stays_open)
-{
-    in_runtime(1, open_body, NULL);
 }
 
 static struct fm_exit leave_body(void *arg)
 {
     struct fm_latch *latch = make_latch(1);
-    struct fm_fiber *gone = spawn(wait_latch, latch);
-    struct fm_fiber *stays = spawn(wait_latch, latch);
+    struct fm_fiber *gone = start(wait_latch, latch);
+    struct fm_fiber *stays = start(wait_latch, latch);
     settle();
     fm_fiber_interrupt(gone);
     cr_assert_eq(fm_latch_wait(latch, fm_after_ms(1)), -ETIMEDOUT);
@@ -87,18 +85,18 @@ static struct fm_exit leave_body(void *arg)
 
 TEST(latch, who_leaves_early_leaves_no_trace)
 {
-    in_runtime(1, leave_body, NULL);
-    in_runtime(2, leave_body, NULL);
+    run_in_fibers(leave_body, 1, PASSING_CLOCK);
+    run_in_fibers(leave_body, 2, PASSING_CLOCK);
 }
 
-static struct fm_exit group_body(void *arg)
+WORKER_TEST(waitgroup, can_be_used_again_and_keeps_nobody_who_saw_zero)
 {
     struct fm_waitgroup *group = make_group();
     struct fm_exit exit;
     cr_assert_eq(fm_waitgroup_wait(group, 0), 0, "nothing is under way");
     for (int round = 0; round < 3; round++) {
         cr_assert_eq(fm_waitgroup_add(group, 2), 0);
-        struct fm_fiber *fiber = spawn(wait_group, group);
+        struct fm_fiber *fiber = start(wait_group, group);
         settle();
         cr_assert_eq(fm_waitgroup_done(group), 0);
         settle();
@@ -111,12 +109,6 @@ static struct fm_exit group_body(void *arg)
     }
     cr_assert_eq(fm_waitgroup_wait(group, FM_NEVER), 0);
     fm_waitgroup_destroy(group);
-    return fm_ok(NULL);
-}
-
-TEST(waitgroup, can_be_used_again_and_keeps_nobody_who_saw_zero)
-{
-    in_runtime(1, group_body, NULL);
 }
 
 TEST(waitgroup, neither_falls_below_zero_nor_overflows)
@@ -154,8 +146,8 @@ static struct fm_exit destroy_body(void *arg)
 {
     for (int i = 0; i < 300; i++) {
         struct fm_latch *latch = make_latch(3);
-        struct fm_fiber *fibers[2] = { spawn(count_down_it, latch),
-                                       spawn(count_down_it, latch) };
+        struct fm_fiber *fibers[2] = { start(count_down_it, latch),
+                                       start(count_down_it, latch) };
         pthread_t thread;
         cr_assert_eq(pthread_create(&thread, NULL, count_down_thread, latch), 0);
         cr_assert_eq(fm_latch_wait(latch, FM_NEVER), 0);
@@ -169,7 +161,7 @@ static struct fm_exit destroy_body(void *arg)
 
 TEST_WITH(latch, may_be_destroyed_by_who_comes_through, .timeout = 60)
 {
-    in_runtime(2, destroy_body, NULL);
+    run_in_fibers(destroy_body, 2, FM_CLOCK_REAL);
 }
 
 /* Work that spawns work, counted from fibers and threads; the waiters see what it did. */
@@ -203,7 +195,7 @@ static struct fm_exit work_body(void *arg)
         struct work work = { .group = make_group() };
         struct fm_fiber *waiter;
         cr_assert_eq(fm_waitgroup_add(work.group, 2), 0);
-        waiter = spawn(wait_group, work.group);
+        waiter = start(wait_group, work.group);
         cr_assert_eq(fm_fiber_spawn(work_it, &work, NULL, NULL), 0);
         cr_assert_eq(fm_fiber_spawn(work_it, &work, NULL, NULL), 0);
         cr_assert_eq(fm_waitgroup_wait(work.group, FM_NEVER), 0);
@@ -217,7 +209,7 @@ static struct fm_exit work_body(void *arg)
 
 TEST_WITH(waitgroup, waiters_see_all_that_was_done, .timeout = 60)
 {
-    in_runtime(2, work_body, NULL);
+    run_in_fibers(work_body, 2, FM_CLOCK_REAL);
 }
 
 TEST(latch, wrong_arguments_and_no_memory_are_refused)

@@ -3,8 +3,11 @@
  * test_mutex.c - one holder at a time; F-numbers are the faults of the catalogue that a test
  * covers
  */
+#include <errno.h>
+#include <pthread.h>
+
 #include "runtime/platform/memory.h"
-#include "tests/runtime/sync/sync_test.h"
+#include "tests/support/fibers.h"
 
 static struct fm_mutex *make(void)
 {
@@ -39,7 +42,7 @@ static struct fm_exit visit(void *arg)
     return fm_ok(NULL);
 }
 
-static struct fm_exit order_body(void *arg)
+WORKER_TEST(mutex, waiters_are_served_in_the_order_they_came)
 {
     struct order order = { .mutex = make() };
     struct visitor visitors[8];
@@ -47,7 +50,7 @@ static struct fm_exit order_body(void *arg)
     cr_assert_eq(fm_mutex_lock(order.mutex, FM_NEVER), 0);
     for (int i = 0; i < 8; i++) {
         visitors[i] = (struct visitor) { &order, i, 1 };
-        fibers[i] = spawn(visit, &visitors[i]);
+        fibers[i] = start(visit, &visitors[i]);
     }
     settle();
     cr_assert_eq(order.serves, 0);
@@ -58,20 +61,14 @@ static struct fm_exit order_body(void *arg)
     for (int i = 0; i < 8; i++)
         cr_assert_eq(order.served[i], order.arrived[i], "place %d", i);
     fm_mutex_destroy(order.mutex);
-    return fm_ok(NULL);
 }
 
-TEST(mutex, waiters_are_served_in_the_order_they_came)
-{
-    in_runtime(1, order_body, NULL);
-}
-
-static struct fm_exit newcomer_body(void *arg)
+WORKER_TEST(mutex, unlock_hands_over_so_nobody_overtakes)
 {
     struct order order = { .mutex = make() };
     struct visitor visitor = { &order, 0, 1 };
     cr_assert_eq(fm_mutex_lock(order.mutex, FM_NEVER), 0);
-    struct fm_fiber *fiber = spawn(visit, &visitor);
+    struct fm_fiber *fiber = start(visit, &visitor);
     settle();
     cr_assert_eq(fm_mutex_unlock(order.mutex), 0);
     /* the waiter has not run yet, and it is the holder all the same */
@@ -82,12 +79,6 @@ static struct fm_exit newcomer_body(void *arg)
     cr_assert_eq(fm_mutex_trylock(order.mutex), 0);
     cr_assert_eq(fm_mutex_unlock(order.mutex), 0);
     fm_mutex_destroy(order.mutex);
-    return fm_ok(NULL);
-}
-
-TEST(mutex, unlock_hands_over_so_nobody_overtakes)
-{
-    in_runtime(1, newcomer_body, NULL);
 }
 
 /* F78: the table of misuse, from a fiber and from a thread. */
@@ -130,8 +121,8 @@ static struct fm_exit misuse_body(void *arg)
     cr_assert_eq(fm_mutex_lock(mutex, 0), -EDEADLK);
     cr_assert_eq(fm_mutex_trylock(mutex), -EDEADLK);
     if (fiber) {
-        cr_assert_eq(finish(spawn(unlock_it, mutex)).code, -EPERM, "another fiber's");
-        cr_assert_eq(finish(spawn(lock_it, mutex)).code, -ETIMEDOUT);
+        cr_assert_eq(finish(start(unlock_it, mutex)).code, -EPERM, "another fiber's");
+        cr_assert_eq(finish(start(lock_it, mutex)).code, -ETIMEDOUT);
     }
     cr_assert_eq(in_thread(unlock_thread, mutex), number(-EPERM), "another thread's");
     cr_assert_eq(in_thread(trylock_thread, mutex), number(-EBUSY));
@@ -143,7 +134,7 @@ static struct fm_exit misuse_body(void *arg)
 
 TEST(mutex, misuse_is_refused)
 {
-    in_runtime(1, misuse_body, NULL);
+    run_in_fibers(misuse_body, 1, PASSING_CLOCK);
     misuse_body(NULL);
 }
 
@@ -164,23 +155,17 @@ static struct fm_exit heir(void *arg)
     return fm_ok(NULL);
 }
 
-static struct fm_exit dead_holder_body(void *arg)
+TIMED_WORKER_TEST(mutex, holder_that_ended_is_not_taken_for_a_later_fiber)
 {
     struct fm_mutex *mutex = make();
-    finish(spawn(lock_and_end, mutex));
+    finish(start(lock_and_end, mutex));
     for (int i = 0; i < 100; i++)
-        finish(spawn(heir, mutex));
+        finish(start(heir, mutex));
     cr_assert_eq(fm_mutex_lock(mutex, fm_after_ms(1)), -ETIMEDOUT);
     fm_mutex_destroy(mutex);
-    return fm_ok(NULL);
 }
 
-TEST(mutex, holder_that_ended_is_not_taken_for_a_later_fiber)
-{
-    in_runtime(1, dead_holder_body, NULL);
-}
-
-static struct fm_exit leave_body(void *arg)
+WORKER_TEST(mutex, interrupted_waiter_is_passed_over)
 {
     struct order order = { .mutex = make() };
     struct visitor visitors[4];
@@ -188,7 +173,7 @@ static struct fm_exit leave_body(void *arg)
     cr_assert_eq(fm_mutex_lock(order.mutex, FM_NEVER), 0);
     for (int i = 0; i < 4; i++) {
         visitors[i] = (struct visitor) { &order, i, 1 };
-        fibers[i] = spawn(visit, &visitors[i]);
+        fibers[i] = start(visit, &visitors[i]);
         settle();
     }
     fm_fiber_interrupt(
@@ -203,20 +188,14 @@ static struct fm_exit leave_body(void *arg)
     cr_assert_eq(fm_mutex_trylock(order.mutex), 0, "and it is free at the end");
     cr_assert_eq(fm_mutex_unlock(order.mutex), 0);
     fm_mutex_destroy(order.mutex);
-    return fm_ok(NULL);
 }
 
-TEST(mutex, interrupted_waiter_is_passed_over)
-{
-    in_runtime(1, leave_body, NULL);
-}
-
-static struct fm_exit only_leaver_body(void *arg)
+WORKER_TEST(mutex, free_when_all_who_waited_have_left)
 {
     struct order order = { .mutex = make() };
     struct visitor visitor = { &order, 0, 1 };
     cr_assert_eq(fm_mutex_lock(order.mutex, FM_NEVER), 0);
-    struct fm_fiber *fiber = spawn(visit, &visitor);
+    struct fm_fiber *fiber = start(visit, &visitor);
     settle();
     fm_fiber_interrupt(fiber);
     cr_assert_eq(fm_mutex_unlock(order.mutex), 0, "to nobody");
@@ -224,24 +203,18 @@ static struct fm_exit only_leaver_body(void *arg)
     cr_assert_eq(finish(fiber).kind, FM_INTERRUPTED);
     cr_assert_eq(fm_mutex_unlock(order.mutex), 0);
     fm_mutex_destroy(order.mutex);
-    return fm_ok(NULL);
-}
-
-TEST(mutex, free_when_all_who_waited_have_left)
-{
-    in_runtime(1, only_leaver_body, NULL);
 }
 
 /*
  * The hand-off came first, the interruption after: the mutex is the waiter's and it must give
  * it up.
  */
-static struct fm_exit handed_body(void *arg)
+WORKER_TEST(mutex, interruption_after_the_hand_off_does_not_lose_it)
 {
     struct order order = { .mutex = make() };
     struct visitor visitor = { &order, 0, 1 };
     cr_assert_eq(fm_mutex_lock(order.mutex, FM_NEVER), 0);
-    struct fm_fiber *fiber = spawn(visit, &visitor);
+    struct fm_fiber *fiber = start(visit, &visitor);
     settle();
     cr_assert_eq(fm_mutex_unlock(order.mutex), 0);
     fm_fiber_interrupt(fiber);
@@ -250,12 +223,6 @@ static struct fm_exit handed_body(void *arg)
     cr_assert_eq(fm_mutex_trylock(order.mutex), 0);
     cr_assert_eq(fm_mutex_unlock(order.mutex), 0);
     fm_mutex_destroy(order.mutex);
-    return fm_ok(NULL);
-}
-
-TEST(mutex, interruption_after_the_hand_off_does_not_lose_it)
-{
-    in_runtime(1, handed_body, NULL);
 }
 
 /* A pending interruption stops a wait, not a lock that is free. */
@@ -273,11 +240,11 @@ static struct fm_exit pending_visit(void *arg)
     return fm_ok(NULL);
 }
 
-static struct fm_exit pending_body(void *arg)
+WORKER_TEST(mutex, pending_interruption_ends_a_wait_unless_masked)
 {
     struct fm_mutex *mutexes[2] = { make(), make() };
     cr_assert_eq(fm_mutex_lock(mutexes[1], FM_NEVER), 0);
-    struct fm_fiber *fiber = spawn(pending_visit, mutexes);
+    struct fm_fiber *fiber = start(pending_visit, mutexes);
     settle();
     fm_fiber_interrupt(fiber);
     settle();
@@ -285,12 +252,6 @@ static struct fm_exit pending_body(void *arg)
     cr_assert_eq(finish(fiber).kind, FM_SUCCESS);
     fm_mutex_destroy(mutexes[0]);
     fm_mutex_destroy(mutexes[1]);
-    return fm_ok(NULL);
-}
-
-TEST(mutex, pending_interruption_ends_a_wait_unless_masked)
-{
-    in_runtime(1, pending_body, NULL);
 }
 
 /* Both sides: a plain counter under the mutex is exact. */
@@ -321,13 +282,13 @@ static void *add_thread(void *arg)
     return NULL;
 }
 
-static struct fm_exit counter_body(void *arg)
+FIBER_TEST(mutex, fibers_and_threads_exclude_one_another)
 {
     struct counter counter = { .mutex = make() };
     struct fm_fiber *fibers[6];
     pthread_t threads[2];
     for (int i = 0; i < 6; i++)
-        fibers[i] = spawn(add_many, &counter);
+        fibers[i] = start(add_many, &counter);
     for (int i = 0; i < 2; i++)
         cr_assert_eq(pthread_create(&threads[i], NULL, add_thread, &counter), 0);
     for (int i = 0; i < 6; i++)
@@ -336,12 +297,6 @@ static struct fm_exit counter_body(void *arg)
         pthread_join(threads[i], NULL);
     cr_assert_eq(counter.n, 8 * ADDS);
     fm_mutex_destroy(counter.mutex);
-    return fm_ok(NULL);
-}
-
-TEST(mutex, fibers_and_threads_exclude_one_another)
-{
-    in_runtime(2, counter_body, NULL);
 }
 
 TEST(mutex, wrong_arguments_and_no_memory_are_refused)

@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_promise.c - a deferred with an eventfd and counted references */
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <unistd.h>
 
 #include "runtime/platform/memory.h"
-#include "tests/runtime/sync/sync_test.h"
+#include "tests/support/fibers.h"
+#include "tests/support/waits.h"
 
 static struct fm_promise *make(void)
 {
@@ -57,9 +61,11 @@ TEST(promise, no_descriptor_left_is_told_and_a_later_request_succeeds)
     fm_promise_unref(promise);
 }
 
+static _Atomic int looking_thread;
+
 static struct fm_exit complete_and_leave(void *arg)
 {
-    fm_sleep_ms(1);
+    await_asleep(&looking_thread);
     cr_assert_eq(fm_promise_complete(arg, fm_ok(number(4))), 0);
     fm_promise_unref(arg);
     return fm_ok(NULL);
@@ -75,6 +81,7 @@ TEST(promise, a_thread_waits_by_descriptor_and_a_maker_may_go_first)
     struct fm_promise *promises[2] = { make(), make() };
     struct fm_fiber *fiber;
     cr_assert_eq(fm_runtime_create(NULL, &runtime), 0);
+    atomic_store(&looking_thread, thread_id());
     int fd = fm_promise_eventfd(promises[0]);
     cr_assert_eq(fm_runtime_spawn(runtime, complete_and_leave, fm_promise_ref(promises[0]),
                                   NULL, &fiber),
@@ -98,10 +105,10 @@ static struct fm_exit await_it(void *arg)
     return r < 0 ? fm_fail(r) : exit;
 }
 
-static struct fm_exit await_body(void *arg)
+TIMED_WORKER_TEST(promise, fibers_await_it_like_a_deferred)
 {
     struct fm_promise *promise = make();
-    struct fm_fiber *kept = spawn(await_it, promise), *interrupted = spawn(await_it, promise);
+    struct fm_fiber *kept = start(await_it, promise), *interrupted = start(await_it, promise);
     settle();
     fm_fiber_interrupt(interrupted);
     cr_assert_eq(finish(interrupted).kind, FM_INTERRUPTED);
@@ -109,12 +116,6 @@ static struct fm_exit await_body(void *arg)
     fm_promise_complete(promise, fm_ok(number(2)));
     cr_assert_eq(finish(kept).value, number(2));
     fm_promise_unref(promise);
-    return fm_ok(NULL);
-}
-
-TEST(promise, fibers_await_it_like_a_deferred)
-{
-    in_runtime(1, await_body, NULL);
 }
 
 /* Request and completion at once, from two sides: readable in every round. */

@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_pubsub.c - all hear the same in the same order; what a policy drops is counted */
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
 #include "runtime/platform/memory.h"
-#include "tests/runtime/sync/sync_test.h"
+#include "tests/support/fibers.h"
 
 static struct fm_pubsub *make(uint32_t policy, uint32_t capacity)
 {
@@ -102,7 +106,7 @@ static struct fm_exit publish_it(void *arg)
     return publisher->result < 0 ? fm_fail(publisher->result) : fm_ok(NULL);
 }
 
-static struct fm_exit block_body(void *arg)
+WORKER_TEST(pubsub, publisher_waits_for_a_slow_reader_that_blocks)
 {
     struct fm_pubsub *pubsub = make(FM_PUBSUB_BLOCK, 2);
     struct fm_subscriber *slow = subscribe(pubsub), *quick = subscribe_as(pubsub, 0, 100);
@@ -112,7 +116,7 @@ static struct fm_exit block_body(void *arg)
     cr_assert_eq(publish(pubsub, 2, 0), 0);
     for (int i = 0; i < 3; i++) {
         publishers[i] = (struct publisher) { pubsub, 3 + i, 1 };
-        fibers[i] = spawn(publish_it, &publishers[i]);
+        fibers[i] = start(publish_it, &publishers[i]);
         settle();
     }
     cr_assert_eq(publishers[0].result, 1, "it waits for the slow one");
@@ -137,12 +141,6 @@ static struct fm_exit block_body(void *arg)
     fm_pubsub_unsubscribe(quick);
     fm_pubsub_destroy(pubsub);
     cr_assert_eq(alive, 0);
-    return fm_ok(NULL);
-}
-
-TEST(pubsub, publisher_waits_for_a_slow_reader_that_blocks)
-{
-    in_runtime(1, block_body, NULL);
 }
 
 TEST(pubsub, policies_drop_the_oldest_or_the_new_and_count)
@@ -187,7 +185,7 @@ static struct fm_exit recv_it(void *arg)
     return receiver->got < 0 ? fm_fail((int)receiver->got) : fm_ok(NULL);
 }
 
-static struct fm_exit hand_body(void *arg)
+WORKER_TEST(pubsub, message_goes_to_the_first_receiver_that_has_not_left)
 {
     struct fm_pubsub *pubsub = make(FM_PUBSUB_BLOCK, 1);
     struct fm_subscriber *subscriber = subscribe(pubsub);
@@ -195,7 +193,7 @@ static struct fm_exit hand_body(void *arg)
     struct fm_fiber *fibers[3];
     for (int i = 0; i < 3; i++) {
         receivers[i] = (struct receiver) { subscriber, 0 };
-        fibers[i] = spawn(recv_it, &receivers[i]);
+        fibers[i] = start(recv_it, &receivers[i]);
         settle();
     }
     fm_fiber_interrupt(fibers[0]); /* not run yet when we publish: passed over */
@@ -211,15 +209,9 @@ static struct fm_exit hand_body(void *arg)
     fm_pubsub_unsubscribe(subscriber);
     fm_pubsub_destroy(pubsub);
     cr_assert_eq(alive, 0);
-    return fm_ok(NULL);
 }
 
-TEST(pubsub, message_goes_to_the_first_receiver_that_has_not_left)
-{
-    in_runtime(1, hand_body, NULL);
-}
-
-static struct fm_exit close_body(void *arg)
+WORKER_TEST(pubsub, close_turns_waiters_away_and_lets_readers_drain)
 {
     struct fm_pubsub *pubsub = make(FM_PUBSUB_BLOCK, 2);
     struct fm_subscriber *full = subscribe(pubsub), *empty = subscribe_as(pubsub, 0, 9);
@@ -229,8 +221,8 @@ static struct fm_exit close_body(void *arg)
     publish(pubsub, 2, 0);
     hear(empty, 0);
     hear(empty, 0);
-    struct fm_fiber *says = spawn(publish_it, &publisher);
-    struct fm_fiber *hears = spawn(recv_it, &receiver);
+    struct fm_fiber *says = start(publish_it, &publisher);
+    struct fm_fiber *hears = start(recv_it, &receiver);
     settle();
     cr_assert_eq(fm_pubsub_close(pubsub), 0);
     cr_assert_eq(fm_pubsub_close(pubsub), FM_ALREADY_DONE);
@@ -247,15 +239,9 @@ static struct fm_exit close_body(void *arg)
     fm_pubsub_unsubscribe(receiver.subscriber);
     fm_pubsub_destroy(pubsub);
     cr_assert_eq(alive, 0);
-    return fm_ok(NULL);
 }
 
-TEST(pubsub, close_turns_waiters_away_and_lets_readers_drain)
-{
-    in_runtime(1, close_body, NULL);
-}
-
-static struct fm_exit unsubscribe_body(void *arg)
+WORKER_TEST(pubsub, who_leaves_holds_nobody_up)
 {
     struct fm_pubsub *pubsub = make(FM_PUBSUB_BLOCK, 1);
     struct fm_subscriber *slow = subscribe(pubsub), *quick = subscribe_as(pubsub, 0, 9);
@@ -263,7 +249,7 @@ static struct fm_exit unsubscribe_body(void *arg)
     struct fm_fiber *fibers[2];
     publish(pubsub, 1, 0);
     for (int i = 0; i < 2; i++) {
-        fibers[i] = spawn(publish_it, &publishers[i]);
+        fibers[i] = start(publish_it, &publishers[i]);
         settle();
     }
     cr_assert_eq(publishers[0].result, 1);
@@ -274,18 +260,12 @@ static struct fm_exit unsubscribe_body(void *arg)
         cr_assert_eq(hear(quick, 0), i);
 
     struct receiver receiver = { quick, 0 };
-    struct fm_fiber *fiber = spawn(recv_it, &receiver);
+    struct fm_fiber *fiber = start(recv_it, &receiver);
     settle();
     fm_pubsub_unsubscribe(quick);
     cr_assert_eq(finish(fiber).code, -EPIPE);
     fm_pubsub_destroy(pubsub);
     cr_assert_eq(alive, 0);
-    return fm_ok(NULL);
-}
-
-TEST(pubsub, who_leaves_holds_nobody_up)
-{
-    in_runtime(1, unsubscribe_body, NULL);
 }
 
 /* A drop may publish, or anything else: no lock is held. */
@@ -310,7 +290,10 @@ TEST(pubsub, messages_are_dropped_with_no_lock_held)
     cr_assert_eq(alive, 0);
 }
 
-/* Many say, many hear, some come and go: who blocks hears all, in one order with the others. */
+/*
+ * Many say, many hear, some come and go: who blocks hears all, in one order with the others. On
+ * the real clock, the threads' own.
+ */
 enum { SAYERS = 4, WORDS = 500, HEARERS = 3 };
 
 struct hall {
@@ -391,10 +374,10 @@ static struct fm_exit hall_body(void *arg)
         hearers[i] = (struct hearer) { &hall, subscribe_as(hall.pubsub, 0, 1 + 3 * i), 0,
                                        hall.heard[i] };
     for (int i = 1; i < SAYERS; i++)
-        fibers[n++] = spawn(say_many, &hall);
+        fibers[n++] = start(say_many, &hall);
     for (int i = 1; i < HEARERS; i++)
-        fibers[n++] = spawn(hear_all, &hearers[i]);
-    fibers[n++] = spawn(come_and_go, &hall);
+        fibers[n++] = start(hear_all, &hearers[i]);
+    fibers[n++] = start(come_and_go, &hall);
     cr_assert_eq(pthread_create(&says, NULL, say_thread, &hall), 0);
     cr_assert_eq(pthread_create(&hears, NULL, hear_thread, &hearers[0]), 0);
     while (n)
@@ -419,7 +402,7 @@ static struct fm_exit hall_body(void *arg)
 
 TEST_WITH(pubsub, fibers_and_threads_hear_all_in_one_order, .timeout = 60)
 {
-    in_runtime(2, hall_body, NULL);
+    run_in_fibers(hall_body, 2, FM_CLOCK_REAL);
 }
 
 TEST(pubsub, wrong_arguments_and_no_memory_are_refused)

@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_ref.c - whoever gets a value keeps it whole, and each is dropped once, by the last */
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
 #include "runtime/platform/memory.h"
-#include "tests/runtime/sync/sync_test.h"
+#include "tests/support/fibers.h"
 
 /* What a value points to: it says whether it has been dropped. */
 struct config {
@@ -192,7 +196,7 @@ static struct fm_exit updates_body(void *arg)
     cr_assert_eq(fm_ref_create(value, &ref), 0);
     fm_value_unref(value);
     for (int i = 0; i < 4; i++)
-        fibers[i] = spawn(update_many, ref);
+        fibers[i] = start(update_many, ref);
     cr_assert_eq(pthread_create(&thread, NULL, update_thread, ref), 0);
     for (int i = 0; i < 4; i++)
         finish(fibers[i]);
@@ -206,7 +210,7 @@ static struct fm_exit updates_body(void *arg)
 
 TEST_WITH(ref, concurrent_updates_lose_none, .timeout = 60)
 {
-    in_runtime(2, updates_body, NULL);
+    run_in_fibers(updates_body, 2, FM_CLOCK_REAL);
 }
 
 /* Readers against setters: no value is seen after its drop, and each is dropped once. */
@@ -272,9 +276,9 @@ static struct fm_exit traffic_body(void *arg)
     pthread_t threads[2];
     traffic.ref = cell_of(&first);
     traffic.setters = 2;
-    fibers[0] = spawn(set_many, &traffic);
+    fibers[0] = start(set_many, &traffic);
     for (int i = 1; i <= READERS; i++)
-        fibers[i] = spawn(read_many, &traffic);
+        fibers[i] = start(read_many, &traffic);
     cr_assert_eq(pthread_create(&threads[0], NULL, set_thread, &traffic), 0);
     cr_assert_eq(pthread_create(&threads[1], NULL, read_thread, &traffic), 0);
     for (int i = 0; i <= READERS; i++)
@@ -290,7 +294,7 @@ static struct fm_exit traffic_body(void *arg)
 
 TEST_WITH(ref, readers_never_meet_a_dropped_value, .timeout = 60)
 {
-    in_runtime(2, traffic_body, NULL);
+    run_in_fibers(traffic_body, 2, FM_CLOCK_REAL);
 }
 
 TEST(ref, wrong_arguments_and_no_memory_are_refused)

@@ -3,12 +3,16 @@
  * test_ring.c - who would wait for himself by way of others is told, who would not is not; and a
  * dump names who holds what is waited for
  */
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "tests/runtime/sync/sync_test.h"
+#include "tests/support/fibers.h"
+#include "tests/support/waits.h"
 
 enum { MOST = 6 };
 
@@ -85,7 +89,7 @@ static struct fm_exit rings_body(void *arg)
         lay(&table, 2 + round % (MOST - 1));
         for (int i = 0; i < table.count; i++) {
             diners[i] = (struct diner) { &table, i, FM_NEVER };
-            fibers[i] = spawn(dine, &diners[i]);
+            fibers[i] = start(dine, &diners[i]);
         }
         for (int i = 0; i < table.count; i++) {
             struct fm_exit exit = finish(fibers[i]);
@@ -99,11 +103,11 @@ static struct fm_exit rings_body(void *arg)
 
 TEST_WITH(ring, of_mutexes_is_told_to_who_closes_it, .timeout = 30)
 {
-    in_runtime(1, rings_body, NULL);
-    in_runtime(2, rings_body, NULL);
+    run_in_fibers(rings_body, 1, FM_CLOCK_REAL);
+    run_in_fibers(rings_body, 2, FM_CLOCK_REAL);
 }
 
-static struct fm_exit exact_body(void *arg)
+WORKER_TEST(ring, is_told_to_one_where_they_come_one_after_the_other)
 {
     struct table table;
     struct diner diners[3];
@@ -111,38 +115,26 @@ static struct fm_exit exact_body(void *arg)
     lay(&table, 3);
     for (int i = 0; i < 3; i++) {
         diners[i] = (struct diner) { &table, i, FM_NEVER };
-        fibers[i] = spawn(dine, &diners[i]);
+        fibers[i] = start(dine, &diners[i]);
     }
     for (int i = 0; i < 3; i++)
         finish(fibers[i]);
     cr_assert_eq(table.told, 1, "with one worker only the last one closes it");
     clear(&table);
-    return fm_ok(NULL);
-}
-
-TEST(ring, is_told_to_one_where_they_come_one_after_the_other)
-{
-    in_runtime(1, exact_body, NULL);
 }
 
 /* A deadline ends a ring by itself: nobody is refused. */
-static struct fm_exit deadline_body(void *arg)
+TIMED_WORKER_TEST(ring, that_a_deadline_ends_is_none)
 {
     struct table table;
     struct diner diners[2];
     lay(&table, 2);
     diners[0] = (struct diner) { &table, 0, FM_NEVER };
     diners[1] = (struct diner) { &table, 1, fm_after_ms(20) };
-    struct fm_fiber *waits = spawn(dine, &diners[0]), *late = spawn(dine, &diners[1]);
+    struct fm_fiber *waits = start(dine, &diners[0]), *late = start(dine, &diners[1]);
     cr_assert_eq(finish(late).code, -ETIMEDOUT);
     cr_assert_eq(finish(waits).kind, FM_SUCCESS, "it got what the late one gave up");
     clear(&table);
-    return fm_ok(NULL);
-}
-
-TEST(ring, that_a_deadline_ends_is_none)
-{
-    in_runtime(1, deadline_body, NULL);
 }
 
 static struct fm_exit threads_body(void *arg)
@@ -156,7 +148,7 @@ static struct fm_exit threads_body(void *arg)
             diners[i] = (struct diner) { &table, i, FM_NEVER };
         for (int i = 0; i < 2; i++)
             cr_assert_eq(pthread_create(&threads[i], NULL, dine_thread, &diners[i]), 0);
-        struct fm_fiber *fiber = spawn(dine, &diners[2]);
+        struct fm_fiber *fiber = start(dine, &diners[2]);
         for (int i = 0; i < 2; i++)
             pthread_join(threads[i], NULL);
         finish(fiber);
@@ -168,7 +160,7 @@ static struct fm_exit threads_body(void *arg)
 
 TEST_WITH(ring, goes_through_threads_too, .timeout = 30)
 {
-    in_runtime(2, threads_body, NULL);
+    run_in_fibers(threads_body, 2, FM_CLOCK_REAL);
 }
 
 /* ---- other ways to wait ---- */
@@ -212,8 +204,8 @@ static struct fm_exit join_body(void *arg)
 {
     struct pair pair = make();
     cr_assert_eq(fm_mutex_lock(pair.mutex, FM_NEVER), 0);
-    struct fm_fiber *fiber = spawn(lock_mutex, &pair);
-    settle();
+    struct fm_fiber *fiber = start(lock_mutex, &pair);
+    await_wait(fiber);
     cr_assert_eq(fm_fiber_join(fiber, FM_NEVER, NULL), -EDEADLK, "it waits for our mutex");
     cr_assert_eq(fm_fiber_join(fiber, fm_after_ms(1), NULL), -ETIMEDOUT);
     cr_assert_eq(fm_mutex_unlock(pair.mutex), 0);
@@ -224,8 +216,8 @@ static struct fm_exit join_body(void *arg)
 
 TEST(ring, of_a_join_and_a_mutex_is_told)
 {
-    in_runtime(1, join_body, NULL);
-    in_runtime(2, join_body, NULL);
+    run_in_fibers(join_body, 1, PASSING_CLOCK);
+    run_in_fibers(join_body, 2, PASSING_CLOCK);
 }
 
 static struct fm_exit write_then_lock(void *arg)
@@ -243,8 +235,8 @@ static struct fm_exit rwlock_body(void *arg)
 {
     struct pair pair = make();
     cr_assert_eq(fm_mutex_lock(pair.mutex, FM_NEVER), 0);
-    struct fm_fiber *fiber = spawn(write_then_lock, &pair);
-    settle();
+    struct fm_fiber *fiber = start(write_then_lock, &pair);
+    await_wait(fiber);
     cr_assert_eq(fm_rwlock_lock_read(pair.rwlock, FM_NEVER), -EDEADLK);
     cr_assert_eq(fm_rwlock_lock_write(pair.rwlock, FM_NEVER), -EDEADLK);
     cr_assert_eq(fm_mutex_unlock(pair.mutex), 0);
@@ -257,8 +249,8 @@ static struct fm_exit rwlock_body(void *arg)
 
 TEST(ring, of_a_read_write_lock_and_a_mutex_is_told)
 {
-    in_runtime(1, rwlock_body, NULL);
-    in_runtime(2, rwlock_body, NULL);
+    run_in_fibers(rwlock_body, 1, FM_CLOCK_REAL);
+    run_in_fibers(rwlock_body, 2, FM_CLOCK_REAL);
 }
 
 /* Signalled under the mutex, a waiter waits for that mutex, though it has not run since. */
@@ -273,10 +265,10 @@ static struct fm_exit wait_holding(void *arg)
     return fm_ok(NULL);
 }
 
-static struct fm_exit cond_body(void *arg)
+WORKER_TEST(ring, goes_through_a_condition_that_was_signalled)
 {
     struct pair pair = make();
-    struct fm_fiber *fiber = spawn(wait_holding, &pair);
+    struct fm_fiber *fiber = start(wait_holding, &pair);
     settle();
     cr_assert_eq(fm_mutex_lock(pair.mutex, FM_NEVER), 0);
     cr_assert_eq(fm_cond_signal(pair.cond), 1);
@@ -284,12 +276,6 @@ static struct fm_exit cond_body(void *arg)
     cr_assert_eq(fm_mutex_unlock(pair.mutex), 0);
     cr_assert_eq(finish(fiber).kind, FM_SUCCESS);
     drop(&pair);
-    return fm_ok(NULL);
-}
-
-TEST(ring, goes_through_a_condition_that_was_signalled)
-{
-    in_runtime(1, cond_body, NULL);
 }
 
 /* ---- no ring, and no harm ---- */
@@ -353,7 +339,7 @@ static struct fm_exit crowd_body(void *arg)
         for (int i = 0; i < MOST; i++)
             cr_assert_eq(fm_mutex_create(&crowd.mutexes[i]), 0);
         for (int i = 0; i < 8; i++)
-            fibers[i] = spawn(jostle, &crowd);
+            fibers[i] = start(jostle, &crowd);
         cr_assert_eq(pthread_create(&thread, NULL, jostle_thread, &crowd), 0);
         for (int i = 0; i < 8; i++)
             finish(fibers[i]);
@@ -373,8 +359,8 @@ static struct fm_exit crowd_body(void *arg)
 
 TEST_WITH(ring, none_is_seen_where_none_is_and_nobody_hangs, .timeout = 60)
 {
-    in_runtime(2, crowd_body, NULL);
-    in_runtime(3, crowd_body, NULL);
+    run_in_fibers(crowd_body, 2, FM_CLOCK_REAL);
+    run_in_fibers(crowd_body, 3, FM_CLOCK_REAL);
 }
 
 /* Mutexes that come and go under the eyes of those who look for rings. */
@@ -385,7 +371,7 @@ static struct fm_exit brief(void *arg)
         struct pair pair = { 0 };
         cr_assert_eq(fm_mutex_create(&pair.mutex), 0);
         cr_assert_eq(fm_mutex_lock(pair.mutex, FM_NEVER), 0);
-        struct fm_fiber *fiber = spawn(lock_mutex, &pair); /* waits for us, who wait for hub */
+        struct fm_fiber *fiber = start(lock_mutex, &pair); /* waits for us, who wait for hub */
         fm_yield();
         cr_assert_eq(fm_mutex_lock(hub, FM_NEVER), 0);
         fm_yield();
@@ -403,7 +389,7 @@ static struct fm_exit brief_body(void *arg)
     struct fm_fiber *fibers[6];
     cr_assert_eq(fm_mutex_create(&hub), 0);
     for (int i = 0; i < 6; i++)
-        fibers[i] = spawn(brief, hub);
+        fibers[i] = start(brief, hub);
     for (int i = 0; i < 6; i++)
         finish(fibers[i]);
     fm_mutex_destroy(hub);
@@ -412,7 +398,7 @@ static struct fm_exit brief_body(void *arg)
 
 TEST_WITH(ring, mutexes_may_be_destroyed_while_others_look, .timeout = 60)
 {
-    in_runtime(2, brief_body, NULL);
+    run_in_fibers(brief_body, 2, FM_CLOCK_REAL);
 }
 
 /* ---- F78: the dump ---- */
@@ -461,7 +447,7 @@ static void *lock_thread(void *arg)
     return NULL;
 }
 
-static struct fm_exit dump_body(void *arg)
+WORKER_TEST(ring, dump_names_who_holds_what_is_waited_for) /* F78 */
 {
     struct fm_spawn_options options = FM_SPAWN_OPTIONS_INIT;
     struct fm_mutex *mutexes[3];
@@ -472,14 +458,14 @@ static struct fm_exit dump_body(void *arg)
         cr_assert_eq(fm_mutex_create(&mutexes[i]), 0);
     options.name = "keeper";
     cr_assert_eq(fm_fiber_spawn(lock_and_stay, mutexes[0], &options, &holder), 0);
-    struct fm_fiber *gone = spawn(lock_and_end, mutexes[1]);
+    struct fm_fiber *gone = start(lock_and_end, mutexes[1]);
     uint64_t gone_id = fm_fiber_id(gone);
     finish(gone);
     cr_assert_eq(pthread_create(&thread, NULL, lock_thread, mutexes[2]), 0);
     pthread_join(thread, NULL);
     settle();
     for (int i = 0; i < 3; i++)
-        waiters[i] = spawn(lock_it, mutexes[i]);
+        waiters[i] = start(lock_it, mutexes[i]);
     settle();
 
     snprintf(text, sizeof text, "held by fiber %lu \"keeper\"",
@@ -496,10 +482,4 @@ static struct fm_exit dump_body(void *arg)
     finish(holder);
     for (int i = 0; i < 3; i++)
         fm_mutex_destroy(mutexes[i]);
-    return fm_ok(NULL);
-}
-
-TEST(ring, dump_names_who_holds_what_is_waited_for) /* F78 */
-{
-    in_runtime(1, dump_body, NULL);
 }

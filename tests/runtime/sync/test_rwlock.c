@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_rwlock.c - many readers or one writer, in the order they came */
+#include <errno.h>
+#include <pthread.h>
+
 #include "runtime/platform/memory.h"
-#include "tests/runtime/sync/sync_test.h"
+#include "tests/support/fibers.h"
+#include "tests/support/waits.h"
 
 static struct fm_rwlock *make(void)
 {
@@ -45,7 +49,7 @@ static struct fm_exit visit(void *arg)
 
 static struct fm_fiber *come(struct visitor *visitor)
 {
-    struct fm_fiber *fiber = spawn(visit, visitor);
+    struct fm_fiber *fiber = start(visit, visitor);
     settle();
     return fiber;
 }
@@ -58,7 +62,7 @@ static struct fm_exit leave(struct visitor *visitor, struct fm_fiber *fiber)
     return exit;
 }
 
-static struct fm_exit share_body(void *arg)
+WORKER_TEST(rwlock, readers_share_and_a_writer_is_alone)
 {
     struct fm_rwlock *rwlock = make();
     struct visitor readers[3] = { reader(rwlock), reader(rwlock), reader(rwlock) };
@@ -79,15 +83,9 @@ static struct fm_exit share_body(void *arg)
     cr_assert_eq(fm_rwlock_trylock_write(rwlock), 0);
     cr_assert_eq(fm_rwlock_unlock(rwlock), 0);
     fm_rwlock_destroy(rwlock);
-    return fm_ok(NULL);
 }
 
-TEST(rwlock, readers_share_and_a_writer_is_alone)
-{
-    in_runtime(1, share_body, NULL);
-}
-
-static struct fm_exit fair_body(void *arg)
+WORKER_TEST(rwlock, all_are_served_in_the_order_they_came)
 {
     struct fm_rwlock *rwlock = make();
     struct visitor all[6] = { reader(rwlock), writer(rwlock), reader(rwlock),
@@ -110,15 +108,9 @@ static struct fm_exit fair_body(void *arg)
     cr_assert(all[5].in);
     leave(&all[5], fibers[5]);
     fm_rwlock_destroy(rwlock);
-    return fm_ok(NULL);
 }
 
-TEST(rwlock, all_are_served_in_the_order_they_came)
-{
-    in_runtime(1, fair_body, NULL);
-}
-
-static struct fm_exit leaver_body(void *arg)
+EXACT_TEST(rwlock, readers_go_on_when_the_writer_in_front_leaves) /* F76 */
 {
     for (int by_deadline = 0; by_deadline < 2; by_deadline++) {
         struct fm_rwlock *rwlock = make();
@@ -127,7 +119,9 @@ static struct fm_exit leaver_body(void *arg)
             head.deadline_ns = fm_after_ms(20);
         struct fm_fiber *fibers[3] = { come(&first), come(&head), come(&behind) };
         cr_assert(first.in && !head.in && !behind.in);
-        if (!by_deadline)
+        if (by_deadline)
+            time_out(fibers[1]); /* a reader that stays in keeps the clock from moving */
+        else
             fm_fiber_interrupt(fibers[1]);
         cr_assert_eq(finish(fibers[1]).kind, by_deadline ? FM_FAILURE : FM_INTERRUPTED);
         settle();
@@ -138,15 +132,9 @@ static struct fm_exit leaver_body(void *arg)
         cr_assert_eq(fm_rwlock_unlock(rwlock), 0);
         fm_rwlock_destroy(rwlock);
     }
-    return fm_ok(NULL);
 }
 
-TEST(rwlock, readers_go_on_when_the_writer_in_front_leaves) /* F76 */
-{
-    in_runtime(1, leaver_body, NULL);
-}
-
-static struct fm_exit granted_body(void *arg)
+WORKER_TEST(rwlock, grant_and_interruption_the_first_decides)
 {
     struct fm_rwlock *rwlock = make();
     struct visitor late = writer(rwlock);
@@ -166,12 +154,6 @@ static struct fm_exit granted_body(void *arg)
     cr_assert_eq(fm_rwlock_unlock(rwlock), 0);
     cr_assert_eq(finish(fiber).kind, FM_INTERRUPTED);
     fm_rwlock_destroy(rwlock);
-    return fm_ok(NULL);
-}
-
-TEST(rwlock, grant_and_interruption_the_first_decides)
-{
-    in_runtime(1, granted_body, NULL);
 }
 
 /* F78: the table of misuse, from a fiber and from a thread. */
@@ -231,12 +213,12 @@ static struct fm_exit misuse_body(void *arg)
 
 TEST_WITH(rwlock, misuse_is_refused, .timeout = 20)
 {
-    in_runtime(1, misuse_body, NULL);
+    run_in_fibers(misuse_body, 1, FM_CLOCK_REAL);
     misuse_body(NULL);
 }
 
 /* More readers than are known one by one are still counted. */
-static struct fm_exit crowd_body(void *arg)
+WORKER_TEST(rwlock, a_crowd_of_readers_is_counted)
 {
     enum { READERS = 20 };
     struct fm_rwlock *rwlock = make();
@@ -257,12 +239,6 @@ static struct fm_exit crowd_body(void *arg)
     leave(&last, fiber);
     cr_assert_eq(fm_rwlock_unlock(rwlock), -EPERM);
     fm_rwlock_destroy(rwlock);
-    return fm_ok(NULL);
-}
-
-TEST(rwlock, a_crowd_of_readers_is_counted)
-{
-    in_runtime(1, crowd_body, NULL);
 }
 
 /* Both sides: plain data under the lock is whole, whoever reads or writes it. */
@@ -307,7 +283,7 @@ static struct fm_exit mix_body(void *arg)
     struct fm_fiber *fibers[8];
     pthread_t threads[2];
     for (int i = 0; i < 8; i++)
-        fibers[i] = spawn(mix, &pair);
+        fibers[i] = start(mix, &pair);
     for (int i = 0; i < 2; i++)
         cr_assert_eq(pthread_create(&threads[i], NULL, mix_thread, &pair), 0);
     for (int i = 0; i < 8; i++)
@@ -322,7 +298,7 @@ static struct fm_exit mix_body(void *arg)
 
 TEST_WITH(rwlock, fibers_and_threads_exclude_one_another, .timeout = 60)
 {
-    in_runtime(2, mix_body, NULL);
+    run_in_fibers(mix_body, 2, FM_CLOCK_REAL);
 }
 
 TEST(rwlock, wrong_arguments_and_no_memory_are_refused)

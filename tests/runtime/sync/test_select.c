@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_select.c - exactly one case happens, and the others as if they had not been there */
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
 #include "runtime/platform/memory.h"
-#include "tests/runtime/sync/sync_test.h"
+#include "tests/support/fibers.h"
+#include "tests/support/waits.h"
 
 static struct fm_channel *make(size_t capacity)
 {
@@ -52,27 +57,9 @@ static struct selection selection(size_t count, struct fm_case a, struct fm_case
 
 static struct fm_fiber *begin(struct selection *s)
 {
-    struct fm_fiber *fiber = spawn(select_it, s);
+    struct fm_fiber *fiber = start(select_it, s);
     settle();
     return fiber;
-}
-
-static void in_virtual_time(fm_entry_fn *body)
-{
-    struct fm_runtime_config config = FM_RUNTIME_CONFIG_INIT;
-    struct fm_runtime *runtime;
-    struct fm_exit exit;
-    config.worker_count = 1;
-    config.clock = FM_CLOCK_VIRTUAL;
-    cr_assert_eq(fm_runtime_create(&config, &runtime), 0);
-    cr_assert_eq(fm_runtime_run(runtime, body, NULL, &exit), 0);
-    cr_assert_eq(exit.kind, FM_SUCCESS);
-    fm_runtime_destroy(runtime);
-}
-
-static void advance_ms(int64_t ms)
-{
-    cr_assert_eq(fm_clock_advance_ns(fm_runtime_current(), ms * 1000000), 0);
 }
 
 /* ---- what can happen at once ---- */
@@ -107,7 +94,7 @@ static struct fm_exit ready_body(void *arg)
 
 TEST(select, what_can_happen_at_once_happens_without_waiting)
 {
-    in_runtime(1, ready_body, NULL);
+    run_in_fibers(ready_body, 1, FM_CLOCK_REAL);
     ready_body(NULL);
 }
 
@@ -169,7 +156,7 @@ TEST(select, of_several_each_is_as_likely_and_the_seed_decides)
 
 /* ---- waiting ---- */
 
-static struct fm_exit wait_body(void *arg)
+WORKER_TEST(select, one_case_happens_and_the_other_leaves_no_trace)
 {
     struct fm_channel *a = make(0), *b = make(0);
     for (int which = 0; which < 2; which++) {
@@ -195,16 +182,10 @@ static struct fm_exit wait_body(void *arg)
     }
     fm_channel_destroy(a);
     fm_channel_destroy(b);
-    return fm_ok(NULL);
-}
-
-TEST(select, one_case_happens_and_the_other_leaves_no_trace)
-{
-    in_runtime(1, wait_body, NULL);
 }
 
 /* A place in the ring, filled by a select that waited to send. */
-static struct fm_exit refill_body(void *arg)
+WORKER_TEST(select, waiting_send_fills_the_place_that_becomes_free)
 {
     struct fm_channel *a = make(1), *b = make(2);
     cr_assert_eq(fm_channel_try_send(a, number(1)), 0);
@@ -223,15 +204,9 @@ static struct fm_exit refill_body(void *arg)
     expect_value(b, 5);
     fm_channel_destroy(a);
     fm_channel_destroy(b);
-    return fm_ok(NULL);
 }
 
-TEST(select, waiting_send_fills_the_place_that_becomes_free)
-{
-    in_runtime(1, refill_body, NULL);
-}
-
-static struct fm_exit queue_body(void *arg)
+WORKER_TEST(select, selects_are_served_first_come_first_served)
 {
     struct fm_channel *a = make(0), *b = make(0);
     struct selection s[3];
@@ -252,17 +227,11 @@ static struct fm_exit queue_body(void *arg)
     expect_alone(b);
     fm_channel_destroy(a);
     fm_channel_destroy(b);
-    return fm_ok(NULL);
-}
-
-TEST(select, selects_are_served_first_come_first_served)
-{
-    in_runtime(1, queue_body, NULL);
 }
 
 /* ---- one channel in several cases ---- */
 
-static struct fm_exit twice_body(void *arg)
+WORKER_TEST(select, channel_may_stand_in_several_cases)
 {
     struct fm_channel *a = make(0);
     struct selection s = selection(3, fm_case_recv(a), fm_case_recv(a), fm_case_recv(a));
@@ -281,15 +250,9 @@ static struct fm_exit twice_body(void *arg)
     cr_assert_eq(value, number((intptr_t)s.index + 1), "the value is that of the case");
     expect_alone(a);
     fm_channel_destroy(a);
-    return fm_ok(NULL);
 }
 
-TEST(select, channel_may_stand_in_several_cases)
-{
-    in_runtime(1, twice_body, NULL);
-}
-
-static struct fm_exit itself_body(void *arg)
+TIMED_WORKER_TEST(select, send_and_receive_on_one_channel_meet_only_others)
 {
     struct fm_channel *a = make(0);
     struct fm_case both[] = { fm_case_send(a, number(1)), fm_case_recv(a) };
@@ -311,12 +274,6 @@ static struct fm_exit itself_body(void *arg)
             cr_assert_eq(s[i].cases[1].value, number(2 - i));
     expect_alone(a);
     fm_channel_destroy(a);
-    return fm_ok(NULL);
-}
-
-TEST(select, send_and_receive_on_one_channel_meet_only_others)
-{
-    in_runtime(1, itself_body, NULL);
 }
 
 /* ---- two that face each other ---- */
@@ -329,7 +286,7 @@ static struct fm_exit face_body(void *arg)
                                           fm_case_none());
         struct selection right = selection(2, fm_case_send(b, number(2)), fm_case_recv(a),
                                            fm_case_none());
-        struct fm_fiber *fibers[] = { spawn(select_it, &left), spawn(select_it, &right) };
+        struct fm_fiber *fibers[] = { start(select_it, &left), start(select_it, &right) };
         for (int i = 0; i < 2; i++)
             cr_assert_eq(finish(fibers[i]).kind, FM_SUCCESS);
         cr_assert_neq(left.index, right.index, "one sent, the other received");
@@ -347,13 +304,13 @@ static struct fm_exit face_body(void *arg)
 
 TEST_WITH(select, two_that_face_each_other_exchange_one_value, .timeout = 30)
 {
-    in_runtime(1, face_body, NULL);
-    in_runtime(2, face_body, NULL);
+    run_in_fibers(face_body, 1, FM_CLOCK_REAL);
+    run_in_fibers(face_body, 2, FM_CLOCK_REAL);
 }
 
 /* ---- close ---- */
 
-static struct fm_exit close_body(void *arg)
+WORKER_TEST(select, closed_channel_makes_its_cases_happen)
 {
     struct fm_channel *a = make(0), *b = make(0);
     struct selection s[2] = {
@@ -385,25 +342,19 @@ static struct fm_exit close_body(void *arg)
     cr_assert_eq(s[1].cases[0].result, -EPIPE);
     fm_channel_destroy(a);
     fm_channel_destroy(b);
-    return fm_ok(NULL);
-}
-
-TEST(select, closed_channel_makes_its_cases_happen)
-{
-    in_runtime(1, close_body, NULL);
 }
 
 /* ---- time ---- */
 
-static struct fm_exit timer_body(void *arg)
+EXACT_TEST(select, timer_is_a_case_and_the_deadline_is_none)
 {
     struct fm_channel *a = make(0);
     struct selection s = selection(3, fm_case_timer(fm_after_ms(30)), fm_case_recv(a),
                                    fm_case_timer(fm_after_ms(20)));
     struct fm_fiber *fiber = begin(&s);
-    advance_ms(19);
+    pass_ms(19);
     cr_assert_eq(s.result, 1);
-    advance_ms(1);
+    pass_ms(1);
     finish(fiber);
     cr_assert_eq(s.index, 2, "the earlier one");
     cr_assert_eq(s.cases[2].result, 0);
@@ -415,14 +366,14 @@ static struct fm_exit timer_body(void *arg)
     s = selection(2, fm_case_recv(a), fm_case_timer(fm_after_ms(30)), fm_case_none());
     s.deadline_ns = fm_after_ms(10);
     fiber = begin(&s);
-    advance_ms(10);
+    pass_ms(10);
     finish(fiber);
     cr_assert_eq(s.result, -ETIMEDOUT, "the deadline came before the timer");
     expect_alone(a);
 
     s.deadline_ns = s.cases[1].time_ns;
     fiber = begin(&s);
-    advance_ms(20);
+    pass_ms(20);
     finish(fiber);
     cr_assert_eq(s.result, 0, "at the same time the timer is a case that has happened");
     cr_assert_eq(s.index, 1);
@@ -436,22 +387,16 @@ static struct fm_exit timer_body(void *arg)
     cr_assert_eq(fm_clock_next_ns(fm_runtime_current(), &next), 0);
     cr_assert_eq(next, FM_NEVER, "no timer was left");
     fm_channel_destroy(a);
-    return fm_ok(NULL);
 }
 
-TEST(select, timer_is_a_case_and_the_deadline_is_none)
-{
-    in_virtual_time(timer_body);
-}
-
-static struct fm_exit nothing_body(void *arg)
+EXACT_TEST(select, without_a_case_only_the_deadline_or_an_interruption_ends_it)
 {
     struct selection s = selection(0, fm_case_none(), fm_case_none(), fm_case_none());
     cr_assert_eq(fm_select(NULL, 0, 0, NULL), -ETIMEDOUT);
     s.deadline_ns = fm_after_ms(10);
     struct fm_fiber *fiber = begin(&s);
     cr_assert_eq(s.result, 1);
-    advance_ms(10);
+    pass_ms(10);
     finish(fiber);
     cr_assert_eq(s.result, -ETIMEDOUT);
 
@@ -459,22 +404,16 @@ static struct fm_exit nothing_body(void *arg)
     s.deadline_ns = FM_NEVER;
     s.result = 1;
     fiber = begin(&s);
-    advance_ms(1000000);
+    pass_ms(1000000);
     cr_assert_eq(s.result, 1);
     fm_fiber_interrupt(fiber);
     cr_assert_eq(finish(fiber).kind, FM_INTERRUPTED);
     cr_assert_eq(s.result, -ECANCELED);
-    return fm_ok(NULL);
-}
-
-TEST(select, without_a_case_only_the_deadline_or_an_interruption_ends_it)
-{
-    in_virtual_time(nothing_body);
 }
 
 /* ---- deferreds ---- */
 
-static struct fm_exit deferred_body(void *arg)
+WORKER_TEST(select, deferred_that_completes_is_a_case)
 {
     struct fm_channel *a = make(0);
     struct fm_deferred *d[2];
@@ -515,17 +454,11 @@ static struct fm_exit deferred_body(void *arg)
     for (int i = 0; i < 2; i++)
         fm_deferred_destroy(d[i]);
     fm_channel_destroy(a);
-    return fm_ok(NULL);
-}
-
-TEST(select, deferred_that_completes_is_a_case)
-{
-    in_runtime(1, deferred_body, NULL);
 }
 
 /* ---- interruption ---- */
 
-static struct fm_exit interrupt_body(void *arg)
+TIMED_WORKER_TEST(select, interruption_gives_values_back)
 {
     struct fm_channel *a = make(0), *b = make(1);
     cr_assert_eq(fm_channel_try_send(b, number(1)), 0);
@@ -554,12 +487,6 @@ static struct fm_exit interrupt_body(void *arg)
     fm_unmask();
     fm_channel_destroy(a);
     fm_channel_destroy(b);
-    return fm_ok(NULL);
-}
-
-TEST(select, interruption_gives_values_back)
-{
-    in_runtime(1, interrupt_body, NULL);
 }
 
 /*
@@ -617,13 +544,15 @@ static void sweep_once(int victim, int step, bool by_deadline, int *ended, int *
     struct sweep sweep = { { make(0), make(1) }, FM_NEVER, 0, 0 };
     struct player players[3] = { { &sweep, 0 }, { &sweep, 1 }, { &sweep, 2 } };
     struct fm_fiber *fibers[3];
-    if (by_deadline) /* passes while others run */
-        sweep.deadline_ns = fm_after_us(step);
+    if (by_deadline)
+        sweep.deadline_ns = fm_after_s(1000);
     for (int i = 0; i < 3; i++)
-        fibers[i] = spawn(sweep_player, &players[i]);
+        fibers[i] = start(sweep_player, &players[i]);
     for (int i = 0; i < step; i++)
         fm_yield();
-    if (!by_deadline)
+    if (by_deadline)
+        time_out(fibers[victim]);
+    else
         fm_fiber_interrupt(fibers[victim]);
     settle();
     for (int i = 0; i < 2; i++)
@@ -658,13 +587,13 @@ static struct fm_exit sweep_body(void *arg)
 
 TEST_WITH(select, no_value_is_lost_wherever_a_select_is_ended, .timeout = 30)
 {
-    in_runtime(1, sweep_body, NULL);
-    in_runtime(2, sweep_body, NULL);
+    run_in_fibers(sweep_body, 1, FM_CLOCK_VIRTUAL);
+    run_in_fibers(sweep_body, 2, FM_CLOCK_VIRTUAL);
 }
 
 /* ---- many, threads, refused ---- */
 
-static struct fm_exit many_body(void *arg)
+WORKER_TEST(select, there_may_be_hundreds_of_cases)
 {
     enum { MANY = 300 };
     static struct fm_case cases[MANY];
@@ -681,7 +610,7 @@ static struct fm_exit many_body(void *arg)
     cr_assert_eq(cases[index].value, number(12));
     finish(fiber);
     s = selection(1, fm_case_send(channels[33], number(33)), fm_case_none(), fm_case_none());
-    fiber = spawn(select_it, &s); /* it comes while we wait */
+    fiber = start(select_it, &s); /* it comes while we wait */
     cr_assert_eq(fm_select(cases, MANY, FM_NEVER, &index), 0);
     cr_assert_eq(cases[index].value, number(33));
     finish(fiber);
@@ -689,12 +618,6 @@ static struct fm_exit many_body(void *arg)
         expect_alone(channels[i]);
         fm_channel_destroy(channels[i]);
     }
-    return fm_ok(NULL);
-}
-
-TEST(select, there_may_be_hundreds_of_cases)
-{
-    in_runtime(1, many_body, NULL);
 }
 
 struct relay {
@@ -752,7 +675,7 @@ static struct fm_exit relay_body(void *arg)
 
 TEST(select, threads_select_as_fibers_do)
 {
-    in_runtime(2, relay_body, NULL);
+    run_in_fibers(relay_body, 2, FM_CLOCK_REAL);
     relay_body(NULL);
 }
 

@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_semaphore.c - permits are counted exactly, whoever leaves early */
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
 #include "runtime/platform/memory.h"
-#include "tests/runtime/sync/sync_test.h"
+#include "tests/support/fibers.h"
 
 static struct fm_semaphore *make(int64_t permits)
 {
@@ -47,19 +51,19 @@ static struct fm_exit release_all_body(void *arg)
 
 TEST(semaphore, permits_given_back_can_be_taken)
 {
-    in_runtime(1, release_all_body, NULL);
+    run_in_fibers(release_all_body, 1, FM_CLOCK_REAL);
     release_all_body(NULL);
 }
 
 /* T145 */
-static struct fm_exit resize_body(void *arg)
+WORKER_TEST(semaphore, smaller_total_keeps_waiters_until_enough_came_back)
 {
     struct fm_semaphore *semaphore = make(4);
     cr_assert_eq(fm_semaphore_acquire(semaphore, 4, FM_NEVER), 0);
     cr_assert_eq(fm_semaphore_resize(semaphore, 2), 0);
     cr_assert_eq(fm_semaphore_free(semaphore), -2, "four are out of two");
     struct request request = want(semaphore, 1);
-    struct fm_fiber *fiber = spawn(acquire_it, &request);
+    struct fm_fiber *fiber = start(acquire_it, &request);
     settle();
     cr_assert_eq(fm_semaphore_release(semaphore, 2), 0);
     settle();
@@ -68,21 +72,15 @@ static struct fm_exit resize_body(void *arg)
     finish(fiber);
     cr_assert(request.done);
     fm_semaphore_destroy(semaphore);
-    return fm_ok(NULL);
 }
 
-TEST(semaphore, smaller_total_keeps_waiters_until_enough_came_back)
-{
-    in_runtime(1, resize_body, NULL);
-}
-
-static struct fm_exit grow_body(void *arg)
+WORKER_TEST(semaphore, larger_total_serves_waiters)
 {
     struct fm_semaphore *semaphore = make(0);
     struct request requests[3] = { want(semaphore, 2), want(semaphore, 1), want(semaphore, 4) };
     struct fm_fiber *fibers[3];
     for (int i = 0; i < 3; i++) {
-        fibers[i] = spawn(acquire_it, &requests[i]);
+        fibers[i] = start(acquire_it, &requests[i]);
         settle();
     }
     cr_assert_eq(fm_semaphore_resize(semaphore, 3), 0);
@@ -93,21 +91,15 @@ static struct fm_exit grow_body(void *arg)
         finish(fibers[i]);
     cr_assert_eq(fm_semaphore_free(semaphore), 0);
     fm_semaphore_destroy(semaphore);
-    return fm_ok(NULL);
 }
 
-TEST(semaphore, larger_total_serves_waiters)
-{
-    in_runtime(1, grow_body, NULL);
-}
-
-static struct fm_exit order_body(void *arg)
+WORKER_TEST(semaphore, small_request_does_not_overtake_a_large_one)
 {
     struct fm_semaphore *semaphore = make(2);
     struct request large = want(semaphore, 3), small = want(semaphore, 1);
-    struct fm_fiber *first = spawn(acquire_it, &large);
+    struct fm_fiber *first = start(acquire_it, &large);
     settle();
-    struct fm_fiber *second = spawn(acquire_it, &small);
+    struct fm_fiber *second = start(acquire_it, &small);
     settle();
     cr_assert_not(large.done);
     cr_assert_not(small.done, "two are free, and it waits behind the large one");
@@ -123,12 +115,6 @@ static struct fm_exit order_body(void *arg)
     finish(second);
     cr_assert_eq(fm_semaphore_free(semaphore), 2);
     fm_semaphore_destroy(semaphore);
-    return fm_ok(NULL);
-}
-
-TEST(semaphore, small_request_does_not_overtake_a_large_one)
-{
-    in_runtime(1, order_body, NULL);
 }
 
 /* F76 */
@@ -142,10 +128,10 @@ static struct fm_exit head_body(void *arg)
         struct fm_fiber *fibers[3];
         if (by_deadline)
             large.deadline_ns = fm_after_ms(20);
-        struct fm_fiber *head = spawn(acquire_it, &large);
+        struct fm_fiber *head = start(acquire_it, &large);
         settle();
         for (int i = 0; i < 3; i++) {
-            fibers[i] = spawn(acquire_it, &small[i]);
+            fibers[i] = start(acquire_it, &small[i]);
             settle();
             cr_assert_not(small[i].done);
         }
@@ -164,17 +150,17 @@ static struct fm_exit head_body(void *arg)
 TEST_WITH(semaphore, those_behind_go_on_when_the_head_of_the_queue_leaves, .timeout = 10)
 {
     /* one worker: with two the head may come to the queue after those behind it */
-    in_runtime(1, head_body, NULL);
+    run_in_fibers(head_body, 1, PASSING_CLOCK);
 }
 
 /*
  * An interruption between the grant and the waiter's next step: the permits are the waiter's.
  */
-static struct fm_exit granted_body(void *arg)
+WORKER_TEST(semaphore, grant_and_interruption_the_first_decides)
 {
     struct fm_semaphore *semaphore = make(0);
     struct request request = want(semaphore, 1);
-    struct fm_fiber *fiber = spawn(acquire_it, &request);
+    struct fm_fiber *fiber = start(acquire_it, &request);
     settle();
     cr_assert_eq(fm_semaphore_release(semaphore, 1), 0);
     fm_fiber_interrupt(fiber);
@@ -182,7 +168,7 @@ static struct fm_exit granted_body(void *arg)
     cr_assert_eq(fm_semaphore_free(semaphore), 0);
 
     request = want(semaphore, 1);
-    fiber = spawn(acquire_it, &request);
+    fiber = start(acquire_it, &request);
     settle();
     fm_fiber_interrupt(fiber);
     cr_assert_eq(fm_semaphore_release(semaphore, 1), 0,
@@ -190,12 +176,6 @@ static struct fm_exit granted_body(void *arg)
     cr_assert_eq(finish(fiber).kind, FM_INTERRUPTED);
     cr_assert_eq(fm_semaphore_free(semaphore), 1);
     fm_semaphore_destroy(semaphore);
-    return fm_ok(NULL);
-}
-
-TEST(semaphore, grant_and_interruption_the_first_decides)
-{
-    in_runtime(1, granted_body, NULL);
 }
 
 /*
@@ -242,7 +222,7 @@ static struct fm_exit sweep_body(void *arg)
             struct sweep sweep = { make(2), 0 };
             struct fm_fiber *fibers[FIBERS];
             for (int i = 0; i < FIBERS; i++)
-                fibers[i] = spawn(with_it, &sweep);
+                fibers[i] = start(with_it, &sweep);
             for (int i = 0; i < step; i++)
                 fm_yield();
             fm_fiber_interrupt(fibers[victim]);
@@ -267,8 +247,8 @@ static struct fm_exit sweep_body(void *arg)
 
 TEST_WITH(semaphore, with_restores_permits_wherever_it_is_interrupted, .timeout = 30)
 {
-    in_runtime(1, sweep_body, NULL);
-    in_runtime(2, sweep_body, NULL);
+    run_in_fibers(sweep_body, 1, FM_CLOCK_REAL);
+    run_in_fibers(sweep_body, 2, FM_CLOCK_REAL);
 }
 
 static struct fm_exit fail_it(void *arg)
@@ -295,7 +275,7 @@ static struct fm_exit with_body(void *arg)
 
 TEST(semaphore, with_hands_on_the_exit_of_its_body)
 {
-    in_runtime(1, with_body, NULL);
+    run_in_fibers(with_body, 1, PASSING_CLOCK);
     with_body(NULL);
 }
 
@@ -319,7 +299,7 @@ static struct fm_exit produce_body(void *arg)
     struct fm_fiber *fibers[3];
     pthread_t thread;
     for (int i = 0; i < 3; i++)
-        fibers[i] = spawn(consume, semaphore);
+        fibers[i] = start(consume, semaphore);
     cr_assert_eq(pthread_create(&thread, NULL, consume_thread, semaphore), 0);
     for (int i = 0; i < 2000; i++)
         cr_assert_eq(fm_semaphore_release(semaphore, 2), 0);
@@ -333,8 +313,8 @@ static struct fm_exit produce_body(void *arg)
 
 TEST(semaphore, producers_release_what_consumers_take)
 {
-    in_runtime(1, produce_body, NULL);
-    in_runtime(2, produce_body, NULL);
+    run_in_fibers(produce_body, 1, FM_CLOCK_REAL);
+    run_in_fibers(produce_body, 2, FM_CLOCK_REAL);
 }
 
 TEST(semaphore, wrong_arguments_and_overflow_are_refused)
