@@ -241,6 +241,7 @@ TEST(map_restart, shutdown_ends_a_permanent_lineage)
     struct fm_map *map;
 
     runtime_config.worker_count = 1;
+    runtime_config.clock = FM_CLOCK_VIRTUAL;
     cr_assert_eq(fm_runtime_create(&runtime_config, &runtime), 0);
     config.runtime = runtime;
     cr_assert_eq(fm_map_create(&config, &map), 0);
@@ -249,8 +250,9 @@ TEST(map_restart, shutdown_ends_a_permanent_lineage)
                             &fiber[0]),
                  0);
     fiber[1] = run_again(map, live, &backing_off, policy(FM_PERMANENT, 3600000));
-    while (waiting.bodies == 0 || backing_off.bodies == 0)
-        usleep(100);
+    cr_assert_eq(fm_clock_advance_ns(runtime, 0), 0, "until both wait");
+    cr_assert_eq(waiting.bodies, 1);
+    cr_assert_eq(backing_off.bodies, 1);
     cr_assert_eq(fm_runtime_shutdown(runtime, FM_NEVER), 0);
     expect_interruption(finish(fiber[0]), FM_BY_SHUTDOWN);
     expect_interruption(finish(fiber[1]), FM_BY_SHUTDOWN);

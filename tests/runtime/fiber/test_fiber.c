@@ -12,6 +12,7 @@
 #include "runtime/platform/sanitizer.h"
 #include "tests/support/child.h"
 #include "tests/support/fibers.h"
+#include "tests/support/waits.h"
 
 FIBER_TEST(fiber, join_returns_the_exit)
 {
@@ -258,7 +259,7 @@ static struct fm_exit masked_then_not(void *arg)
 }
 
 /* F30, T109, T114, T120 */
-FIBER_TEST(fiber, masked_waits_complete_and_the_first_wait_after_sees_the_mark)
+TIMED_TEST(fiber, masked_waits_complete_and_the_first_wait_after_sees_the_mark)
 {
     _Atomic int step = 0;
     struct fm_fiber *fiber = start(masked_then_not, (void *)&step);
@@ -424,12 +425,13 @@ FIBER_TEST(fiber, a_chain_of_joins_is_no_recursion) /* F33 */
         fm_fiber_unref(chain[i]);
 }
 
-static void *join_from_thread(void *arg)
+static _Atomic int joining_thread;
+
+static void *join_from_thread(void *fiber)
 {
-    struct fm_exit exit;
-    if (fm_fiber_join(arg, FM_NEVER, &exit) != 0)
-        return NULL;
-    return exit.value;
+    atomic_store(&joining_thread, thread_id());
+    cr_assert_eq(fm_fiber_join(fiber, FM_NEVER, NULL), 0);
+    return NULL;
 }
 
 FIBER_TEST(fiber, threads_spawn_join_and_interrupt)
@@ -437,7 +439,7 @@ FIBER_TEST(fiber, threads_spawn_join_and_interrupt)
     pthread_t thread;
     struct fm_fiber *fiber = start(until_interrupted, NULL);
     cr_assert_eq(pthread_create(&thread, NULL, join_from_thread, fiber), 0);
-    fm_sleep_ms(1);
+    await_asleep(&joining_thread);
     fm_fiber_interrupt(fiber);
     cr_assert_eq(pthread_join(thread, NULL), 0);
     expect_interruption(finish(fiber), FM_BY_USER);
@@ -567,7 +569,7 @@ static void misbehave_alone(void *arg)
 {
     misdeed = arg;
     alarm(20); /* ends one that would hang */
-    run_in_fibers(misbehave, 1, FM_CLOCK_REAL);
+    run_in_fibers(misbehave, 1, FM_CLOCK_VIRTUAL);
 }
 
 TEST(observer, a_callback_that_waits_for_its_own_end_or_gives_its_turn_away_stops_the_program)
@@ -600,7 +602,7 @@ static struct fm_exit get_ready(void *arg)
     return fm_fail(fm_never());
 }
 
-FIBER_TEST(fiber, await_ready_returns_when_the_body_says_so)
+TIMED_TEST(fiber, await_ready_returns_when_the_body_says_so)
 {
     int started = 0;
     struct fm_fiber *fiber = start(get_ready, &started);

@@ -122,7 +122,7 @@ static struct fm_exit with_waiting_finalizer(void *arg)
     return fm_fail(fm_never());
 }
 
-WORKER_TEST(scope, finalizers_wait_and_are_never_restarted) /* F31, T111 */
+TIMED_WORKER_TEST(scope, finalizers_wait_and_are_never_restarted) /* F31, T111 */
 {
     _Atomic int count = 0;
     struct fm_fiber *fiber = start(with_waiting_finalizer, (void *)&count);
@@ -178,7 +178,7 @@ static struct fm_exit parent_of_masked(void *arg)
     return fm_ok(NULL);
 }
 
-WORKER_TEST(scope, a_parent_ends_after_its_masked_child) /* T121 */
+TIMED_WORKER_TEST(scope, a_parent_ends_after_its_masked_child) /* T121 */
 {
     _Atomic int done = 0;
     finish(start(parent_of_masked, (void *)&done));
@@ -340,7 +340,7 @@ static struct fm_exit fail_soon(void *arg)
     return fm_fail(-EPROTO);
 }
 
-FIBER_TEST(scope, fail_fast_interrupts_siblings_and_becomes_the_exit)
+TIMED_TEST(scope, fail_fast_interrupts_siblings_and_becomes_the_exit)
 {
     struct fm_scope *scope;
     struct fm_fiber *siblings[5];

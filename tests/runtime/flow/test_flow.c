@@ -987,26 +987,42 @@ EXACT_TEST(timeout, interrupted_caller_stops_the_body)
     all_off(&board);
 }
 
-/* X19: value, deadline and interruption at one moment: one outcome, nothing left. */
-FIBER_TEST(timeout, value_deadline_and_interruption_at_once_give_one_outcome)
+struct alarm {
+    struct fm_fiber *fiber;
+    int64_t time_ns;
+};
+
+static struct fm_exit interrupt_then(void *arg)
 {
-    int outcomes[3] = { 0 };
-    for (int round = 0; round < 300; round++) {
+    struct alarm *alarm = arg;
+    cr_assert_eq(fm_sleep_until_ns(alarm->time_ns), 0);
+    fm_fiber_interrupt(alarm->fiber);
+    return fm_ok(NULL);
+}
+
+/* X19: value, deadline and interruption at one moment, or a nanosecond apart: one outcome. */
+TIMED_TEST(timeout, value_deadline_and_interruption_at_once_give_one_outcome)
+{
+    for (int round = 0; round < 270; round++) {
+        /* before the value, with it, after it */
+        int deadline = round % 3 - 1, interruption = round / 3 % 3 - 1;
+        int64_t value_ns = fm_after_ms(1);
         struct board board = { .begun = 0 };
-        struct job job = { .board = &board };
-        struct call call = { .entry = do_job,
-                             .arg = &job,
-                             .deadline_ns = fm_after_us(round % 30) };
-        struct fm_fiber *caller = start(run_timeout, &call);
-        fm_yield();
-        if (round % 3 == 0)
-            fm_fiber_interrupt(caller);
-        struct fm_exit exit = finish(caller);
+        struct job job = { .board = &board, .ms = 1 };
+        struct call call = { .entry = do_job, .arg = &job, .deadline_ns = value_ns + deadline };
+        struct alarm alarm = { start(run_timeout, &call), value_ns + interruption };
+        struct fm_fiber *other = start(interrupt_then, &alarm);
+        struct fm_exit exit = finish(fm_fiber_ref(alarm.fiber));
+        finish(other);
+        fm_fiber_unref(alarm.fiber);
         all_off(&board);
-        outcomes[exit.kind == FM_SUCCESS ? 0 : exit.kind == FM_INTERRUPTED ? 1 : 2]++;
-        cr_assert(exit.kind != FM_FAILURE || exit.code == -ETIMEDOUT);
+        if (exit.kind == FM_SUCCESS)
+            cr_assert(deadline >= 0 && interruption >= 0);
+        else if (exit.kind == FM_INTERRUPTED)
+            cr_assert(interruption <= deadline && interruption <= 0);
+        else
+            cr_assert(exit.code == -ETIMEDOUT && deadline <= interruption && deadline <= 0);
     }
-    cr_assert_eq(outcomes[0] + outcomes[1] + outcomes[2], 300);
 }
 
 /* ---- arguments, threads, memory ---- */
