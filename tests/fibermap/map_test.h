@@ -2,67 +2,20 @@
 /*
  * map_test.h - what the tests of fibermap share
  *
- * Tests run in the main fiber of a runtime, most with one worker: then a fiber runs until it waits, and once settle() has let
- * the others run, whoever was on his way to a wait is in it.
+ * Most tests have one worker: a fiber runs until it waits, and whoever was on his way to a wait is in
+ * it after settle().
  */
 #ifndef TESTS_FIBERMAP_MAP_TEST_H
 #define TESTS_FIBERMAP_MAP_TEST_H
 
 #include <errno.h>
-#include <fm/fm.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
 
-#include "tests/support/passing.h"
-#include "tests/support/test.h"
+#include "tests/support/fibers.h"
 
 #define KEY(text) fm_key_str(text)
-
-/* For workers: one, and time stands still until it is advanced; one, and time passes by itself. */
-enum { VIRTUAL_CLOCK = 0, PASSING_CLOCK = 1000 };
-
-/* Run body(arg) as the main fiber of a runtime with so many workers; it must end with success. */
-static inline void in_runtime(uint32_t workers, fm_entry_fn *body, void *arg)
-{
-    struct fm_runtime_config config = FM_RUNTIME_CONFIG_INIT;
-    struct fm_runtime *runtime;
-    struct passing passing;
-    struct fm_exit exit;
-    bool is_virtual = workers == VIRTUAL_CLOCK || workers == PASSING_CLOCK;
-
-    config.worker_count = is_virtual ? 1 : workers;
-    config.clock = is_virtual ? FM_CLOCK_VIRTUAL : FM_CLOCK_REAL;
-    cr_assert_eq(fm_runtime_create(&config, &runtime), 0);
-    if (workers == PASSING_CLOCK)
-        passing_start(&passing, runtime);
-    cr_assert_eq(fm_runtime_run(runtime, body, arg, &exit), 0);
-    if (workers == PASSING_CLOCK)
-        passing_stop(&passing);
-    cr_assert_eq(exit.kind, FM_SUCCESS, "the main fiber ended with %s, code %d",
-                 fm_exit_kind_name(exit.kind), exit.code);
-    fm_runtime_destroy(runtime);
-}
-
-/* A test whose body is a fiber: MAP_TEST(suite, promise, workers) { ... } */
-#define MAP_TEST(suite, promise, workers) \
-    static void body_##suite##_##promise(void); \
-    static struct fm_exit fiber_##suite##_##promise(void *arg) \
-    { \
-        body_##suite##_##promise(); \
-        return fm_ok(NULL); \
-    } \
-    TEST(suite, promise) \
-    { \
-        in_runtime(workers, fiber_##suite##_##promise, NULL); \
-    } \
-    static void body_##suite##_##promise(void)
-
-static inline void settle(void)
-{
-    for (int i = 0; i < 40; i++)
-        fm_yield();
-}
 
 static inline struct fm_map *make_map(void)
 {
@@ -72,16 +25,6 @@ static inline struct fm_map *make_map(void)
 }
 
 /* ---- bodies ---- */
-
-static inline struct fm_exit park(void *arg)
-{
-    return fm_fail(fm_never());
-}
-
-static inline struct fm_exit give(void *arg)
-{
-    return fm_ok(arg);
-}
 
 static inline struct fm_exit fail_with(void *arg)
 {
@@ -97,11 +40,6 @@ static inline struct fm_exit stubborn(void *arg)
         fm_sleep_ms(1);
     fm_unmask();
     return fm_fail(fm_check());
-}
-
-static inline void *number(intptr_t n)
-{
-    return (void *)n;
 }
 
 /* ---- short forms ---- */
@@ -138,15 +76,6 @@ static inline uint64_t under(struct fm_map *map, const char *key)
     uint64_t id = fm_fiber_id(fiber);
     fm_fiber_unref(fiber);
     return id;
-}
-
-/* Wait for its end, drop the reference, hand on its exit. */
-static inline struct fm_exit finish(struct fm_fiber *fiber)
-{
-    struct fm_exit exit;
-    cr_assert_eq(fm_fiber_join(fiber, FM_NEVER, &exit), 0);
-    fm_fiber_unref(fiber);
-    return exit;
 }
 
 #endif

@@ -47,7 +47,9 @@ static struct scene scene_with(bool incumbent, bool long_one)
     struct scene scene = { .map = make_map(),
                            .key = long_one ? fm_key_bytes(long_key, 200) : KEY("short") };
     if (incumbent) {
-        cr_assert_eq(fm_map_run(scene.map, scene.key, park, NULL, NULL, &scene.old), 0);
+        cr_assert_eq(fm_map_run(scene.map, scene.key, until_interrupted, NULL, NULL,
+                                &scene.old),
+                     0);
         settle();
     }
     return scene;
@@ -98,7 +100,7 @@ static int create_runner(void *arg)
     return r;
 }
 
-MAP_TEST(map_faults, creation_without_memory_leaves_nothing, 1)
+WORKER_TEST(map_faults, creation_without_memory_leaves_nothing)
 {
     cr_assert_geq(sweep(create_one, NULL), 6);
     cr_assert_geq(sweep(create_runner, NULL), 6);
@@ -168,7 +170,7 @@ static int run_on_held_key(void *kind)
     return 0;
 }
 
-MAP_TEST(map_faults, run_without_memory_changes_nothing, 1)
+WORKER_TEST(map_faults, run_without_memory_changes_nothing)
 {
     unsigned met = sweep(replace_one, NULL) + sweep(replace_one, number(1));
     for (intptr_t kind = FM_REPLACE; kind <= FM_FAIL; kind++)
@@ -201,7 +203,7 @@ static int share_one(void *incumbent)
     return r == -ETIMEDOUT ? 0 : r;
 }
 
-MAP_TEST(map_faults, run_wait_without_memory_starts_nothing, 1)
+WORKER_TEST(map_faults, run_wait_without_memory_starts_nothing)
 {
     cr_assert_gt(sweep(share_one, NULL), 0);
     cr_assert_eq(sweep(share_one, number(1)), 0, "joining needs no memory");
@@ -232,7 +234,7 @@ static int fill(void *arg)
     return result;
 }
 
-MAP_TEST(map_faults, a_table_that_cannot_grow_loses_nobody, 1)
+WORKER_TEST(map_faults, a_table_that_cannot_grow_loses_nobody)
 {
     cr_assert_gt(sweep(fill, NULL), 0);
 }
@@ -275,12 +277,12 @@ static unsigned run_without_a_stack(const struct fm_restart *restart)
     return failed;
 }
 
-MAP_TEST(map_faults, a_fiber_without_a_stack_fails_and_leaves, 1)
+WORKER_TEST(map_faults, a_fiber_without_a_stack_fails_and_leaves)
 {
     cr_assert_gt(run_without_a_stack(NULL), 0);
 }
 
-MAP_TEST(map_faults, a_body_that_never_had_a_stack_is_not_run_again, 1)
+WORKER_TEST(map_faults, a_body_that_never_had_a_stack_is_not_run_again)
 {
     struct fm_restart restart = FM_RESTART_INIT;
     restart.type = FM_PERMANENT;
@@ -293,7 +295,7 @@ static int set_one(void *arg)
 {
     struct scene scene = scene_with(true, true);
     struct fm_fiber *fiber;
-    cr_assert_eq(fm_fiber_spawn(park, NULL, NULL, &fiber), 0);
+    cr_assert_eq(fm_fiber_spawn(until_interrupted, NULL, NULL, &fiber), 0);
     settle();
     armed(true);
     int r = fm_map_set(scene.map, scene.key, fiber, NULL);
@@ -390,7 +392,7 @@ static int close_one(void *arg)
     return r;
 }
 
-MAP_TEST(map_faults, set_snapshot_clear_and_close_without_memory_are_clean, 1)
+WORKER_TEST(map_faults, set_snapshot_clear_and_close_without_memory_are_clean)
 {
     cr_assert_gt(sweep(set_one, NULL), 0);
     cr_assert_gt(sweep(snapshot_one, number(0)), 0);
@@ -412,15 +414,17 @@ static int promise_one(void *held)
 
     cr_assert_eq(fm_runner_create(NULL, NULL, &runner), 0);
     if (held)
-        cr_assert_eq(fm_runner_run(runner, KEY("key"), park, NULL, NULL, NULL), 0);
+        cr_assert_eq(fm_runner_run(runner, KEY("key"), until_interrupted, NULL, NULL, NULL), 0);
     settle();
     armed(true);
-    int r = fm_runner_promise(runner, KEY("key"), park, NULL, &options, &promise);
+    int r = fm_runner_promise(runner, KEY("key"), until_interrupted, NULL, &options, &promise);
     armed(false);
     cr_assert_eq(r >= 0, promise != NULL);
     cr_assert_eq(fm_map_size(fm_runner_map(runner)), held || r >= 0 ? 1 : 0);
     if (r < 0)
-        cr_assert_geq(fm_runner_promise(runner, KEY("key"), park, NULL, &options, &promise), 0);
+        cr_assert_geq(fm_runner_promise(runner, KEY("key"), until_interrupted, NULL, &options,
+                                        &promise),
+                      0);
     fm_map_remove(fm_runner_map(runner), KEY("key"), FM_NEVER);
     cr_assert_eq(fm_promise_await(promise, FM_NEVER, &exit), 0);
     cr_assert_eq(exit.kind, FM_INTERRUPTED);
@@ -429,7 +433,7 @@ static int promise_one(void *held)
     return r;
 }
 
-MAP_TEST(map_faults, a_promise_without_memory_is_none, 1)
+WORKER_TEST(map_faults, a_promise_without_memory_is_none)
 {
     cr_assert_gt(sweep(promise_one, NULL), 0);
     cr_assert_gt(sweep(promise_one, number(1)), 0);
@@ -440,7 +444,7 @@ MAP_TEST(map_faults, a_promise_without_memory_is_none, 1)
 static void expect_refused(struct fm_map *map, struct fm_key key)
 {
     struct fm_fiber *fiber = NULL;
-    cr_expect_eq(fm_map_run(map, key, park, NULL, NULL, &fiber), -EINVAL);
+    cr_expect_eq(fm_map_run(map, key, until_interrupted, NULL, NULL, &fiber), -EINVAL);
     cr_expect_eq(fm_map_get(map, key, &fiber), -EINVAL);
     cr_expect_not(fm_map_has(map, key));
     cr_expect_eq(fm_map_set(map, key, fm_fiber_self(), NULL), -EINVAL);
@@ -451,7 +455,7 @@ static void expect_refused(struct fm_map *map, struct fm_key key)
     cr_expect_eq(fm_map_size(map), 0);
 }
 
-MAP_TEST(map_faults, what_is_no_key_is_refused_and_not_read, 1)
+WORKER_TEST(map_faults, what_is_no_key_is_refused_and_not_read)
 {
     struct fm_map *map = make_map();
     char one = 'x'; /* a read past its one byte is seen by the address sanitizer */
@@ -465,7 +469,7 @@ MAP_TEST(map_faults, what_is_no_key_is_refused_and_not_read, 1)
     fm_map_destroy(map);
 }
 
-MAP_TEST(map_faults, keys_are_bytes_of_any_value_up_to_the_limit, 1)
+WORKER_TEST(map_faults, keys_are_bytes_of_any_value_up_to_the_limit)
 {
     static const size_t lengths[] = { 1,  2,  7,  8,  9,  31,  32,   33,        55,
                                       56, 57, 63, 64, 65, 255, 4095, FM_KEY_MAX };
@@ -479,7 +483,9 @@ MAP_TEST(map_faults, keys_are_bytes_of_any_value_up_to_the_limit, 1)
         char *key = calloc(1, len);
         cr_assert_not_null(key);
         key[len - 1] = i % 2 ? '\xff' : '\0';
-        cr_assert_eq(fm_map_run(map, fm_key_bytes(key, len), park, NULL, NULL, &fiber[i]), 0);
+        cr_assert_eq(fm_map_run(map, fm_key_bytes(key, len), until_interrupted, NULL, NULL,
+                                &fiber[i]),
+                     0);
         memset(key, 'z', len); /* the map has a copy */
         free(key);
     }

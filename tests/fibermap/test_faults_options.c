@@ -47,7 +47,7 @@ static int run_one(void *arg)
     cr_assert_eq(create_watched(&map), 0);
     told = 0;
     armed(true);
-    int r = fm_map_run(map, KEY("a"), park, NULL, NULL, &fiber);
+    int r = fm_map_run(map, KEY("a"), until_interrupted, NULL, NULL, &fiber);
     armed(false);
     cr_assert_eq(told, r == 0);
     cr_assert_eq(fm_map_try_next(map, NULL), r == 0 ? -EAGAIN : -ENOENT);
@@ -62,7 +62,7 @@ static int set_one(void *arg)
     struct fm_map *map;
     struct fm_fiber *fiber = NULL;
     cr_assert_eq(create_watched(&map), 0);
-    cr_assert_eq(fm_fiber_spawn(park, NULL, NULL, &fiber), 0);
+    cr_assert_eq(fm_fiber_spawn(until_interrupted, NULL, NULL, &fiber), 0);
     told = 0;
     armed(true);
     int r = fm_map_set(map, KEY("a"), fiber, NULL);
@@ -76,7 +76,7 @@ static int set_one(void *arg)
     return r;
 }
 
-MAP_TEST(map_faults_options, a_watched_map_without_memory_tells_nothing, 1)
+WORKER_TEST(map_faults_options, a_watched_map_without_memory_tells_nothing)
 {
     cr_assert_geq(sweep(create_one, NULL), 10);
     cr_assert_gt(sweep(run_one, NULL), 0);
@@ -84,13 +84,15 @@ MAP_TEST(map_faults_options, a_watched_map_without_memory_tells_nothing, 1)
 }
 
 /* The end of a fiber needs no memory to be told and to be taken. */
-MAP_TEST(map_faults_options, an_end_is_told_without_memory, 1)
+WORKER_TEST(map_faults_options, an_end_is_told_without_memory)
 {
     struct fm_map *map;
     struct fm_completion *completion;
     char key[300] = { 'x' };
     cr_assert_eq(create_watched(&map), 0);
-    cr_assert_eq(fm_map_run(map, fm_key_bytes(key, sizeof key), park, NULL, NULL, NULL), 0);
+    cr_assert_eq(fm_map_run(map, fm_key_bytes(key, sizeof key), until_interrupted, NULL, NULL,
+                            NULL),
+                 0);
     settle();
     fm__fault_set(FAULT_MALLOC, 1, true);
     int removed = fm_map_remove(map, fm_key_bytes(key, sizeof key), FM_NEVER);

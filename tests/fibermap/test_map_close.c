@@ -35,13 +35,13 @@ static struct fm_exit close_it(void *arg)
     return fm_ok(NULL);
 }
 
-MAP_TEST(map_close, interrupts_and_awaits_all, 2)
+FIBER_TEST(map_close, interrupts_and_awaits_all)
 {
     struct fm_map *map = make_map();
     struct fm_close_report report;
-    struct fm_fiber *one = run(map, "one", park, NULL);
+    struct fm_fiber *one = run(map, "one", until_interrupted, NULL);
     for (uint64_t i = 0; i < 100; i++)
-        cr_assert_eq(fm_map_run(map, FM_KEY_U64(i), park, NULL, NULL, NULL), 0);
+        cr_assert_eq(fm_map_run(map, FM_KEY_U64(i), until_interrupted, NULL, NULL, NULL), 0);
     cr_expect_eq(fm_map_close(map, NULL, &report), 0);
     cr_expect_eq(report.awaited, 101);
     cr_expect_eq(report.failed, 0);
@@ -53,7 +53,7 @@ MAP_TEST(map_close, interrupts_and_awaits_all, 2)
 }
 
 /* T039 */
-MAP_TEST(map_close, closed_map_refuses_and_finds_nothing, PASSING_CLOCK)
+TIMED_WORKER_TEST(map_close, closed_map_refuses_and_finds_nothing)
 {
     struct fm_map *map = make_map();
     struct fm_map_run_options keep = conflict(FM_KEEP);
@@ -63,9 +63,9 @@ MAP_TEST(map_close, closed_map_refuses_and_finds_nothing, PASSING_CLOCK)
     struct fm_close_policy poll = policy(FM_CLOSE_CANCEL, 0, 1);
     settle();
     cr_expect_eq(fm_map_close(map, &poll, NULL), -ETIMEDOUT);
-    cr_expect_eq(fm_map_run(map, KEY("b"), park, NULL, NULL, &fiber), -ESHUTDOWN);
-    cr_expect_eq(fm_map_run(map, KEY("a"), park, NULL, &keep, &fiber), -ESHUTDOWN);
-    cr_expect_eq(fm_map_run(map, KEY("a"), park, NULL, &keep, NULL), -ESHUTDOWN);
+    cr_expect_eq(fm_map_run(map, KEY("b"), until_interrupted, NULL, NULL, &fiber), -ESHUTDOWN);
+    cr_expect_eq(fm_map_run(map, KEY("a"), until_interrupted, NULL, &keep, &fiber), -ESHUTDOWN);
+    cr_expect_eq(fm_map_run(map, KEY("a"), until_interrupted, NULL, &keep, NULL), -ESHUTDOWN);
     cr_expect_eq(fm_map_get(map, KEY("a"), &fiber), -ENOENT);
     cr_expect_not(fm_map_has(map, KEY("a")));
     cr_expect_eq(fm_map_size(map), 0);
@@ -79,7 +79,7 @@ MAP_TEST(map_close, closed_map_refuses_and_finds_nothing, PASSING_CLOCK)
 }
 
 /* T043 */
-MAP_TEST(map_close, waits_for_zombies, PASSING_CLOCK)
+TIMED_WORKER_TEST(map_close, waits_for_zombies)
 {
     struct fm_map *map = make_map();
     atomic_bool go = false;
@@ -87,7 +87,7 @@ MAP_TEST(map_close, waits_for_zombies, PASSING_CLOCK)
     struct fm_close_policy poll = policy(FM_CLOSE_CANCEL, 0, fm_after_ms(2));
     struct fm_close_report report;
     settle();
-    struct fm_fiber *new = run(map, "a", give, NULL);
+    struct fm_fiber *new = run(map, "a", return_arg, NULL);
     cr_expect_eq(fm_map_close(map, &poll, &report), -ETIMEDOUT);
     cr_expect_eq(report.stuck, 1);
     cr_assert_eq(report.stuck_count, 1);
@@ -119,7 +119,7 @@ static struct fm_exit wait_until(void *arg)
     return fm_ok(NULL);
 }
 
-MAP_TEST(map_close, drain_waits_and_does_not_interrupt, PASSING_CLOCK)
+TIMED_WORKER_TEST(map_close, drain_waits_and_does_not_interrupt)
 {
     struct fm_map *map = make_map();
     atomic_bool go = false;
@@ -132,10 +132,10 @@ MAP_TEST(map_close, drain_waits_and_does_not_interrupt, PASSING_CLOCK)
     fm_map_destroy(map);
 }
 
-MAP_TEST(map_close, drain_has_a_deadline, PASSING_CLOCK)
+TIMED_WORKER_TEST(map_close, drain_has_a_deadline)
 {
     struct fm_map *map = make_map();
-    struct fm_fiber *fiber = run(map, "a", park, NULL);
+    struct fm_fiber *fiber = run(map, "a", until_interrupted, NULL);
     struct fm_close_policy drain = policy(FM_CLOSE_DRAIN, 0, fm_after_ms(2));
     struct fm_close_report report;
     settle();
@@ -148,13 +148,13 @@ MAP_TEST(map_close, drain_has_a_deadline, PASSING_CLOCK)
     cr_expect_eq(finish(fiber).reason, FM_BY_CLOSE);
 }
 
-MAP_TEST(map_close, cancel_after_gives_a_grace, VIRTUAL_CLOCK)
+EXACT_TEST(map_close, cancel_after_gives_a_grace)
 {
     struct fm_close_policy after = policy(FM_CLOSE_CANCEL_AFTER, 20 * 1000 * 1000, 0);
     struct closer closer = { .map = make_map(), .policy = &after };
     atomic_bool go = false;
     struct fm_fiber *quick = run(closer.map, "quick", wait_until, &go);
-    struct fm_fiber *slow = run(closer.map, "slow", park, NULL), *fiber;
+    struct fm_fiber *slow = run(closer.map, "slow", until_interrupted, NULL), *fiber;
     cr_assert_eq(fm_fiber_spawn(close_it, &closer, NULL, &fiber), 0);
     settle();
     atomic_store(&go, true);
@@ -174,7 +174,7 @@ static struct fm_exit fail_when_interrupted(void *arg)
     return fm_fail((int)(intptr_t)arg);
 }
 
-MAP_TEST(map_close, report_lists_the_failures_seen_while_closing, 1)
+WORKER_TEST(map_close, report_lists_the_failures_seen_while_closing)
 {
     struct fm_map *map = make_map();
     struct fm_close_report report;
@@ -184,7 +184,7 @@ MAP_TEST(map_close, report_lists_the_failures_seen_while_closing, 1)
     cr_assert_eq(fm_map_run(map, fm_key_bytes(longer, sizeof longer), fail_when_interrupted,
                             number(-4), NULL, NULL),
                  0);
-    cr_assert_eq(fm_map_run(map, KEY("c"), park, NULL, NULL, NULL), 0);
+    cr_assert_eq(fm_map_run(map, KEY("c"), until_interrupted, NULL, NULL, NULL), 0);
     settle();
     cr_expect_eq(fm_map_close(map, NULL, &report), 0);
     cr_expect_eq(report.awaited, 3);
@@ -209,7 +209,7 @@ MAP_TEST(map_close, report_lists_the_failures_seen_while_closing, 1)
     fm_map_destroy(map);
 }
 
-MAP_TEST(map_close, no_more_than_64_failures_are_listed, 1)
+WORKER_TEST(map_close, no_more_than_64_failures_are_listed)
 {
     struct fm_map *map = make_map();
     struct fm_close_report report;
@@ -225,10 +225,10 @@ MAP_TEST(map_close, no_more_than_64_failures_are_listed, 1)
     fm_map_destroy(map);
 }
 
-MAP_TEST(map_close, member_is_left_out_of_its_own_wait, 1)
+WORKER_TEST(map_close, member_is_left_out_of_its_own_wait)
 {
     struct closer closer = { .map = make_map() };
-    struct fm_fiber *other = run(closer.map, "other", park, NULL),
+    struct fm_fiber *other = run(closer.map, "other", until_interrupted, NULL),
                     *self = run(closer.map, "self", close_it, &closer);
     finish(self);
     cr_expect_eq(closer.result, FM_MAP_SELF);
@@ -238,7 +238,7 @@ MAP_TEST(map_close, member_is_left_out_of_its_own_wait, 1)
     fm_map_destroy(closer.map);
 }
 
-MAP_TEST(map_close, member_by_set_is_left_out_too, 1)
+WORKER_TEST(map_close, member_by_set_is_left_out_too)
 {
     struct closer closer = { .map = make_map() };
     struct fm_fiber *self;
@@ -251,7 +251,7 @@ MAP_TEST(map_close, member_by_set_is_left_out_too, 1)
 }
 
 /* X18, F46 */
-MAP_TEST(map_close, several_closers_among_them_members_all_return, 2)
+FIBER_TEST(map_close, several_closers_among_them_members_all_return)
 {
     for (int masked = 0; masked < 2; masked++) {
         struct fm_map *map = make_map();
@@ -262,7 +262,7 @@ MAP_TEST(map_close, several_closers_among_them_members_all_return, 2)
             closers[i] = (struct closer) {
                 .map = map, .result = 99, .masked = masked, .go = &go
             };
-        cr_assert_eq(fm_map_run(map, KEY("parked"), park, NULL, NULL, NULL), 0);
+        cr_assert_eq(fm_map_run(map, KEY("parked"), until_interrupted, NULL, NULL, NULL), 0);
         cr_assert_eq(fm_map_run(map, KEY("a"), close_it, &closers[0], NULL, &fibers[0]), 0);
         cr_assert_eq(fm_map_run(map, KEY("b"), close_it, &closers[1], NULL, &fibers[1]), 0);
         cr_assert_eq(fm_fiber_spawn(close_it, &closers[2], NULL, &fibers[2]), 0);
@@ -281,7 +281,7 @@ MAP_TEST(map_close, several_closers_among_them_members_all_return, 2)
     }
 }
 
-MAP_TEST(map_close, interrupted_closer_leaves_the_map_closing, PASSING_CLOCK)
+TIMED_WORKER_TEST(map_close, interrupted_closer_leaves_the_map_closing)
 {
     struct closer closer = { .map = make_map() };
     atomic_bool go = false;
@@ -292,13 +292,14 @@ MAP_TEST(map_close, interrupted_closer_leaves_the_map_closing, PASSING_CLOCK)
     fm_fiber_interrupt(fiber);
     finish(fiber);
     cr_expect_eq(closer.result, -ECANCELED);
-    cr_expect_eq(fm_map_run(closer.map, KEY("b"), park, NULL, NULL, NULL), -ESHUTDOWN);
+    cr_expect_eq(fm_map_run(closer.map, KEY("b"), until_interrupted, NULL, NULL, NULL),
+                 -ESHUTDOWN);
     atomic_store(&go, true);
     fm_map_destroy(closer.map);
     fm_fiber_unref(old);
 }
 
-MAP_TEST(map_close, what_is_wrong_is_refused, 1)
+WORKER_TEST(map_close, what_is_wrong_is_refused)
 {
     struct fm_map *map = make_map();
     struct fm_close_policy wrong = policy(3, 0, 0);
@@ -313,7 +314,8 @@ MAP_TEST(map_close, what_is_wrong_is_refused, 1)
     wrong = policy(FM_CLOSE_CANCEL, 0, -1);
     cr_expect_eq(fm_map_close(map, &wrong, NULL), -EINVAL);
     cr_expect_eq(fm_map_close(map, &longer.policy, NULL), -E2BIG);
-    cr_expect_eq(fm_map_run(map, KEY("a"), park, NULL, NULL, NULL), 0, "it is still open");
+    cr_expect_eq(fm_map_run(map, KEY("a"), until_interrupted, NULL, NULL, NULL), 0,
+                 "it is still open");
     fm_map_destroy(map);
 }
 
@@ -330,13 +332,13 @@ static struct fm_exit two_maps(void *arg)
     struct fm_map *first, *second;
     cr_assert_eq(fm_map_create_scoped(NULL, &first), 0);
     cr_assert_eq(fm_map_create_scoped(NULL, &second), 0);
-    scoped->fibers[0] = run(first, "a", park, NULL);
-    scoped->fibers[1] = run(second, "a", park, NULL);
+    scoped->fibers[0] = run(first, "a", until_interrupted, NULL);
+    scoped->fibers[1] = run(second, "a", until_interrupted, NULL);
     return fm_ok(NULL);
 }
 
 /* T085 */
-MAP_TEST(map_scoped, closes_with_its_scope, 1)
+WORKER_TEST(map_scoped, closes_with_its_scope)
 {
     struct scoped scoped = { 0 };
     cr_expect_eq(fm_scoped(two_maps, &scoped).kind, FM_SUCCESS);
@@ -351,7 +353,7 @@ static int make_one_late(void *arg, struct fm_exit exit)
     struct scoped *scoped = arg;
     struct fm_map *map;
     scoped->result = fm_map_create_scoped(NULL, &map);
-    scoped->fibers[0] = run(map, "late", park, NULL);
+    scoped->fibers[0] = run(map, "late", until_interrupted, NULL);
     return 0;
 }
 
@@ -361,7 +363,7 @@ static struct fm_exit defer_make(void *arg)
     return fm_ok(NULL);
 }
 
-MAP_TEST(map_scoped, map_made_by_a_finalizer_closes_right_after_it, 1)
+WORKER_TEST(map_scoped, map_made_by_a_finalizer_closes_right_after_it)
 {
     struct scoped scoped = { .result = 9 };
     fm_scoped(defer_make, &scoped);
@@ -391,7 +393,7 @@ TEST_WITH(map_destroy, by_a_member_stops_the_program, .signal = SIGABRT)
     fm_run(run_destroyer, NULL, NULL);
 }
 
-MAP_TEST(map_destroy, interrupted_caller_still_waits_for_all, PASSING_CLOCK)
+TIMED_WORKER_TEST(map_destroy, interrupted_caller_still_waits_for_all)
 {
     struct fm_map *map = make_map();
     atomic_bool go = false;

@@ -52,11 +52,11 @@ static struct fm_exit sleep_ms(void *ms)
     return r < 0 ? fm_fail(r) : fm_ok(ms);
 }
 
-MAP_TEST(map_completions, an_end_comes_with_its_key_and_its_exit, 1)
+WORKER_TEST(map_completions, an_end_comes_with_its_key_and_its_exit)
 {
     struct fm_map *map = make_kept(4);
     is_none(map);
-    fm_fiber_unref(run(map, "a", give, number(7)));
+    fm_fiber_unref(run(map, "a", return_arg, number(7)));
     settle();
     fm_fiber_unref(run(map, "b", fail_with, number(-EIO)));
     struct fm_completion *a = next(map), *b = next(map);
@@ -72,7 +72,7 @@ MAP_TEST(map_completions, an_end_comes_with_its_key_and_its_exit, 1)
 }
 
 /* T183 */
-MAP_TEST(map_completions, all_come_in_the_order_of_their_ends, PASSING_CLOCK)
+TIMED_WORKER_TEST(map_completions, all_come_in_the_order_of_their_ends)
 {
     struct fm_map *map = make_kept(16);
     for (int round = 0; round < 2; round++) {
@@ -93,11 +93,11 @@ MAP_TEST(map_completions, all_come_in_the_order_of_their_ends, PASSING_CLOCK)
 }
 
 /* T183: whom the map has forgotten it does not wait for. */
-MAP_TEST(map_completions, a_detached_fiber_leaves_none, 1)
+WORKER_TEST(map_completions, a_detached_fiber_leaves_none)
 {
     struct fm_map *map = make_kept(4);
     struct fm_fiber *fiber;
-    fm_fiber_unref(run(map, "a", park, NULL));
+    fm_fiber_unref(run(map, "a", until_interrupted, NULL));
     cr_assert_eq(fm_map_detach(map, KEY("a"), &fiber), 0);
     is_none(map);
     cr_assert_eq(fm_fiber_stop(fiber, FM_NEVER, NULL), 0);
@@ -107,7 +107,7 @@ MAP_TEST(map_completions, a_detached_fiber_leaves_none, 1)
 }
 
 /* T187: and its key is free by then. */
-MAP_TEST(map_completions, interrupted_ones_come_too, PASSING_CLOCK)
+TIMED_WORKER_TEST(map_completions, interrupted_ones_come_too)
 {
     struct fm_map *map = make_kept(16);
     unsigned even = 0, odd = 0;
@@ -129,12 +129,12 @@ MAP_TEST(map_completions, interrupted_ones_come_too, PASSING_CLOCK)
 }
 
 /* T192 */
-MAP_TEST(map_completions, a_try_tells_none_pending_and_ended_apart, 1)
+WORKER_TEST(map_completions, a_try_tells_none_pending_and_ended_apart)
 {
     struct fm_map *map = make_kept(4);
     struct fm_completion *completion = NULL;
     cr_assert_eq(fm_map_try_next(map, &completion), -ENOENT);
-    fm_fiber_unref(run(map, "a", park, NULL));
+    fm_fiber_unref(run(map, "a", until_interrupted, NULL));
     cr_assert_eq(fm_map_try_next(map, &completion), -EAGAIN);
     cr_assert_eq(fm_map_size(map), 1);
     cr_assert_eq(fm_map_next(map, 0, &completion), -ETIMEDOUT);
@@ -148,11 +148,11 @@ MAP_TEST(map_completions, a_try_tells_none_pending_and_ended_apart, 1)
 }
 
 /* T193 */
-MAP_TEST(map_completions, a_try_takes_one_at_a_time, 1)
+WORKER_TEST(map_completions, a_try_takes_one_at_a_time)
 {
     struct fm_map *map = make_kept(8);
     for (uint64_t i = 0; i < 8; i++)
-        cr_assert_eq(runs(map, i, give, NULL), 0);
+        cr_assert_eq(runs(map, i, return_arg, NULL), 0);
     settle();
     for (int i = 0; i < 8; i++)
         cr_assert_eq(fm_map_try_next(map, NULL), 0);
@@ -161,17 +161,17 @@ MAP_TEST(map_completions, a_try_takes_one_at_a_time, 1)
 }
 
 /* T195, T196: and while the second runs, the answer is pending, not none. */
-MAP_TEST(map_completions, a_replaced_fiber_leaves_none, 1)
+WORKER_TEST(map_completions, a_replaced_fiber_leaves_none)
 {
     struct fm_map *map = make_kept(4);
     struct fm_completion *completion;
-    struct fm_fiber *first = run(map, "a", park, NULL);
+    struct fm_fiber *first = run(map, "a", until_interrupted, NULL);
     settle();
-    fm_fiber_unref(run(map, "a", park, NULL));
+    fm_fiber_unref(run(map, "a", until_interrupted, NULL));
     cr_assert_eq(fm_map_size(map), 1);
     cr_assert_eq(finish(first).reason, FM_BY_REPLACE);
     cr_assert_eq(fm_map_try_next(map, &completion), -EAGAIN);
-    fm_fiber_unref(run(map, "a", give, number(2)));
+    fm_fiber_unref(run(map, "a", return_arg, number(2)));
     completion = next(map);
     cr_assert(is_key(completion->key, "a") && completion->exit.value == number(2));
     fm_completion_free(completion);
@@ -180,11 +180,11 @@ MAP_TEST(map_completions, a_replaced_fiber_leaves_none, 1)
     fm_map_destroy(map);
 }
 
-MAP_TEST(map_completions, one_more_than_there_is_room_for_drops_the_oldest, 1)
+WORKER_TEST(map_completions, one_more_than_there_is_room_for_drops_the_oldest)
 {
     struct fm_map *map = make_kept(3);
     for (uint64_t i = 0; i < 5; i++) {
-        cr_assert_eq(runs(map, i, give, NULL), 0);
+        cr_assert_eq(runs(map, i, return_arg, NULL), 0);
         settle();
     }
     cr_assert_eq(fm_map_completions_dropped(map), 2);
@@ -206,14 +206,15 @@ static void drop_value(void *value)
 }
 
 /* And what nobody has taken goes with the map. T184, T198 */
-MAP_TEST(map_completions, a_value_lives_as_long_as_its_completion, 1)
+WORKER_TEST(map_completions, a_value_lives_as_long_as_its_completion)
 {
     struct fm_map_run_options options = FM_MAP_RUN_OPTIONS_INIT;
     struct fm_map *map = make_kept(2);
     options.value_drop = drop_value;
     for (intptr_t i = 0; i < 3; i++) {
-        cr_assert_eq(fm_map_run(map, FM_KEY_U64((uint64_t)i), give, number(1 + i), &options,
-                                NULL), 0);
+        cr_assert_eq(fm_map_run(map, FM_KEY_U64((uint64_t)i), return_arg, number(1 + i),
+                                &options, NULL),
+                     0);
         settle();
     }
     cr_assert_eq(atomic_load(&values_dropped), 1, "the first had no room");
@@ -244,12 +245,12 @@ static struct fm_fiber *spawn(fm_entry_fn *entry, void *arg)
 }
 
 /* And a waiter who leaves takes nothing along. */
-MAP_TEST(map_completions, waiters_are_served_in_turn, VIRTUAL_CLOCK)
+EXACT_TEST(map_completions, waiters_are_served_in_turn)
 {
     struct fm_map *map = make_kept(4);
     struct fm_fiber *waiter[3];
-    cr_assert_eq(runs(map, 1, park, NULL), 0);
-    cr_assert_eq(runs(map, 2, park, NULL), 0);
+    cr_assert_eq(runs(map, 1, until_interrupted, NULL), 0);
+    cr_assert_eq(runs(map, 2, until_interrupted, NULL), 0);
     for (int i = 0; i < 3; i++) {
         waiter[i] = spawn(take_one, map);
         settle();
@@ -265,11 +266,11 @@ MAP_TEST(map_completions, waiters_are_served_in_turn, VIRTUAL_CLOCK)
     fm_map_destroy(map);
 }
 
-MAP_TEST(map_completions, all_waiters_leave_when_nobody_is_left, 1)
+WORKER_TEST(map_completions, all_waiters_leave_when_nobody_is_left)
 {
     struct fm_map *map = make_kept(4);
     struct fm_fiber *waiter[3];
-    cr_assert_eq(runs(map, 1, park, NULL), 0);
+    cr_assert_eq(runs(map, 1, until_interrupted, NULL), 0);
     for (int i = 0; i < 3; i++) {
         waiter[i] = spawn(take_one, map);
         settle();
@@ -281,10 +282,10 @@ MAP_TEST(map_completions, all_waiters_leave_when_nobody_is_left, 1)
     fm_map_destroy(map);
 }
 
-MAP_TEST(map_completions, a_closing_map_hands_out_what_ends, 1)
+WORKER_TEST(map_completions, a_closing_map_hands_out_what_ends)
 {
     struct fm_map *map = make_kept(4);
-    cr_assert_eq(runs(map, 1, park, NULL), 0);
+    cr_assert_eq(runs(map, 1, until_interrupted, NULL), 0);
     settle();
     struct fm_fiber *waiter = spawn(take_one, map);
     settle();
@@ -295,10 +296,10 @@ MAP_TEST(map_completions, a_closing_map_hands_out_what_ends, 1)
 }
 
 /* One for each of its keys, also where it had ended before. */
-MAP_TEST(map_completions, a_set_fiber_leaves_one_for_each_key, 1)
+WORKER_TEST(map_completions, a_set_fiber_leaves_one_for_each_key)
 {
     struct fm_map *map = make_kept(4);
-    struct fm_fiber *fiber = spawn(give, number(5));
+    struct fm_fiber *fiber = spawn(return_arg, number(5));
     cr_assert_eq(fm_map_set(map, KEY("a"), fiber, NULL), 0);
     cr_assert_eq(fm_map_set(map, KEY("b"), fiber, NULL), 0);
     cr_assert_eq(fm_map_set(map, KEY("b"), fiber, NULL), FM_MAP_SAME);
@@ -320,7 +321,7 @@ static struct fm_exit fail_twice(void *arg)
     return (*times)++ < 2 ? fm_fail(-EIO) : fm_ok(arg);
 }
 
-MAP_TEST(map_completions, a_restarted_fiber_leaves_one, 1)
+WORKER_TEST(map_completions, a_restarted_fiber_leaves_one)
 {
     struct fm_map *map = make_kept(4);
     struct fm_restart restart = FM_RESTART_INIT;
@@ -337,7 +338,7 @@ MAP_TEST(map_completions, a_restarted_fiber_leaves_one, 1)
     fm_map_destroy(map);
 }
 
-MAP_TEST(map_completions, a_map_that_keeps_none_says_so, 1)
+WORKER_TEST(map_completions, a_map_that_keeps_none_says_so)
 {
     struct fm_map *map = make_map();
     struct fm_map_config config = FM_MAP_CONFIG_INIT;

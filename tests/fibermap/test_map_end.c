@@ -3,10 +3,10 @@
 #include "runtime/platform/memory.h"
 #include "tests/fibermap/map_test.h"
 
-MAP_TEST(map_remove, interrupts_waits_and_leaves_nobody, 1)
+WORKER_TEST(map_remove, interrupts_waits_and_leaves_nobody)
 {
     struct fm_map *map = make_map();
-    struct fm_fiber *fiber = run(map, "a", park, NULL);
+    struct fm_fiber *fiber = run(map, "a", until_interrupted, NULL);
     cr_expect_eq(fm_map_remove(map, KEY("a"), FM_NEVER), 0);
     cr_expect_eq(fm_fiber_poll(fiber, NULL), 0);
     cr_expect_eq(finish(fiber).reason, FM_BY_REMOVE);
@@ -17,7 +17,7 @@ MAP_TEST(map_remove, interrupts_waits_and_leaves_nobody, 1)
     fm_map_destroy(map);
 }
 
-MAP_TEST(map_remove, deadline_stops_only_the_waiting, PASSING_CLOCK)
+TIMED_WORKER_TEST(map_remove, deadline_stops_only_the_waiting)
 {
     struct fm_map *map = make_map();
     atomic_bool go = false;
@@ -48,7 +48,7 @@ static struct fm_exit remove_a(void *arg)
 }
 
 /* T066 */
-MAP_TEST(map_remove, of_oneself_signals_and_returns, 1)
+WORKER_TEST(map_remove, of_oneself_signals_and_returns)
 {
     struct ends ends = { .map = make_map() };
     struct fm_fiber *fiber = run(ends.map, "a", remove_a, &ends);
@@ -59,7 +59,7 @@ MAP_TEST(map_remove, of_oneself_signals_and_returns, 1)
 }
 
 /* T076 */
-MAP_TEST(map_remove, interrupted_remover_stops_waiting, PASSING_CLOCK)
+TIMED_WORKER_TEST(map_remove, interrupted_remover_stops_waiting)
 {
     struct ends ends = { .map = make_map() };
     struct fm_fiber *fiber = run(ends.map, "a", stubborn, &ends.go), *remover;
@@ -77,14 +77,14 @@ MAP_TEST(map_remove, interrupted_remover_stops_waiting, PASSING_CLOCK)
 }
 
 /* T045 */
-MAP_TEST(map_remove, run_meanwhile_is_left_alone, PASSING_CLOCK)
+TIMED_WORKER_TEST(map_remove, run_meanwhile_is_left_alone)
 {
     struct ends ends = { .map = make_map() };
     struct fm_fiber *old = run(ends.map, "a", stubborn, &ends.go), *remover;
     settle();
     cr_assert_eq(fm_fiber_spawn(remove_a, &ends, NULL, &remover), 0);
     settle();
-    struct fm_fiber *new = run(ends.map, "a", park, NULL);
+    struct fm_fiber *new = run(ends.map, "a", until_interrupted, NULL);
     atomic_store(&ends.go, true);
     finish(remover);
     cr_expect_eq(ends.result, 0);
@@ -95,10 +95,10 @@ MAP_TEST(map_remove, run_meanwhile_is_left_alone, PASSING_CLOCK)
     fm_fiber_unref(new);
 }
 
-MAP_TEST(map_interrupt, signals_and_does_not_wait, 1)
+WORKER_TEST(map_interrupt, signals_and_does_not_wait)
 {
     struct fm_map *map = make_map();
-    struct fm_fiber *fiber = run(map, "a", park, NULL);
+    struct fm_fiber *fiber = run(map, "a", until_interrupted, NULL);
     cr_expect_eq(fm_map_interrupt(map, KEY("a")), 0);
     cr_expect(fm_map_has(map, KEY("a")));
     cr_expect_eq(finish(fiber).reason, FM_BY_REMOVE);
@@ -108,7 +108,7 @@ MAP_TEST(map_interrupt, signals_and_does_not_wait, 1)
     fm_map_destroy(map);
 }
 
-MAP_TEST(map_detach, forgets_the_key_and_lets_the_fiber_go_on, PASSING_CLOCK)
+TIMED_WORKER_TEST(map_detach, forgets_the_key_and_lets_the_fiber_go_on)
 {
     struct fm_map *map = make_map();
     atomic_bool go = false;
@@ -121,7 +121,7 @@ MAP_TEST(map_detach, forgets_the_key_and_lets_the_fiber_go_on, PASSING_CLOCK)
     cr_expect_eq(fm_map_detach(map, KEY(""), NULL), -EINVAL);
     cr_expect_eq(fm_map_detach(NULL, KEY("a"), NULL), -EINVAL);
     cr_expect_eq(fm_map_await_quiescent(map, 0), 0, "it is no member");
-    struct fm_fiber *new = run(map, "a", park, NULL);
+    struct fm_fiber *new = run(map, "a", until_interrupted, NULL);
     fm_map_destroy(map);
     cr_expect_eq(fm_fiber_poll(fiber, NULL), -EAGAIN, "the map's end is not its own");
     atomic_store(&go, true);
@@ -130,7 +130,7 @@ MAP_TEST(map_detach, forgets_the_key_and_lets_the_fiber_go_on, PASSING_CLOCK)
     fm_fiber_unref(new);
 }
 
-MAP_TEST(map_detach, detached_failure_is_no_verdict, 1)
+WORKER_TEST(map_detach, detached_failure_is_no_verdict)
 {
     struct fm_map *map = make_map();
     struct fm_fiber *fiber = run(map, "a", fail_with, number(-9));
@@ -140,10 +140,10 @@ MAP_TEST(map_detach, detached_failure_is_no_verdict, 1)
     fm_map_destroy(map);
 }
 
-MAP_TEST(map_detach, fiber_of_a_set_goes_on_too, 1)
+WORKER_TEST(map_detach, fiber_of_a_set_goes_on_too)
 {
     struct fm_map *map = make_map();
-    struct fm_fiber *fiber = run(map, "a", park, NULL);
+    struct fm_fiber *fiber = run(map, "a", until_interrupted, NULL);
     cr_expect_eq(fm_map_set(map, KEY("b"), fiber, NULL), 0);
     cr_expect_eq(fm_map_detach(map, KEY("b"), NULL), 0);
     cr_expect(fm_map_has(map, KEY("a")));
@@ -151,19 +151,20 @@ MAP_TEST(map_detach, fiber_of_a_set_goes_on_too, 1)
     cr_expect_eq(finish(fiber).reason, FM_BY_CLOSE);
 }
 
-MAP_TEST(map_clear, ends_all_who_are_there, 2)
+FIBER_TEST(map_clear, ends_all_who_are_there)
 {
     struct fm_map *map = make_map();
     for (uint64_t i = 0; i < 2000; i++)
-        cr_assert_eq(fm_map_run(map, FM_KEY_U64(i), park, NULL, NULL, NULL), 0);
-    struct fm_fiber *one = run(map, "one", park, NULL);
+        cr_assert_eq(fm_map_run(map, FM_KEY_U64(i), until_interrupted, NULL, NULL, NULL), 0);
+    struct fm_fiber *one = run(map, "one", until_interrupted, NULL);
     cr_expect_eq(fm_map_size(map), 2001);
     cr_expect_eq(fm_map_clear(map, FM_NEVER), 0);
     cr_expect_eq(fm_map_size(map), 0);
     cr_expect_eq(finish(one).reason, FM_BY_CLEAR);
     cr_expect_eq(fm_map_clear(map, FM_NEVER), 0, "of an empty map");
     cr_expect_eq(fm_map_clear(NULL, FM_NEVER), -EINVAL);
-    cr_expect_eq(fm_map_run(map, KEY("again"), park, NULL, NULL, NULL), 0, "the map is open");
+    cr_expect_eq(fm_map_run(map, KEY("again"), until_interrupted, NULL, NULL, NULL), 0,
+                 "the map is open");
     fm_map_destroy(map);
 }
 
@@ -175,10 +176,10 @@ static struct fm_exit clear_all(void *arg)
     return fm_ok(NULL);
 }
 
-MAP_TEST(map_clear, member_is_signalled_last_and_left_out_of_the_wait, 1)
+WORKER_TEST(map_clear, member_is_signalled_last_and_left_out_of_the_wait)
 {
     struct ends ends = { .map = make_map() };
-    struct fm_fiber *other = run(ends.map, "b", park, NULL),
+    struct fm_fiber *other = run(ends.map, "b", until_interrupted, NULL),
                     *self = run(ends.map, "a", clear_all, &ends);
     cr_expect_eq(finish(self).kind, FM_SUCCESS);
     cr_expect_eq(ends.result, FM_MAP_SELF);
@@ -189,14 +190,14 @@ MAP_TEST(map_clear, member_is_signalled_last_and_left_out_of_the_wait, 1)
 }
 
 /* T032 */
-MAP_TEST(map_clear, entries_added_meanwhile_stay, PASSING_CLOCK)
+TIMED_WORKER_TEST(map_clear, entries_added_meanwhile_stay)
 {
     struct ends ends = { .map = make_map() };
     struct fm_fiber *old = run(ends.map, "a", stubborn, &ends.go), *clearer;
     settle();
     cr_assert_eq(fm_fiber_spawn(clear_all, &ends, NULL, &clearer), 0);
     settle();
-    struct fm_fiber *new = run(ends.map, "b", park, NULL);
+    struct fm_fiber *new = run(ends.map, "b", until_interrupted, NULL);
     atomic_store(&ends.go, true);
     finish(clearer);
     cr_expect_eq(ends.result, 0);
@@ -207,7 +208,7 @@ MAP_TEST(map_clear, entries_added_meanwhile_stay, PASSING_CLOCK)
     fm_fiber_unref(new);
 }
 
-MAP_TEST(map_clear, deadline_stops_only_the_waiting, PASSING_CLOCK)
+TIMED_WORKER_TEST(map_clear, deadline_stops_only_the_waiting)
 {
     struct fm_map *map = make_map();
     atomic_bool go = false;
@@ -221,10 +222,10 @@ MAP_TEST(map_clear, deadline_stops_only_the_waiting, PASSING_CLOCK)
     fm_map_destroy(map);
 }
 
-MAP_TEST(map_clear, no_memory_signals_nobody, 1)
+WORKER_TEST(map_clear, no_memory_signals_nobody)
 {
     struct fm_map *map = make_map();
-    struct fm_fiber *fiber = run(map, "a", park, NULL);
+    struct fm_fiber *fiber = run(map, "a", until_interrupted, NULL);
     fm__fault_set(FAULT_MALLOC, 1, true);
     int r = fm_map_clear(map, FM_NEVER);
     fm__fault_set(FAULT_MALLOC, 0, false);
@@ -241,11 +242,12 @@ static bool starts_with(void *ctx, struct fm_key key, struct fm_fiber *fiber)
     return key.len && *(const char *)key.data == *(char *)ctx;
 }
 
-MAP_TEST(map_clear_matching, ends_those_that_match, 1)
+WORKER_TEST(map_clear_matching, ends_those_that_match)
 {
     struct fm_map *map = make_map();
-    struct fm_fiber *a1 = run(map, "a1", park, NULL), *a2 = run(map, "a2", park, NULL),
-                    *b = run(map, "b", park, NULL);
+    struct fm_fiber *a1 = run(map, "a1", until_interrupted, NULL),
+                    *a2 = run(map, "a2", until_interrupted, NULL),
+                    *b = run(map, "b", until_interrupted, NULL);
     char a = 'a';
     cr_expect_eq(fm_map_clear_matching(map, starts_with, &a, FM_NEVER), 0);
     cr_expect_eq(fm_map_size(map), 1);
@@ -275,7 +277,7 @@ static struct fm_exit remove_other(void *arg)
     return fm_ok(NULL);
 }
 
-MAP_TEST(map_remove, two_that_remove_each_other_do_not_hang, 1)
+WORKER_TEST(map_remove, two_that_remove_each_other_do_not_hang)
 {
     struct fm_map *one = make_map(), *two = make_map();
     struct mutual a = { two, "b", 9 }, b = { one, "a", 9 };

@@ -33,7 +33,7 @@ static void started(void *ctx, struct fm_key key, struct fm_fiber *fiber)
         return;
     /* What a hook does on the map is told when it has returned. */
     told->within = true;
-    cr_assert_eq(fm_map_run(told->map, KEY("inner"), give, NULL, NULL, NULL), 0);
+    cr_assert_eq(fm_map_run(told->map, KEY("inner"), return_arg, NULL, NULL, NULL), 0);
     told->within = false;
 }
 
@@ -88,7 +88,7 @@ static void is_told(struct told *told, const char *text)
     cr_assert_str_eq(told->text, text);
 }
 
-MAP_TEST(map_hooks, start_and_exit_are_told_by_the_call_and_by_the_end, 1)
+WORKER_TEST(map_hooks, start_and_exit_are_told_by_the_call_and_by_the_end)
 {
     struct told told = { 0 };
     struct fm_map *map = make_told(&told);
@@ -107,7 +107,7 @@ static struct fm_exit body_after_start(void *arg)
     return fm_ok(NULL);
 }
 
-MAP_TEST(map_hooks, start_is_told_before_the_bodys_first_line, 2)
+FIBER_TEST(map_hooks, start_is_told_before_the_bodys_first_line)
 {
     struct told told = { 0 };
     struct fm_map *map = make_told(&told);
@@ -115,13 +115,13 @@ MAP_TEST(map_hooks, start_is_told_before_the_bodys_first_line, 2)
     fm_map_destroy(map);
 }
 
-MAP_TEST(map_hooks, a_replacement_is_told_before_the_new_start_and_the_old_exit, 1)
+WORKER_TEST(map_hooks, a_replacement_is_told_before_the_new_start_and_the_old_exit)
 {
     struct told told = { 0 };
     struct fm_map *map = make_told(&told);
-    struct fm_fiber *old = run(map, "a", park, NULL);
+    struct fm_fiber *old = run(map, "a", until_interrupted, NULL);
     settle();
-    fm_fiber_unref(run(map, "a", park, NULL));
+    fm_fiber_unref(run(map, "a", until_interrupted, NULL));
     is_told(&told, "+a~a+a");
     finish(old);
     is_told(&told, "+a~a+a-a");
@@ -132,29 +132,29 @@ MAP_TEST(map_hooks, a_replacement_is_told_before_the_new_start_and_the_old_exit,
 }
 
 /* F: a fiber that never ran is told of like any other. */
-MAP_TEST(map_hooks, one_who_is_replaced_before_his_first_step_is_told_whole, 1)
+WORKER_TEST(map_hooks, one_who_is_replaced_before_his_first_step_is_told_whole)
 {
     struct told told = { 0 };
     struct fm_map *map = make_told(&told);
-    fm_fiber_unref(run(map, "a", park, NULL));
-    fm_fiber_unref(run(map, "a", park, NULL));
-    fm_fiber_unref(run(map, "b", park, NULL));
+    fm_fiber_unref(run(map, "a", until_interrupted, NULL));
+    fm_fiber_unref(run(map, "a", until_interrupted, NULL));
+    fm_fiber_unref(run(map, "b", until_interrupted, NULL));
     fm_map_destroy(map);
     told.text[told.length] = '\0';
     cr_assert_eq(strncmp(told.text, "+a~a+a+b", 8), 0, "%s", told.text);
     cr_assert_eq(told.length, 14);
 }
 
-MAP_TEST(map_hooks, a_refused_or_kept_run_is_not_told, 1)
+WORKER_TEST(map_hooks, a_refused_or_kept_run_is_not_told)
 {
     struct told told = { 0 };
     struct fm_map *map = make_told(&told);
     struct fm_map_run_options keep = conflict(FM_KEEP), fail = conflict(FM_FAIL);
-    fm_fiber_unref(run(map, "a", park, NULL));
-    cr_assert_eq(fm_map_run(map, KEY("a"), park, NULL, &keep, NULL), FM_MAP_KEPT);
-    cr_assert_eq(fm_map_run(map, KEY("a"), park, NULL, &fail, NULL), -EEXIST);
+    fm_fiber_unref(run(map, "a", until_interrupted, NULL));
+    cr_assert_eq(fm_map_run(map, KEY("a"), until_interrupted, NULL, &keep, NULL), FM_MAP_KEPT);
+    cr_assert_eq(fm_map_run(map, KEY("a"), until_interrupted, NULL, &fail, NULL), -EEXIST);
     cr_assert_eq(fm_map_close(map, NULL, NULL), 0);
-    cr_assert_eq(fm_map_run(map, KEY("a"), park, NULL, NULL, NULL), -ESHUTDOWN);
+    cr_assert_eq(fm_map_run(map, KEY("a"), until_interrupted, NULL, NULL, NULL), -ESHUTDOWN);
     is_told(&told, "+a-a");
     fm_map_destroy(map);
 }
@@ -167,7 +167,7 @@ static struct fm_exit fail_until_third(void *arg)
     return incarnation < 2 ? fm_fail(-EIO) : fm_ok(NULL);
 }
 
-MAP_TEST(map_hooks, a_restart_is_told_before_the_next_incarnation, 2)
+FIBER_TEST(map_hooks, a_restart_is_told_before_the_next_incarnation)
 {
     struct told told = { 0 };
     struct fm_map *map = make_told(&told);
@@ -183,11 +183,11 @@ MAP_TEST(map_hooks, a_restart_is_told_before_the_next_incarnation, 2)
     is_told(&told, "+a^a^a-a");
 }
 
-MAP_TEST(map_hooks, a_hook_may_call_the_map_and_is_told_of_it_afterwards, 1)
+WORKER_TEST(map_hooks, a_hook_may_call_the_map_and_is_told_of_it_afterwards)
 {
     struct told told = { .calls_the_map = true };
     struct fm_map *map = make_told(&told);
-    fm_fiber_unref(run(map, "a", park, NULL));
+    fm_fiber_unref(run(map, "a", until_interrupted, NULL));
     is_told(&told, "+a+inner");
     cr_assert(fm_map_has(map, KEY("inner")), "it has started when the hook's caller returns");
     settle();
@@ -195,12 +195,12 @@ MAP_TEST(map_hooks, a_hook_may_call_the_map_and_is_told_of_it_afterwards, 1)
     fm_map_destroy(map);
 }
 
-MAP_TEST(map_hooks, set_is_told_and_a_fiber_that_had_ended_too, 1)
+WORKER_TEST(map_hooks, set_is_told_and_a_fiber_that_had_ended_too)
 {
     struct told told = { 0 };
     struct fm_map *map = make_told(&told);
     struct fm_fiber *fiber;
-    cr_assert_eq(fm_fiber_spawn(park, NULL, NULL, &fiber), 0);
+    cr_assert_eq(fm_fiber_spawn(until_interrupted, NULL, NULL, &fiber), 0);
     cr_assert_eq(fm_map_set(map, KEY("a"), fiber, NULL), 0);
     cr_assert_eq(fm_map_set(map, KEY("a"), fiber, NULL), FM_MAP_SAME);
     is_told(&told, "+a");
@@ -218,7 +218,7 @@ static void ended_start(void *ctx, struct fm_key key, struct fm_fiber *fiber)
     cr_assert_eq(fm_fiber_poll(fiber, NULL), 0);
 }
 
-MAP_TEST(map_hooks, a_fiber_that_had_ended_comes_and_goes, 1)
+WORKER_TEST(map_hooks, a_fiber_that_had_ended_comes_and_goes)
 {
     struct told told = { 0 };
     struct fm_map_config config = FM_MAP_CONFIG_INIT;
@@ -236,12 +236,12 @@ MAP_TEST(map_hooks, a_fiber_that_had_ended_comes_and_goes, 1)
     fm_map_destroy(told.map);
 }
 
-MAP_TEST(map_hooks, a_detached_fiber_is_told_of_no_more, 1)
+WORKER_TEST(map_hooks, a_detached_fiber_is_told_of_no_more)
 {
     struct told told = { 0 };
     struct fm_map *map = make_told(&told);
     struct fm_fiber *fiber;
-    fm_fiber_unref(run(map, "a", park, NULL));
+    fm_fiber_unref(run(map, "a", until_interrupted, NULL));
     cr_assert_eq(fm_map_detach(map, KEY("a"), &fiber), 0);
     fm_map_destroy(map);
     cr_assert_eq(fm_fiber_stop(fiber, FM_NEVER, NULL), 0);
@@ -249,15 +249,15 @@ MAP_TEST(map_hooks, a_detached_fiber_is_told_of_no_more, 1)
     is_told(&told, "+a");
 }
 
-MAP_TEST(map_hooks, none_need_be_given, 1)
+WORKER_TEST(map_hooks, none_need_be_given)
 {
     struct fm_map_config config = FM_MAP_CONFIG_INIT;
     struct fm_map_hooks hooks = FM_MAP_HOOKS_INIT;
     struct fm_map *map;
     config.hooks = &hooks;
     cr_assert_eq(fm_map_create(&config, &map), 0);
-    fm_fiber_unref(run(map, "a", park, NULL));
-    fm_fiber_unref(run(map, "a", give, NULL));
+    fm_fiber_unref(run(map, "a", until_interrupted, NULL));
+    fm_fiber_unref(run(map, "a", return_arg, NULL));
     fm_map_destroy(map);
     hooks.reserved = 1;
     cr_assert_eq(fm_map_create(&config, &map), -EINVAL);

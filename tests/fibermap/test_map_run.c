@@ -5,12 +5,12 @@
 #include "runtime/platform/memory.h"
 #include "tests/fibermap/map_test.h"
 
-MAP_TEST(map_run, fiber_is_present_until_it_ends, 1)
+WORKER_TEST(map_run, fiber_is_present_until_it_ends)
 {
     struct fm_map *map = make_map();
     cr_expect_eq(fm_map_size(map), 0);
     cr_expect_not(fm_map_has(map, KEY("a")));
-    struct fm_fiber *fiber = run(map, "a", give, number(7));
+    struct fm_fiber *fiber = run(map, "a", return_arg, number(7));
     cr_expect_eq(fm_map_size(map), 1);
     cr_expect(fm_map_has(map, KEY("a")));
     cr_expect_eq(under(map, "a"), fm_fiber_id(fiber));
@@ -34,12 +34,12 @@ static struct fm_exit look_at_own_key(void *arg)
     look->found = under(look->map, look->key);
     look->own = fm_fiber_id(fm_fiber_self());
     struct fm_map_run_options keep = conflict(FM_KEEP);
-    look->result = fm_map_run(look->map, KEY(look->key), park, NULL, &keep, NULL);
+    look->result = fm_map_run(look->map, KEY(look->key), until_interrupted, NULL, &keep, NULL);
     return fm_ok(NULL);
 }
 
 /* T079, T082 */
-MAP_TEST(map_run, body_finds_its_own_key_from_its_first_line, 1)
+WORKER_TEST(map_run, body_finds_its_own_key_from_its_first_line)
 {
     struct look look = { make_map(), "self", 1, 2, -1 };
     finish(run(look.map, "self", look_at_own_key, &look));
@@ -48,12 +48,13 @@ MAP_TEST(map_run, body_finds_its_own_key_from_its_first_line, 1)
     fm_map_destroy(look.map);
 }
 
-MAP_TEST(map_run, replace_swaps_then_interrupts, 1)
+WORKER_TEST(map_run, replace_swaps_then_interrupts)
 {
     struct fm_map *map = make_map();
-    struct fm_fiber *old = run(map, "a", park, NULL), *new;
+    struct fm_fiber *old = run(map, "a", until_interrupted, NULL), *new;
     settle();
-    cr_expect_eq(fm_map_run(map, KEY("a"), park, NULL, NULL, &new), FM_MAP_REPLACED);
+    cr_expect_eq(fm_map_run(map, KEY("a"), until_interrupted, NULL, NULL, &new),
+                 FM_MAP_REPLACED);
     cr_expect_eq(under(map, "a"), fm_fiber_id(new));
     cr_expect_eq(fm_map_size(map), 1);
     cr_expect_eq(fm_map_count(map, FM_MEMBER_ZOMBIE), 1);
@@ -71,13 +72,13 @@ MAP_TEST(map_run, replace_swaps_then_interrupts, 1)
 }
 
 /* T087 */
-MAP_TEST(map_run, hundred_replacements_leave_one_fiber, 2)
+FIBER_TEST(map_run, hundred_replacements_leave_one_fiber)
 {
     struct fm_map *map = make_map();
     struct fm_fiber *fibers[100];
     int interrupted = 0;
     for (int i = 0; i < 100; i++)
-        fibers[i] = run(map, "a", park, NULL);
+        fibers[i] = run(map, "a", until_interrupted, NULL);
     cr_expect_eq(fm_map_size(map), 1);
     for (int i = 0; i < 99; i++)
         interrupted += finish(fibers[i]).reason == FM_BY_REPLACE;
@@ -94,42 +95,43 @@ static void count_drop(void *count)
 }
 
 /* F28, X7 */
-MAP_TEST(map_run, fiber_replaced_before_its_first_step_never_runs, 1)
+WORKER_TEST(map_run, fiber_replaced_before_its_first_step_never_runs)
 {
     struct fm_map *map = make_map();
     struct fm_map_run_options options = FM_MAP_RUN_OPTIONS_INIT;
     struct fm_fiber *first;
     int drops = 0;
     options.arg_drop = count_drop;
-    cr_assert_eq(fm_map_run(map, KEY("a"), give, &drops, &options, &first), 0);
-    cr_assert_eq(fm_map_run(map, KEY("a"), park, NULL, NULL, NULL), FM_MAP_REPLACED);
+    cr_assert_eq(fm_map_run(map, KEY("a"), return_arg, &drops, &options, &first), 0);
+    cr_assert_eq(fm_map_run(map, KEY("a"), until_interrupted, NULL, NULL, NULL),
+                 FM_MAP_REPLACED);
     cr_expect_eq(finish(first).reason, FM_BY_REPLACE);
     cr_expect_eq(drops, 1);
     cr_expect_eq(fm_map_size(map), 1);
     fm_map_destroy(map);
 }
 
-MAP_TEST(map_run, keep_gives_the_incumbent_and_starts_nothing, 1)
+WORKER_TEST(map_run, keep_gives_the_incumbent_and_starts_nothing)
 {
     struct fm_map *map = make_map();
     struct fm_map_run_options keep = conflict(FM_KEEP);
     struct fm_fiber *holder, *found = NULL;
     int drops = 0;
-    cr_expect_eq(fm_map_run(map, KEY("a"), park, NULL, &keep, &holder), 0);
+    cr_expect_eq(fm_map_run(map, KEY("a"), until_interrupted, NULL, &keep, &holder), 0);
     keep.arg_drop = count_drop;
-    cr_expect_eq(fm_map_run(map, KEY("a"), give, &drops, &keep, &found), FM_MAP_KEPT);
+    cr_expect_eq(fm_map_run(map, KEY("a"), return_arg, &drops, &keep, &found), FM_MAP_KEPT);
     cr_expect_eq(found, holder);
-    cr_expect_eq(fm_map_run(map, KEY("a"), give, &drops, &keep, NULL), FM_MAP_KEPT);
+    cr_expect_eq(fm_map_run(map, KEY("a"), return_arg, &drops, &keep, NULL), FM_MAP_KEPT);
     cr_expect_eq(drops, 0, "arg stays the caller's");
     fm_fiber_unref(found);
     fm_map_remove(map, KEY("a"), FM_NEVER);
-    cr_expect_eq(fm_map_run(map, KEY("a"), give, &drops, &keep, NULL), 0);
+    cr_expect_eq(fm_map_run(map, KEY("a"), return_arg, &drops, &keep, NULL), 0);
     fm_fiber_unref(holder);
     fm_map_destroy(map);
 }
 
 /* T046, T081 */
-MAP_TEST(map_run, incumbent_that_is_ending_counts_as_present, PASSING_CLOCK)
+TIMED_WORKER_TEST(map_run, incumbent_that_is_ending_counts_as_present)
 {
     struct fm_map *map = make_map();
     struct fm_map_run_options keep = conflict(FM_KEEP);
@@ -137,7 +139,7 @@ MAP_TEST(map_run, incumbent_that_is_ending_counts_as_present, PASSING_CLOCK)
     struct fm_fiber *holder = run(map, "a", stubborn, &go);
     settle();
     fm_fiber_interrupt(holder);
-    cr_expect_eq(fm_map_run(map, KEY("a"), give, NULL, &keep, NULL), FM_MAP_KEPT);
+    cr_expect_eq(fm_map_run(map, KEY("a"), return_arg, NULL, &keep, NULL), FM_MAP_KEPT);
     cr_expect_eq(fm_map_count(map, FM_MEMBER_ENDING), 1);
     cr_expect_eq(fm_map_count(map, FM_MEMBER_LIVE), 0);
     cr_expect_eq(fm_map_size(map), 1);
@@ -147,14 +149,15 @@ MAP_TEST(map_run, incumbent_that_is_ending_counts_as_present, PASSING_CLOCK)
     fm_map_destroy(map);
 }
 
-MAP_TEST(map_run, fail_refuses_a_held_key, 1)
+WORKER_TEST(map_run, fail_refuses_a_held_key)
 {
     struct fm_map *map = make_map();
     struct fm_map_run_options fail = conflict(FM_FAIL);
     struct fm_fiber *untouched = (struct fm_fiber *)&fail;
-    cr_expect_eq(fm_map_run(map, KEY("a"), park, NULL, &fail, NULL), 0);
-    cr_expect_eq(fm_map_run(map, KEY("a"), park, NULL, &fail, NULL), -EEXIST);
-    cr_expect_eq(fm_map_run(map, KEY("a"), park, NULL, &fail, &untouched), -EEXIST);
+    cr_expect_eq(fm_map_run(map, KEY("a"), until_interrupted, NULL, &fail, NULL), 0);
+    cr_expect_eq(fm_map_run(map, KEY("a"), until_interrupted, NULL, &fail, NULL), -EEXIST);
+    cr_expect_eq(fm_map_run(map, KEY("a"), until_interrupted, NULL, &fail, &untouched),
+                 -EEXIST);
     cr_expect_eq(untouched, (struct fm_fiber *)&fail);
     cr_expect_eq(fm_map_size(map), 1);
     fm_map_destroy(map);
@@ -162,12 +165,12 @@ MAP_TEST(map_run, fail_refuses_a_held_key, 1)
 
 static struct fm_exit run_parker(void *arg)
 {
-    cr_assert_eq(fm_map_run(arg, KEY("child"), park, NULL, NULL, NULL), 0);
+    cr_assert_eq(fm_map_run(arg, KEY("child"), until_interrupted, NULL, NULL, NULL), 0);
     return fm_ok(NULL);
 }
 
 /* T084 */
-MAP_TEST(map_run, keyed_fiber_outlives_the_fiber_that_ran_it, 1)
+WORKER_TEST(map_run, keyed_fiber_outlives_the_fiber_that_ran_it)
 {
     struct fm_map *map = make_map();
     struct fm_fiber *caller;
@@ -181,12 +184,12 @@ MAP_TEST(map_run, keyed_fiber_outlives_the_fiber_that_ran_it, 1)
 static struct fm_exit replace_self(void *arg)
 {
     struct look *look = arg;
-    look->result = fm_map_run(look->map, KEY(look->key), park, NULL, NULL, NULL);
+    look->result = fm_map_run(look->map, KEY(look->key), until_interrupted, NULL, NULL, NULL);
     return fm_fail(fm_check());
 }
 
 /* T067 */
-MAP_TEST(map_run, fiber_that_replaces_itself_is_interrupted, 1)
+WORKER_TEST(map_run, fiber_that_replaces_itself_is_interrupted)
 {
     struct look look = { make_map(), "a", 0, 0, 0 };
     struct fm_fiber *fiber = run(look.map, "a", replace_self, &look);
@@ -200,15 +203,16 @@ MAP_TEST(map_run, fiber_that_replaces_itself_is_interrupted, 1)
 }
 
 /* F56 */
-MAP_TEST(map_run, keys_are_bytes_and_are_copied, 1)
+WORKER_TEST(map_run, keys_are_bytes_and_are_copied)
 {
     struct fm_map *map = make_map();
     char key[FM_KEY_MAX];
     static const size_t lengths[] = { 1, 2, 8, 55, 56, 57, 64, 1000, FM_KEY_MAX };
     memset(key, 0xff, sizeof key);
     for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
-        cr_assert_eq(fm_map_run(map, fm_key_bytes(key, lengths[i]), park, NULL, NULL, NULL), 0,
-                     "%zu bytes", lengths[i]);
+        cr_assert_eq(fm_map_run(map, fm_key_bytes(key, lengths[i]), until_interrupted, NULL,
+                                NULL, NULL),
+                     0, "%zu bytes", lengths[i]);
     }
     memset(key, 0, sizeof key);
     for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++)
@@ -218,13 +222,13 @@ MAP_TEST(map_run, keys_are_bytes_and_are_copied, 1)
         cr_expect(fm_map_has(map, fm_key_bytes(key, lengths[i])));
     key[40] = 0;
     cr_expect_not(fm_map_has(map, fm_key_bytes(key, 55)), "a NUL is a byte");
-    cr_expect_eq(fm_map_run(map, FM_KEY_U64(12), park, NULL, NULL, NULL), 0);
+    cr_expect_eq(fm_map_run(map, FM_KEY_U64(12), until_interrupted, NULL, NULL, NULL), 0);
     cr_expect(fm_map_has(map, FM_KEY_U64(12)));
     cr_expect_not(fm_map_has(map, FM_KEY_U64(13)));
     fm_map_destroy(map);
 }
 
-MAP_TEST(map_run, both_hashes_and_one_stripe_do_the_same, 1)
+WORKER_TEST(map_run, both_hashes_and_one_stripe_do_the_same)
 {
     for (uint32_t hash = FM_HASH_KEYED; hash <= FM_HASH_FAST; hash++) {
         struct fm_map_config config = FM_MAP_CONFIG_INIT;
@@ -234,7 +238,8 @@ MAP_TEST(map_run, both_hashes_and_one_stripe_do_the_same, 1)
         config.name = "small";
         cr_assert_eq(fm_map_create(&config, &map), 0);
         for (uint64_t i = 0; i < 1000; i++)
-            cr_assert_eq(fm_map_run(map, FM_KEY_U64(i), park, NULL, NULL, NULL), 0);
+            cr_assert_eq(fm_map_run(map, FM_KEY_U64(i), until_interrupted, NULL, NULL, NULL),
+                         0);
         for (uint64_t i = 0; i < 1000; i++)
             cr_assert(fm_map_has(map, FM_KEY_U64(i)));
         cr_expect_not(fm_map_has(map, FM_KEY_U64(1000)));
@@ -244,7 +249,7 @@ MAP_TEST(map_run, both_hashes_and_one_stripe_do_the_same, 1)
 }
 
 /* T061 */
-MAP_TEST(map_run, name_stack_and_drops_are_the_fibers, 1)
+WORKER_TEST(map_run, name_stack_and_drops_are_the_fibers)
 {
     struct fm_map *map = make_map();
     struct fm_map_run_options options = FM_MAP_RUN_OPTIONS_INIT;
@@ -253,14 +258,14 @@ MAP_TEST(map_run, name_stack_and_drops_are_the_fibers, 1)
     options.name = "worker";
     options.stack_bytes = 16384;
     options.value_drop = count_drop;
-    cr_assert_eq(fm_map_run(map, KEY("a"), give, &drops, &options, &fiber), 0);
+    cr_assert_eq(fm_map_run(map, KEY("a"), return_arg, &drops, &options, &fiber), 0);
     cr_expect_str_eq(fm_fiber_name(fiber), "worker");
     finish(fiber);
     cr_expect_eq(drops, 1);
     fm_map_destroy(map);
 }
 
-MAP_TEST(map_run, what_is_wrong_is_refused, 1)
+WORKER_TEST(map_run, what_is_wrong_is_refused)
 {
     struct fm_map *map = make_map();
     struct fm_fiber *fiber = NULL;
@@ -270,23 +275,25 @@ MAP_TEST(map_run, what_is_wrong_is_refused, 1)
         uint64_t tail;
     } longer = { .options = { .size = sizeof longer } };
 
-    cr_expect_eq(fm_map_run(NULL, KEY("a"), park, NULL, NULL, NULL), -EINVAL);
+    cr_expect_eq(fm_map_run(NULL, KEY("a"), until_interrupted, NULL, NULL, NULL), -EINVAL);
     cr_expect_eq(fm_map_run(map, KEY("a"), NULL, NULL, NULL, NULL), -EINVAL);
-    cr_expect_eq(fm_map_run(map, KEY(""), park, NULL, NULL, NULL), -EINVAL);
-    cr_expect_eq(fm_map_run(map, KEY(NULL), park, NULL, NULL, NULL), -EINVAL);
-    cr_expect_eq(fm_map_run(map, fm_key_bytes("a", FM_KEY_MAX + 1), park, NULL, NULL, NULL),
+    cr_expect_eq(fm_map_run(map, KEY(""), until_interrupted, NULL, NULL, NULL), -EINVAL);
+    cr_expect_eq(fm_map_run(map, KEY(NULL), until_interrupted, NULL, NULL, NULL), -EINVAL);
+    cr_expect_eq(fm_map_run(map, fm_key_bytes("a", FM_KEY_MAX + 1), until_interrupted, NULL,
+                            NULL, NULL),
                  -EINVAL);
     options.conflict = 77;
-    cr_expect_eq(fm_map_run(map, KEY("a"), park, NULL, &options, NULL), -EINVAL);
+    cr_expect_eq(fm_map_run(map, KEY("a"), until_interrupted, NULL, &options, NULL), -EINVAL);
     options = flags(64);
-    cr_expect_eq(fm_map_run(map, KEY("a"), park, NULL, &options, NULL), -EINVAL);
+    cr_expect_eq(fm_map_run(map, KEY("a"), until_interrupted, NULL, &options, NULL), -EINVAL);
     options = flags(0);
     options.stack_bytes = 2 << 20;
-    cr_expect_eq(fm_map_run(map, KEY("a"), park, NULL, &options, NULL), -EINVAL);
+    cr_expect_eq(fm_map_run(map, KEY("a"), until_interrupted, NULL, &options, NULL), -EINVAL);
     longer.tail = 1;
-    cr_expect_eq(fm_map_run(map, KEY("a"), park, NULL, &longer.options, NULL), -E2BIG);
+    cr_expect_eq(fm_map_run(map, KEY("a"), until_interrupted, NULL, &longer.options, NULL),
+                 -E2BIG);
     longer.tail = 0;
-    cr_expect_eq(fm_map_run(map, KEY("a"), park, NULL, &longer.options, NULL), 0);
+    cr_expect_eq(fm_map_run(map, KEY("a"), until_interrupted, NULL, &longer.options, NULL), 0);
 
     cr_expect_eq(fm_map_get(NULL, KEY("a"), &fiber), -EINVAL);
     cr_expect_eq(fm_map_get(map, KEY(""), &fiber), -EINVAL);
@@ -303,7 +310,7 @@ MAP_TEST(map_run, what_is_wrong_is_refused, 1)
     cr_expect_null(fm_map_destroy(NULL));
 }
 
-MAP_TEST(map_create, what_is_wrong_is_refused, 1)
+WORKER_TEST(map_create, what_is_wrong_is_refused)
 {
     struct fm_map *map = NULL;
     struct fm_map_config config = FM_MAP_CONFIG_INIT;
@@ -339,15 +346,15 @@ TEST(map_create, thread_must_name_a_runtime)
     cr_assert_eq(fm_runtime_create(NULL, &runtime), 0);
     config.runtime = runtime;
     cr_assert_eq(fm_map_create(&config, &map), 0);
-    struct fm_fiber *fiber = run(map, "a", give, number(3));
+    struct fm_fiber *fiber = run(map, "a", return_arg, number(3));
     cr_expect_eq(finish(fiber).value, number(3));
-    cr_expect_eq(fm_map_run(map, KEY("b"), park, NULL, NULL, NULL), 0);
+    cr_expect_eq(fm_map_run(map, KEY("b"), until_interrupted, NULL, NULL, NULL), 0);
     cr_expect_null(fm_map_destroy(map));
     fm_runtime_destroy(runtime);
 }
 
 /* F50: every allocation of a run fails once; the old fiber and the argument stay as they were. */
-MAP_TEST(map_run, no_memory_changes_nothing, 1)
+WORKER_TEST(map_run, no_memory_changes_nothing)
 {
     char key[100];
     memset(key, 'x', sizeof key);
@@ -358,14 +365,16 @@ MAP_TEST(map_run, no_memory_changes_nothing, 1)
         options.name = "named";
         options.arg_drop = count_drop;
         fm__fault_set(FAULT_MALLOC, nth, false);
-        int r = fm_map_run(map, fm_key_bytes(key, sizeof key), park, &drops, &options, NULL);
+        int r = fm_map_run(map, fm_key_bytes(key, sizeof key), until_interrupted, &drops,
+                           &options, NULL);
         bool hit = fm__fault_hits(FAULT_MALLOC) != 0;
         fm__fault_set(FAULT_MALLOC, 0, false);
         if (r < 0) {
             cr_expect_eq(r, -ENOMEM, "allocation %lu", (unsigned long)nth);
             cr_expect_eq(fm_map_size(map), 0);
             cr_expect_eq(drops, 0);
-            cr_expect_eq(fm_map_run(map, fm_key_bytes(key, sizeof key), park, NULL, NULL, NULL),
+            cr_expect_eq(fm_map_run(map, fm_key_bytes(key, sizeof key), until_interrupted, NULL,
+                                    NULL, NULL),
                          0);
         }
         cr_expect_eq(fm_map_size(map), 1);
@@ -376,7 +385,7 @@ MAP_TEST(map_run, no_memory_changes_nothing, 1)
     }
 }
 
-MAP_TEST(map_create, no_memory_leaves_nothing, 1)
+WORKER_TEST(map_create, no_memory_leaves_nothing)
 {
     for (uint64_t nth = 1;; nth++) {
         struct fm_map *map = NULL;

@@ -8,7 +8,7 @@
 
 static struct fm_runtime *runtime;
 
-static struct fm_runner *start(void)
+static struct fm_runner *start_runner(void)
 {
     struct fm_runner *runner;
     cr_assert_eq(fm_runtime_create(NULL, &runtime), 0);
@@ -24,11 +24,11 @@ static void stop(struct fm_runner *runner)
 
 TEST(map_runner, runs_from_a_thread)
 {
-    struct fm_runner *runner = start();
+    struct fm_runner *runner = start_runner();
     struct fm_fiber *fiber;
-    cr_assert_eq(fm_runner_run(runner, KEY("a"), give, number(6), NULL, &fiber), 0);
+    cr_assert_eq(fm_runner_run(runner, KEY("a"), return_arg, number(6), NULL, &fiber), 0);
     cr_expect_eq(finish(fiber).value, number(6));
-    cr_assert_eq(fm_runner_run(runner, KEY("a"), park, NULL, NULL, NULL), 0);
+    cr_assert_eq(fm_runner_run(runner, KEY("a"), until_interrupted, NULL, NULL, NULL), 0);
     cr_expect_eq(fm_map_size(fm_runner_map(runner)), 1);
     stop(runner);
 }
@@ -48,7 +48,7 @@ static struct fm_exit make_text(void *arg)
 /* T024, T036 */
 TEST(map_runner, promise_is_complete_before_a_join_and_keeps_the_value)
 {
-    struct fm_runner *runner = start();
+    struct fm_runner *runner = start_runner();
     struct fm_map_run_options options = FM_MAP_RUN_OPTIONS_INIT;
     struct fm_promise *promise;
     struct fm_exit exit;
@@ -66,10 +66,11 @@ TEST(map_runner, promise_is_complete_before_a_join_and_keeps_the_value)
 
 TEST(map_runner, promise_wakes_a_foreign_event_loop)
 {
-    struct fm_runner *runner = start();
+    struct fm_runner *runner = start_runner();
     struct fm_promise *promise;
     struct fm_exit exit;
-    cr_assert_eq(fm_runner_promise(runner, KEY("a"), park, NULL, NULL, &promise), 0);
+    cr_assert_eq(fm_runner_promise(runner, KEY("a"), until_interrupted, NULL, NULL, &promise),
+                 0);
     struct pollfd fd = { .fd = fm_promise_eventfd(promise), .events = POLLIN };
     cr_expect_eq(poll(&fd, 1, 0), 0);
     fm_map_interrupt(fm_runner_map(runner), KEY("a"));
@@ -83,13 +84,15 @@ TEST(map_runner, promise_wakes_a_foreign_event_loop)
 /* T064 */
 TEST(map_runner, promise_of_a_kept_run_follows_the_incumbent)
 {
-    struct fm_runner *runner = start();
+    struct fm_runner *runner = start_runner();
     struct fm_map_run_options keep = conflict(FM_KEEP), fail = conflict(FM_FAIL);
     struct fm_promise *first, *second, *none = NULL;
     struct fm_exit exit;
-    cr_assert_eq(fm_runner_promise(runner, KEY("a"), park, NULL, &keep, &first), 0);
-    cr_assert_eq(fm_runner_promise(runner, KEY("a"), give, NULL, &keep, &second), FM_MAP_KEPT);
-    cr_expect_eq(fm_runner_promise(runner, KEY("a"), give, NULL, &fail, &none), -EEXIST);
+    cr_assert_eq(fm_runner_promise(runner, KEY("a"), until_interrupted, NULL, &keep, &first),
+                 0);
+    cr_assert_eq(fm_runner_promise(runner, KEY("a"), return_arg, NULL, &keep, &second),
+                 FM_MAP_KEPT);
+    cr_expect_eq(fm_runner_promise(runner, KEY("a"), return_arg, NULL, &fail, &none), -EEXIST);
     cr_expect_eq(fm_promise_poll(second, NULL), -EAGAIN);
     fm_map_remove(fm_runner_map(runner), KEY("a"), FM_NEVER);
     cr_expect_eq(fm_promise_poll(first, &exit), 0);
@@ -99,36 +102,41 @@ TEST(map_runner, promise_of_a_kept_run_follows_the_incumbent)
     fm_promise_unref(first);
     fm_promise_unref(second);
     cr_expect_eq(fm_map_close(fm_runner_map(runner), NULL, NULL), 0);
-    cr_expect_eq(fm_runner_promise(runner, KEY("a"), give, NULL, NULL, &none), -ESHUTDOWN);
+    cr_expect_eq(fm_runner_promise(runner, KEY("a"), return_arg, NULL, NULL, &none),
+                 -ESHUTDOWN);
     cr_expect_null(none);
     stop(runner);
 }
 
 TEST(map_runner, promise_may_be_dropped_before_the_end)
 {
-    struct fm_runner *runner = start();
+    struct fm_runner *runner = start_runner();
     struct fm_promise *promise;
-    cr_assert_eq(fm_runner_promise(runner, KEY("a"), park, NULL, NULL, &promise), 0);
+    cr_assert_eq(fm_runner_promise(runner, KEY("a"), until_interrupted, NULL, NULL, &promise),
+                 0);
     fm_promise_unref(promise);
     stop(runner);
 }
 
 TEST(map_runner, what_is_wrong_is_refused_and_no_memory_leaves_nothing)
 {
-    struct fm_runner *runner = start(), *other;
+    struct fm_runner *runner = start_runner(), *other;
     struct fm_promise *promise;
     cr_expect_eq(fm_runner_create(runtime, NULL, NULL), -EINVAL);
     cr_expect_eq(fm_runner_create(NULL, NULL, &other), -EINVAL,
                  "a thread has no runtime of its own");
-    cr_expect_eq(fm_runner_run(NULL, KEY("a"), park, NULL, NULL, NULL), -EINVAL);
-    cr_expect_eq(fm_runner_promise(NULL, KEY("a"), park, NULL, NULL, &promise), -EINVAL);
-    cr_expect_eq(fm_runner_promise(runner, KEY("a"), park, NULL, NULL, NULL), -EINVAL);
-    cr_expect_eq(fm_runner_promise(runner, KEY(""), park, NULL, NULL, &promise), -EINVAL);
+    cr_expect_eq(fm_runner_run(NULL, KEY("a"), until_interrupted, NULL, NULL, NULL), -EINVAL);
+    cr_expect_eq(fm_runner_promise(NULL, KEY("a"), until_interrupted, NULL, NULL, &promise),
+                 -EINVAL);
+    cr_expect_eq(fm_runner_promise(runner, KEY("a"), until_interrupted, NULL, NULL, NULL),
+                 -EINVAL);
+    cr_expect_eq(fm_runner_promise(runner, KEY(""), until_interrupted, NULL, NULL, &promise),
+                 -EINVAL);
     cr_expect_null(fm_runner_map(NULL));
     cr_expect_null(fm_runner_destroy(NULL));
     for (uint64_t nth = 1;; nth++) {
         fm__fault_set(FAULT_MALLOC, nth, false);
-        int r = fm_runner_promise(runner, KEY("a"), park, NULL, NULL, &promise);
+        int r = fm_runner_promise(runner, KEY("a"), until_interrupted, NULL, NULL, &promise);
         fm__fault_set(FAULT_MALLOC, 0, false);
         if (r == 0)
             break;

@@ -10,10 +10,10 @@ static struct fm_fiber *spawn(fm_entry_fn *entry, void *arg)
     return fiber;
 }
 
-MAP_TEST(map_set, fiber_is_present_until_it_ends, 1)
+WORKER_TEST(map_set, fiber_is_present_until_it_ends)
 {
     struct fm_map *map = make_map();
-    struct fm_fiber *fiber = spawn(give, number(4));
+    struct fm_fiber *fiber = spawn(return_arg, number(4));
     cr_expect_eq(fm_map_set(map, KEY("a"), fiber, NULL), 0);
     cr_expect_eq(under(map, "a"), fm_fiber_id(fiber));
     cr_expect_eq(finish(fiber).value, number(4));
@@ -23,10 +23,10 @@ MAP_TEST(map_set, fiber_is_present_until_it_ends, 1)
 }
 
 /* F48, T037 */
-MAP_TEST(map_set, same_fiber_again_is_no_change_whatever_the_option, 1)
+WORKER_TEST(map_set, same_fiber_again_is_no_change_whatever_the_option)
 {
     struct fm_map *map = make_map();
-    struct fm_fiber *fiber = spawn(park, NULL);
+    struct fm_fiber *fiber = spawn(until_interrupted, NULL);
     cr_expect_eq(fm_map_set(map, KEY("a"), fiber, NULL), 0);
     for (uint32_t kind = FM_REPLACE; kind <= FM_FAIL; kind++) {
         struct fm_map_run_options options = conflict(kind);
@@ -39,12 +39,14 @@ MAP_TEST(map_set, same_fiber_again_is_no_change_whatever_the_option, 1)
     fm_fiber_unref(fiber);
 }
 
-MAP_TEST(map_set, other_fiber_is_replaced_kept_or_refused, 1)
+WORKER_TEST(map_set, other_fiber_is_replaced_kept_or_refused)
 {
     struct fm_map *map = make_map();
     struct fm_map_run_options keep = conflict(FM_KEEP), fail = conflict(FM_FAIL);
-    struct fm_fiber *first = spawn(park, NULL), *second = spawn(park, NULL),
-                    *third = spawn(park, NULL), *fourth = spawn(park, NULL);
+    struct fm_fiber *first = spawn(until_interrupted, NULL),
+                    *second = spawn(until_interrupted, NULL),
+                    *third = spawn(until_interrupted, NULL),
+                    *fourth = spawn(until_interrupted, NULL);
     cr_expect_eq(fm_map_set(map, KEY("a"), first, NULL), 0);
     cr_expect_eq(fm_map_set(map, KEY("a"), second, NULL), FM_MAP_REPLACED);
     cr_expect_eq(fm_map_set(map, KEY("a"), third, &keep), FM_MAP_KEPT);
@@ -60,11 +62,11 @@ MAP_TEST(map_set, other_fiber_is_replaced_kept_or_refused, 1)
 }
 
 /* X6 */
-MAP_TEST(map_set, ended_fiber_goes_in_and_out_at_once, 1)
+WORKER_TEST(map_set, ended_fiber_goes_in_and_out_at_once)
 {
     struct fm_map *map = make_map();
-    struct fm_fiber *old = run(map, "a", park, NULL), *failed = spawn(fail_with, number(-5)),
-                    *fine = spawn(give, NULL);
+    struct fm_fiber *old = run(map, "a", until_interrupted, NULL),
+                    *failed = spawn(fail_with, number(-5)), *fine = spawn(return_arg, NULL);
     struct fm_exit verdict;
     settle();
     cr_expect_eq(fm_map_set(map, KEY("b"), fine, NULL), 0);
@@ -84,14 +86,14 @@ MAP_TEST(map_set, ended_fiber_goes_in_and_out_at_once, 1)
 }
 
 /* T058 */
-MAP_TEST(map_set, fiber_under_two_keys_leaves_both, 1)
+WORKER_TEST(map_set, fiber_under_two_keys_leaves_both)
 {
     struct fm_map *map = make_map();
-    struct fm_fiber *fiber = spawn(park, NULL);
+    struct fm_fiber *fiber = spawn(until_interrupted, NULL);
     cr_expect_eq(fm_map_set(map, KEY("a"), fiber, NULL), 0);
     cr_expect_eq(fm_map_set(map, KEY("b"), fiber, NULL), 0);
     cr_expect_eq(fm_map_size(map), 2);
-    struct fm_fiber *new = run(map, "a", park, NULL);
+    struct fm_fiber *new = run(map, "a", until_interrupted, NULL);
     cr_expect_eq(finish(fiber).reason, FM_BY_REPLACE);
     cr_expect_not(fm_map_has(map, KEY("b")));
     cr_expect_eq(under(map, "a"), fm_fiber_id(new));
@@ -100,10 +102,10 @@ MAP_TEST(map_set, fiber_under_two_keys_leaves_both, 1)
     fm_fiber_unref(new);
 }
 
-MAP_TEST(map_set, fiber_may_stand_in_several_maps_and_beside_its_own_key, 1)
+WORKER_TEST(map_set, fiber_may_stand_in_several_maps_and_beside_its_own_key)
 {
     struct fm_map *one = make_map(), *two = make_map();
-    struct fm_fiber *fiber = run(one, "a", park, NULL);
+    struct fm_fiber *fiber = run(one, "a", until_interrupted, NULL);
     cr_expect_eq(fm_map_set(one, KEY("b"), fiber, NULL), 0);
     cr_expect_eq(fm_map_set(two, KEY("c"), fiber, NULL), 0);
     cr_expect_eq(fm_map_set(one, KEY("a"), fiber, NULL), FM_MAP_SAME);
@@ -116,10 +118,10 @@ MAP_TEST(map_set, fiber_may_stand_in_several_maps_and_beside_its_own_key, 1)
 }
 
 /* T040 */
-MAP_TEST(map_set, closed_map_refuses_and_interrupts, 1)
+WORKER_TEST(map_set, closed_map_refuses_and_interrupts)
 {
     struct fm_map *map = make_map();
-    struct fm_fiber *fiber = spawn(park, NULL);
+    struct fm_fiber *fiber = spawn(until_interrupted, NULL);
     cr_expect_eq(fm_map_close(map, NULL, NULL), 0);
     cr_expect_eq(fm_map_set(map, KEY("a"), fiber, NULL), -ESHUTDOWN);
     cr_expect_eq(finish(fiber).reason, FM_BY_REJECT);
@@ -127,10 +129,10 @@ MAP_TEST(map_set, closed_map_refuses_and_interrupts, 1)
     fm_map_destroy(map);
 }
 
-MAP_TEST(map_set, what_is_wrong_is_refused, 1)
+WORKER_TEST(map_set, what_is_wrong_is_refused)
 {
     struct fm_map *map = make_map();
-    struct fm_fiber *fiber = spawn(give, NULL);
+    struct fm_fiber *fiber = spawn(return_arg, NULL);
     struct fm_map_run_options wrong = conflict(9);
     cr_expect_eq(fm_map_set(NULL, KEY("a"), fiber, NULL), -EINVAL);
     cr_expect_eq(fm_map_set(map, KEY(""), fiber, NULL), -EINVAL);
@@ -140,10 +142,10 @@ MAP_TEST(map_set, what_is_wrong_is_refused, 1)
     fm_map_destroy(map);
 }
 
-MAP_TEST(map_set, no_memory_changes_nothing, 1)
+WORKER_TEST(map_set, no_memory_changes_nothing)
 {
     struct fm_map *map = make_map();
-    struct fm_fiber *fiber = spawn(park, NULL);
+    struct fm_fiber *fiber = spawn(until_interrupted, NULL);
     for (uint64_t nth = 1;; nth++) {
         fm__fault_set(FAULT_MALLOC, nth, false);
         int r = fm_map_set(map, KEY("a"), fiber, NULL);

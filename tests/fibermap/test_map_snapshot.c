@@ -19,7 +19,7 @@ static const struct fm_member *find(const struct fm_snapshot *snapshot, const ch
     return NULL;
 }
 
-MAP_TEST(map_snapshot, shows_each_present_key_once, 1)
+WORKER_TEST(map_snapshot, shows_each_present_key_once)
 {
     for (uint32_t how = 0; how <= FM_SNAPSHOT_CONSISTENT; how++) {
         struct fm_map *map = make_map();
@@ -28,8 +28,10 @@ MAP_TEST(map_snapshot, shows_each_present_key_once, 1)
         memset(longer, 'l', sizeof longer - 1);
         longer[sizeof longer - 1] = 0;
         for (uint64_t i = 0; i < 500; i++)
-            cr_assert_eq(fm_map_run(map, FM_KEY_U64(i), park, NULL, NULL, NULL), 0);
-        struct fm_fiber *a = run(map, "a", park, NULL), *l = run(map, longer, park, NULL);
+            cr_assert_eq(fm_map_run(map, FM_KEY_U64(i), until_interrupted, NULL, NULL, NULL),
+                         0);
+        struct fm_fiber *a = run(map, "a", until_interrupted, NULL),
+                        *l = run(map, longer, until_interrupted, NULL);
         settle();
         fm_map_interrupt(map, KEY("a"));
         cr_assert_eq(fm_map_snapshot(map, how, &snapshot), 0);
@@ -61,7 +63,7 @@ MAP_TEST(map_snapshot, shows_each_present_key_once, 1)
     }
 }
 
-MAP_TEST(map_snapshot, zombies_on_request_and_what_ends_on_a_closing_map, PASSING_CLOCK)
+TIMED_WORKER_TEST(map_snapshot, zombies_on_request_and_what_ends_on_a_closing_map)
 {
     struct fm_map *map = make_map();
     struct fm_snapshot *snapshot;
@@ -91,11 +93,11 @@ MAP_TEST(map_snapshot, zombies_on_request_and_what_ends_on_a_closing_map, PASSIN
     fm_fiber_unref(new);
 }
 
-MAP_TEST(map_snapshot, what_is_wrong_is_refused_and_no_memory_leaves_nothing, 1)
+WORKER_TEST(map_snapshot, what_is_wrong_is_refused_and_no_memory_leaves_nothing)
 {
     struct fm_map *map = make_map();
     struct fm_snapshot *snapshot = NULL;
-    cr_assert_eq(fm_map_run(map, KEY("a"), park, NULL, NULL, NULL), 0);
+    cr_assert_eq(fm_map_run(map, KEY("a"), until_interrupted, NULL, NULL, NULL), 0);
     cr_expect_eq(fm_map_snapshot(NULL, 0, &snapshot), -EINVAL);
     cr_expect_eq(fm_map_snapshot(map, 0, NULL), -EINVAL);
     cr_expect_eq(fm_map_snapshot(map, 4, &snapshot), -EINVAL);
@@ -131,11 +133,11 @@ static int walk(void *ctx, struct fm_key key, struct fm_fiber *fiber)
     return ++w->calls == w->stop_at ? 17 : 0;
 }
 
-MAP_TEST(map_each, walks_a_snapshot_and_stops_when_told, 1)
+WORKER_TEST(map_each, walks_a_snapshot_and_stops_when_told)
 {
     struct walk w = { make_map(), 0, 0 };
     for (uint64_t i = 0; i < 5; i++)
-        cr_assert_eq(fm_map_run(w.map, FM_KEY_U64(i), park, NULL, NULL, NULL), 0);
+        cr_assert_eq(fm_map_run(w.map, FM_KEY_U64(i), until_interrupted, NULL, NULL, NULL), 0);
     w.stop_at = 2;
     cr_expect_eq(fm_map_each(w.map, walk, &w), 17);
     cr_expect_eq(w.calls, 2);
@@ -166,15 +168,16 @@ TEST(map_describe, unprintable_bytes_are_escaped_and_long_keys_cut)
     cr_expect_str_eq(text, "");
 }
 
-MAP_TEST(map_describe, dump_shows_the_key, 1)
+WORKER_TEST(map_describe, dump_shows_the_key)
 {
     struct fm_map *map = make_map();
     FILE *file = tmpfile();
     static char dump[65536];
     char longer[200];
     memset(longer, 'q', sizeof longer);
-    cr_assert_eq(fm_map_run(map, KEY("user\n7"), park, NULL, NULL, NULL), 0);
-    cr_assert_eq(fm_map_run(map, fm_key_bytes(longer, sizeof longer), park, NULL, NULL, NULL),
+    cr_assert_eq(fm_map_run(map, KEY("user\n7"), until_interrupted, NULL, NULL, NULL), 0);
+    cr_assert_eq(fm_map_run(map, fm_key_bytes(longer, sizeof longer), until_interrupted, NULL,
+                            NULL, NULL),
                  0);
     settle();
     cr_assert_eq(fm_runtime_dump(fm_runtime_current(), fileno(file)), 0);

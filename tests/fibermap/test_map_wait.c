@@ -37,18 +37,18 @@ static struct fm_fiber *spawn(fm_entry_fn *entry, void *arg)
 /* ---- the verdict ---- */
 
 /* T052, T090 */
-MAP_TEST(map_join, first_failure_is_the_verdict_for_all, 1)
+WORKER_TEST(map_join, first_failure_is_the_verdict_for_all)
 {
     struct fm_map *map = make_map();
     struct waiter waiters[3] = { { .map = map }, { .map = map }, { .map = map } };
     struct fm_fiber *fibers[3];
     for (int i = 0; i < 3; i++)
         fibers[i] = spawn(wait_for_verdict, &waiters[i]);
-    finish(run(map, "ok", give, NULL));
+    finish(run(map, "ok", return_arg, NULL));
     settle();
     cr_expect_not(atomic_load(&waiters[0].done),
                   "a success decides nothing, nor does emptiness");
-    struct fm_fiber *sibling = run(map, "sibling", park, NULL);
+    struct fm_fiber *sibling = run(map, "sibling", until_interrupted, NULL);
     finish(run(map, "first", fail_with, number(-7)));
     finish(run(map, "second", fail_with, number(-8)));
     for (int i = 0; i < 3; i++) {
@@ -61,12 +61,12 @@ MAP_TEST(map_join, first_failure_is_the_verdict_for_all, 1)
     cr_expect_eq(fm_map_join(map, 0, &late), 0);
     cr_expect_eq(late.code, -7);
     cr_expect_eq(fm_fiber_poll(sibling, NULL), -EAGAIN, "no sibling is stopped");
-    finish(run(map, "still open", give, NULL));
+    finish(run(map, "still open", return_arg, NULL));
     fm_map_destroy(map);
     fm_fiber_unref(sibling);
 }
 
-MAP_TEST(map_join, close_decides_success, PASSING_CLOCK)
+TIMED_WORKER_TEST(map_join, close_decides_success)
 {
     struct fm_map *map = make_map();
     struct waiter waiter = { .map = map };
@@ -81,7 +81,7 @@ MAP_TEST(map_join, close_decides_success, PASSING_CLOCK)
     fm_map_destroy(map);
 }
 
-MAP_TEST(map_join, interrupted_joiner_leaves, 1)
+WORKER_TEST(map_join, interrupted_joiner_leaves)
 {
     struct fm_map *map = make_map();
     struct waiter waiter = { .map = map };
@@ -97,7 +97,7 @@ static struct fm_exit defect(void *arg)
     return fm_defect(-3);
 }
 
-MAP_TEST(map_join, isolated_failure_never_counts, 1)
+WORKER_TEST(map_join, isolated_failure_never_counts)
 {
     struct fm_map *map = make_map();
     struct fm_map_run_options isolated = flags(FM_MAP_ISOLATE_FAILURE);
@@ -114,7 +114,7 @@ MAP_TEST(map_join, isolated_failure_never_counts, 1)
 }
 
 /* T008, T009, T054, T055 */
-MAP_TEST(map_join, interruption_counts_only_if_it_may_propagate_and_is_not_the_maps, 1)
+WORKER_TEST(map_join, interruption_counts_only_if_it_may_propagate_and_is_not_the_maps)
 {
     for (int propagate = 0; propagate < 2; propagate++) {
         struct fm_map *map = make_map();
@@ -122,18 +122,22 @@ MAP_TEST(map_join, interruption_counts_only_if_it_may_propagate_and_is_not_the_m
         struct fm_exit verdict;
         struct fm_fiber *fiber;
 
-        cr_assert_eq(fm_map_run(map, KEY("removed"), park, NULL, &options, NULL), 0);
+        cr_assert_eq(fm_map_run(map, KEY("removed"), until_interrupted, NULL, &options, NULL),
+                     0);
         fm_map_remove(map, KEY("removed"), FM_NEVER);
-        cr_assert_eq(fm_map_run(map, KEY("cleared"), park, NULL, &options, NULL), 0);
+        cr_assert_eq(fm_map_run(map, KEY("cleared"), until_interrupted, NULL, &options, NULL),
+                     0);
         fm_map_clear(map, FM_NEVER);
-        cr_assert_eq(fm_map_run(map, KEY("replaced"), park, NULL, &options, &fiber), 0);
-        cr_assert_eq(fm_map_run(map, KEY("replaced"), park, NULL, &options, NULL),
+        cr_assert_eq(fm_map_run(map, KEY("replaced"), until_interrupted, NULL, &options,
+                                &fiber),
+                     0);
+        cr_assert_eq(fm_map_run(map, KEY("replaced"), until_interrupted, NULL, &options, NULL),
                      FM_MAP_REPLACED);
         finish(fiber);
         cr_expect_eq(fm_map_join(map, 0, NULL), -ETIMEDOUT,
                      "the map's own interruptions never count");
 
-        cr_assert_eq(fm_map_run(map, KEY("a"), park, NULL, &options, &fiber), 0);
+        cr_assert_eq(fm_map_run(map, KEY("a"), until_interrupted, NULL, &options, &fiber), 0);
         settle();
         fm_fiber_interrupt(fiber);
         finish(fiber);
@@ -155,11 +159,11 @@ static int refuse(void *arg, struct fm_exit exit)
 static struct fm_exit park_then_finalizer_fails(void *arg)
 {
     fm_defer(refuse, NULL);
-    return park(arg);
+    return until_interrupted(arg);
 }
 
 /* T057 */
-MAP_TEST(map_join, interruption_whose_finalizer_fails_is_a_failure, 1)
+WORKER_TEST(map_join, interruption_whose_finalizer_fails_is_a_failure)
 {
     struct fm_map *map = make_map();
     struct fm_exit verdict;
@@ -172,7 +176,7 @@ MAP_TEST(map_join, interruption_whose_finalizer_fails_is_a_failure, 1)
     fm_map_destroy(map);
 }
 
-MAP_TEST(map_join, replaced_fiber_that_fails_counts, PASSING_CLOCK)
+TIMED_WORKER_TEST(map_join, replaced_fiber_that_fails_counts)
 {
     struct fm_map *map = make_map();
     struct fm_exit verdict;
@@ -183,25 +187,27 @@ MAP_TEST(map_join, replaced_fiber_that_fails_counts, PASSING_CLOCK)
     cr_expect_eq(fm_map_join(map, 0, NULL), -ETIMEDOUT);
     old = run(map, "a", park_then_finalizer_fails, NULL);
     settle();
-    cr_assert_eq(fm_map_run(map, KEY("a"), park, NULL, NULL, NULL), FM_MAP_REPLACED);
+    cr_assert_eq(fm_map_run(map, KEY("a"), until_interrupted, NULL, NULL, NULL),
+                 FM_MAP_REPLACED);
     finish(old);
     cr_expect_eq(fm_map_join(map, 0, &verdict), 0);
     cr_expect_eq(verdict.code, -11);
     fm_map_destroy(map);
 }
 
-MAP_TEST(map_on_failure, cancel_siblings_interrupts_the_others, 1)
+WORKER_TEST(map_on_failure, cancel_siblings_interrupts_the_others)
 {
     struct fm_map_config config = FM_MAP_CONFIG_INIT;
     struct fm_map *map;
     config.on_failure = FM_CANCEL_SIBLINGS;
     cr_assert_eq(fm_map_create(&config, &map), 0);
-    struct fm_fiber *one = run(map, "one", park, NULL), *two = run(map, "two", park, NULL);
+    struct fm_fiber *one = run(map, "one", until_interrupted, NULL),
+                    *two = run(map, "two", until_interrupted, NULL);
     settle();
     finish(run(map, "bad", fail_with, number(-2)));
     cr_expect_eq(finish(one).reason, FM_BY_CLEAR);
     cr_expect_eq(finish(two).reason, FM_BY_CLEAR);
-    struct fm_fiber *later = run(map, "later", park, NULL);
+    struct fm_fiber *later = run(map, "later", until_interrupted, NULL);
     finish(run(map, "bad", fail_with, number(-2)));
     settle();
     cr_expect_eq(fm_fiber_poll(later, NULL), -EAGAIN, "only the first failure does");
@@ -209,17 +215,17 @@ MAP_TEST(map_on_failure, cancel_siblings_interrupts_the_others, 1)
     fm_fiber_unref(later);
 }
 
-MAP_TEST(map_on_failure, close_map_refuses_and_ends_all, 1)
+WORKER_TEST(map_on_failure, close_map_refuses_and_ends_all)
 {
     struct fm_map_config config = FM_MAP_CONFIG_INIT;
     struct fm_map *map;
     struct fm_exit verdict;
     config.on_failure = FM_CLOSE_MAP;
     cr_assert_eq(fm_map_create(&config, &map), 0);
-    struct fm_fiber *one = run(map, "one", park, NULL);
+    struct fm_fiber *one = run(map, "one", until_interrupted, NULL);
     settle();
     finish(run(map, "bad", fail_with, number(-2)));
-    cr_expect_eq(fm_map_run(map, KEY("more"), park, NULL, NULL, NULL), -ESHUTDOWN);
+    cr_expect_eq(fm_map_run(map, KEY("more"), until_interrupted, NULL, NULL, NULL), -ESHUTDOWN);
     cr_expect_eq(finish(one).reason, FM_BY_CLOSE);
     cr_expect_eq(fm_map_join(map, 0, &verdict), 0);
     cr_expect_eq(verdict.code, -2);
@@ -230,12 +236,13 @@ MAP_TEST(map_on_failure, close_map_refuses_and_ends_all, 1)
 /* ---- emptiness ---- */
 
 /* T010, F57 */
-MAP_TEST(map_await_empty, returns_when_nobody_is_present, PASSING_CLOCK)
+TIMED_WORKER_TEST(map_await_empty, returns_when_nobody_is_present)
 {
     struct fm_map *map = make_map();
     struct waiter waiter = { .map = map, .wait = fm_map_await_empty };
     cr_expect_eq(fm_map_await_empty(map, 0), 0, "empty now");
-    struct fm_fiber *a = run(map, "a", park, NULL), *b = run(map, "b", park, NULL);
+    struct fm_fiber *a = run(map, "a", until_interrupted, NULL),
+                    *b = run(map, "b", until_interrupted, NULL);
     cr_expect_eq(fm_map_await_empty(map, 0), -ETIMEDOUT);
     cr_expect_eq(fm_map_await_empty(map, fm_after_ms(1)), -ETIMEDOUT);
     struct fm_fiber *fiber = spawn(wait_for_none, &waiter);
@@ -252,12 +259,12 @@ MAP_TEST(map_await_empty, returns_when_nobody_is_present, PASSING_CLOCK)
 }
 
 /* T075: an empty instant is enough, whatever runs next */
-MAP_TEST(map_await_empty, empty_instant_counts_though_a_run_follows_at_once, 1)
+WORKER_TEST(map_await_empty, empty_instant_counts_though_a_run_follows_at_once)
 {
     struct fm_map *map = make_map();
     struct waiter waiters[40];
     struct fm_fiber *fibers[40];
-    struct fm_fiber *a = run(map, "a", park, NULL);
+    struct fm_fiber *a = run(map, "a", until_interrupted, NULL);
     for (int i = 0; i < 40; i++) {
         waiters[i] = (struct waiter) { .map = map,
                                        .wait = i % 2 ? fm_map_await_empty
@@ -265,7 +272,7 @@ MAP_TEST(map_await_empty, empty_instant_counts_though_a_run_follows_at_once, 1)
         fibers[i] = spawn(wait_for_none, &waiters[i]);
     }
     fm_fiber_stop(a, FM_NEVER, NULL);
-    struct fm_fiber *next = run(map, "b", park, NULL);
+    struct fm_fiber *next = run(map, "b", until_interrupted, NULL);
     for (int i = 0; i < 40; i++)
         finish(fibers[i]);
     cr_expect_eq(fm_map_size(map), 1);
@@ -290,7 +297,7 @@ static struct fm_exit start_next(void *arg)
 }
 
 /* T069 */
-MAP_TEST(map_await_empty, chain_that_hands_on_has_no_empty_instant, 1)
+WORKER_TEST(map_await_empty, chain_that_hands_on_has_no_empty_instant)
 {
     struct chain chain = { make_map(), 5 };
     cr_assert_eq(fm_map_run(chain.map, KEY("first"), start_next, &chain, NULL, NULL), 0);
@@ -299,7 +306,7 @@ MAP_TEST(map_await_empty, chain_that_hands_on_has_no_empty_instant, 1)
     fm_map_destroy(chain.map);
 }
 
-MAP_TEST(map_await_quiescent, waits_for_zombies_too, PASSING_CLOCK)
+TIMED_WORKER_TEST(map_await_quiescent, waits_for_zombies_too)
 {
     struct fm_map *map = make_map();
     struct waiter empty = { .map = map, .wait = fm_map_await_empty },
@@ -307,7 +314,7 @@ MAP_TEST(map_await_quiescent, waits_for_zombies_too, PASSING_CLOCK)
     atomic_bool go = false;
     struct fm_fiber *old = run(map, "a", stubborn, &go);
     settle();
-    struct fm_fiber *new = run(map, "a", park, NULL);
+    struct fm_fiber *new = run(map, "a", until_interrupted, NULL);
     struct fm_fiber *one = spawn(wait_for_none, &empty), *two = spawn(wait_for_none, &quiet);
     fm_fiber_stop(new, FM_NEVER, NULL);
     finish(one);
@@ -329,7 +336,7 @@ static struct fm_exit await_own_map(void *arg)
     return fm_ok(NULL);
 }
 
-MAP_TEST(map_await_empty, member_would_wait_for_itself, 1)
+WORKER_TEST(map_await_empty, member_would_wait_for_itself)
 {
     struct waiter waiter = { .map = make_map(), .wait = fm_map_await_empty };
     struct fm_fiber *fiber;
@@ -343,11 +350,11 @@ MAP_TEST(map_await_empty, member_would_wait_for_itself, 1)
     fm_map_destroy(waiter.map);
 }
 
-MAP_TEST(map_await_empty, ends_at_close_when_the_last_has_ended, 1)
+WORKER_TEST(map_await_empty, ends_at_close_when_the_last_has_ended)
 {
     struct fm_map *map = make_map();
     struct waiter waiter = { .map = map, .wait = fm_map_await_empty };
-    cr_assert_eq(fm_map_run(map, KEY("a"), park, NULL, NULL, NULL), 0);
+    cr_assert_eq(fm_map_run(map, KEY("a"), until_interrupted, NULL, NULL, NULL), 0);
     struct fm_fiber *fiber = spawn(wait_for_none, &waiter);
     cr_expect_eq(fm_map_close(map, NULL, NULL), 0);
     finish(fiber);
@@ -356,11 +363,12 @@ MAP_TEST(map_await_empty, ends_at_close_when_the_last_has_ended, 1)
     fm_map_destroy(map);
 }
 
-MAP_TEST(map_await_empty, interrupted_waiter_leaves_no_trace, 1)
+WORKER_TEST(map_await_empty, interrupted_waiter_leaves_no_trace)
 {
     struct fm_map *map = make_map();
     struct waiter waiter = { .map = map, .wait = fm_map_await_empty };
-    struct fm_fiber *a = run(map, "a", park, NULL), *fiber = spawn(wait_for_none, &waiter);
+    struct fm_fiber *a = run(map, "a", until_interrupted, NULL),
+                    *fiber = spawn(wait_for_none, &waiter);
     fm_fiber_interrupt(fiber);
     finish(fiber);
     cr_expect_eq(waiter.result, -ECANCELED);
@@ -392,7 +400,7 @@ TEST(map_await_empty, works_from_a_thread)
     cr_assert_eq(fm_runtime_create(NULL, &runtime), 0);
     config.runtime = runtime;
     cr_assert_eq(fm_map_create(&config, &wait.map), 0);
-    cr_assert_eq(fm_map_run(wait.map, KEY("a"), park, NULL, NULL, NULL), 0);
+    cr_assert_eq(fm_map_run(wait.map, KEY("a"), until_interrupted, NULL, NULL, NULL), 0);
     pthread_create(&thread, NULL, await_in_thread, &wait);
     fm_map_remove(wait.map, KEY("a"), FM_NEVER);
     pthread_join(thread, NULL);
@@ -410,16 +418,16 @@ static struct fm_exit await_own_key(void *arg)
     return fm_ok(NULL);
 }
 
-MAP_TEST(map_await_key, gives_the_exit_of_who_is_there_now, 1)
+WORKER_TEST(map_await_key, gives_the_exit_of_who_is_there_now)
 {
     struct waiter waiter = { .map = make_map() };
     struct fm_exit exit;
-    struct fm_fiber *fiber = run(waiter.map, "a", give, number(5));
+    struct fm_fiber *fiber = run(waiter.map, "a", return_arg, number(5));
     cr_expect_eq(fm_map_await_key(waiter.map, KEY("a"), FM_NEVER, &exit), 0);
     cr_expect_eq(exit.value, number(5));
     fm_fiber_unref(fiber);
     cr_expect_eq(fm_map_await_key(waiter.map, KEY("a"), FM_NEVER, &exit), -ENOENT);
-    cr_assert_eq(fm_map_run(waiter.map, KEY("b"), park, NULL, NULL, NULL), 0);
+    cr_assert_eq(fm_map_run(waiter.map, KEY("b"), until_interrupted, NULL, NULL, NULL), 0);
     cr_expect_eq(fm_map_await_key(waiter.map, KEY("b"), 0, &exit), -ETIMEDOUT);
     finish(run(waiter.map, "a", await_own_key, &waiter));
     cr_expect_eq(waiter.result, FM_MAP_SELF);
