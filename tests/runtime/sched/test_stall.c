@@ -30,8 +30,8 @@ static _Atomic uint64_t expected; /* the id of the fiber that stalls on purpose 
 static void note(void *arg, const struct fm_stall *stall)
 {
     int at = atomic_load(&seen_count);
-    if (stall->fiber != atomic_load(&expected) || at == SEEN)
-        return;
+    if (stall->fiber != atomic_load(&expected) || at == SEEN || atomic_load(&enough))
+        return; /* after enough it is on its way out, and may have left its map */
     struct seen *now = &seen[at];
     now->stall = *stall;
     snprintf(now->name, sizeof now->name, "%s", stall->name);
