@@ -2,10 +2,11 @@
 /*
  * fibers.h - a unit test whose body is a fiber
  *
- *     FIBER_TEST(fiber, join_returns_the_exit)     { ... }      two workers, the real clock
+ *     FIBER_TEST(fiber, join_returns_the_exit)     { ... }      two workers, no waiting for time
  *     VIRTUAL_TEST(map, await_empty_...)            { ... }      the virtual clock, moved by the body
  *     TIMED_TEST(map, close_has_a_deadline)         { ... }      the virtual clock, passing by itself
- *     WORKER_TEST(sched, order_is_...)              { ... }      one worker, the real clock
+ *     WORKER_TEST(sched, order_is_...)              { ... }      one worker, no waiting for time
+ *     REAL_TIME_TEST(sched, timers_of_...)          { ... }      two workers, the real clock, and why
  *     EXACT_TEST(flow, at_each_millisecond_...)     { ... }      one worker, the virtual clock
  *     TIMED_WORKER_TEST(...)                                     one worker, the clock passing
  *
@@ -18,7 +19,8 @@
 #include "tests/support/passing.h"
 #include "tests/support/test.h"
 
-enum { PASSING_CLOCK = FM_CLOCK_VIRTUAL + 16 }; /* the virtual clock, passing by itself */
+/* More clocks: the real one, to test real time itself; the virtual one, passing by itself. */
+enum { REAL_TIME = FM_CLOCK_REAL + 16, PASSING_CLOCK = FM_CLOCK_VIRTUAL + 16 };
 
 static inline void run_in_fibers(fm_entry_fn *body, uint32_t workers, uint32_t clock)
 {
@@ -29,7 +31,7 @@ static inline void run_in_fibers(fm_entry_fn *body, uint32_t workers, uint32_t c
     struct fm_exit exit;
 
     config.worker_count = workers;
-    config.clock = clock == PASSING_CLOCK ? FM_CLOCK_VIRTUAL : clock;
+    config.clock = clock % 16;
     config.flags = FM_RUNTIME_NO_STALL_REPORT;
     cr_assert_eq(fm_runtime_create(&config, &runtime), 0);
     if (clock == PASSING_CLOCK)
@@ -42,6 +44,8 @@ static inline void run_in_fibers(fm_entry_fn *body, uint32_t workers, uint32_t c
     cr_assert_eq(fm_runtime_stats(runtime, &stats), 0);
     cr_assert_eq(stats.fibers_live, 0);
     cr_assert_eq(stats.timers_armed, 0);
+    if (clock == FM_CLOCK_REAL)
+        cr_assert_eq(stats.timers_fired, 0, "it waited in real time and is no REAL_TIME_TEST");
     fm_runtime_destroy(runtime);
 }
 
@@ -60,6 +64,7 @@ static inline void run_in_fibers(fm_entry_fn *body, uint32_t workers, uint32_t c
     static void body_##suite##_##promise(void)
 
 #define FIBER_TEST(suite, promise) FIBER_TEST_ON(suite, promise, 2, FM_CLOCK_REAL)
+#define REAL_TIME_TEST(suite, promise) FIBER_TEST_ON(suite, promise, 2, REAL_TIME)
 #define WORKER_TEST(suite, promise) FIBER_TEST_ON(suite, promise, 1, FM_CLOCK_REAL)
 #define VIRTUAL_TEST(suite, promise) FIBER_TEST_ON(suite, promise, 2, FM_CLOCK_VIRTUAL)
 #define TIMED_TEST(suite, promise) FIBER_TEST_ON(suite, promise, 2, PASSING_CLOCK)

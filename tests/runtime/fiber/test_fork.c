@@ -163,8 +163,8 @@ static void nothing_at_all(void *arg)
     (void)arg;
 }
 
-/* Timers, sockets, switches go on while the program forks. */
-FIBER_TEST(fork, parent_notices_nothing)
+/* Timers, those of real time, sockets, switches go on while the program forks. */
+REAL_TIME_TEST(fork, parent_notices_nothing)
 {
     int fds[2];
     struct child child;

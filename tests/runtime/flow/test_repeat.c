@@ -531,7 +531,7 @@ static struct fm_exit repeat_shared(void *arg)
     return r < 0 ? fm_fail(r) : exit;
 }
 
-FIBER_TEST(repeat, one_schedule_drives_many_at_once)
+TIMED_TEST(repeat, one_schedule_drives_many_at_once)
 {
     struct shared shared = { .schedule = fm_schedule_jittered(
                                  fm_schedule_intersect(fm_schedule_linear(100),

@@ -224,7 +224,7 @@ TEST(blocking, jobs_start_first_come_first_served)
 static struct fm_exit pass_until(void *arg)
 {
     struct fm_exit exit;
-    return fm_fail(fm_blocking(pass, arg, fm_after_ms(2), &exit));
+    return fm_fail(fm_blocking(pass, arg, fm_after_s(1000), &exit));
 }
 
 FIBER_TEST(blocking, who_gives_up_leaves_at_once_and_the_job_goes_on)
@@ -234,8 +234,11 @@ FIBER_TEST(blocking, who_gives_up_leaves_at_once_and_the_job_goes_on)
     await_inside(&gate, 1);
     fm_fiber_interrupt(fiber);
     expect_interruption(finish(fiber), FM_BY_USER);
-    cr_assert_eq(finish(start(pass_until, &gate)).code, -ETIMEDOUT);
+    fiber = start(pass_until, &gate);
     await_inside(&gate, 2);
+    await_wait(fiber);
+    time_out(fiber);
+    cr_assert_eq(finish(fiber).code, -ETIMEDOUT);
     cr_assert_eq(gate.passed, 0);
     cr_assert_eq(fm__blocking_busy(fm_runtime_current()), 0, "nobody waits for them");
     open_gate(&gate);
@@ -267,14 +270,17 @@ static void count_drop(void *arg)
 
 static struct fm_exit run_with_drop(void *arg)
 {
-    return fm_fail(fm__blocking_run(pass, arg, count_drop, fm_after_ms(2), NULL));
+    return fm_fail(fm__blocking_run(pass, arg, count_drop, fm_after_s(1000), NULL));
 }
 
 FIBER_TEST(blocking, argument_is_dropped_when_the_job_has_left_it)
 {
     struct gate gate = { 0 };
     atomic_store(&drops, 0);
-    cr_assert_eq(finish(start(run_with_drop, &gate)).code, -ETIMEDOUT);
+    struct fm_fiber *fiber = start(run_with_drop, &gate);
+    await_wait(fiber);
+    time_out(fiber);
+    cr_assert_eq(finish(fiber).code, -ETIMEDOUT);
     cr_assert_eq(drops, 0);
     open_gate(&gate);
     while (atomic_load(&drops) == 0)
@@ -342,13 +348,6 @@ static struct fm_exit lend(void *arg)
     *(struct loan *)arg = loan;
     ((struct loan *)arg)->pending = fm_check();
     return r < 0 ? fm_fail_with(r, NULL) : fm_ok(exit.value);
-}
-
-/* As its timer does at the deadline, at a moment that is ours to choose. It waits. */
-static void time_out(struct fm_fiber *fiber)
-{
-    uint64_t epoch = fm__state_epoch(fm__state_read(&fiber->state));
-    cr_assert(fm__wake((struct wait) { fiber, epoch }, WAKE_TIMEOUT));
 }
 
 static struct fm_fiber *start_queued(struct loan *loan)
@@ -550,7 +549,7 @@ FIBER_TEST(blocking, idle_threads_go_and_come_back)
         for (int i = 0; i < JOBS; i++)
             finish(fibers[i]);
         do {
-            fm_sleep_ms(1);
+            fm_yield(); /* the time of threads is real */
             fm_runtime_stats(fm_runtime_current(), &stats);
         } while (stats.blocking_threads);
     }

@@ -108,7 +108,7 @@ static struct fm_exit open_it(void *arg)
 }
 
 /* A pipe with a name is not open before it has been opened from both sides. */
-CLEAN_TEST_ON(file, open_that_waits_does_not_hold_the_worker, 1, FM_CLOCK_REAL)
+CLEAN_TEST_ON(file, open_that_waits_does_not_hold_the_worker, 1, PASSING_CLOCK)
 {
     struct opener reading = { in_folder(0, "fifo"), O_RDONLY, FM_NEVER, -1 };
     struct opener writing = { reading.path, O_WRONLY, FM_NEVER, -1 };
@@ -129,13 +129,15 @@ CLEAN_TEST_ON(file, open_that_waits_does_not_hold_the_worker, 1, FM_CLOCK_REAL)
 
 CLEAN_TEST_ON(file, open_that_nobody_waits_for_any_more_is_undone, 2, FM_CLOCK_REAL)
 {
-    struct opener late = { in_folder(0, "fifo"), O_RDONLY, 0, -1 };
+    struct opener late = { in_folder(0, "fifo"), O_RDONLY, fm_after_s(1000), -1 };
     struct opener never = { late.path, O_RDONLY, FM_NEVER, -1 };
     cr_assert_eq(mkfifo(late.path, 0600), 0);
     unsigned before = count_descriptors();
-    late.deadline_ns = fm_after_ms(1);
-    cr_assert_eq(finish(start(open_it, &late)).code, -ETIMEDOUT);
-    struct fm_fiber *fiber = start(open_it, &never);
+    struct fm_fiber *fiber = start(open_it, &late);
+    await_wait(fiber);
+    time_out(fiber);
+    cr_assert_eq(finish(fiber).code, -ETIMEDOUT);
+    fiber = start(open_it, &never);
     await_wait(fiber);
     fm_fiber_interrupt(fiber);
     expect_interruption(finish(fiber), FM_BY_USER);

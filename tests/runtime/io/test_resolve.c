@@ -103,6 +103,13 @@ static struct fm_exit resolve_hanging(void *arg)
     return fm_fail(r);
 }
 
+static struct fm_exit dial_hanging(void *arg)
+{
+    int fd;
+    (void)arg;
+    return fm_fail(fm_dial_tcp("hangs", 80, fm_after_s(1000), &fd));
+}
+
 static void await_hanging(int count)
 {
     while (atomic_load(&hanging) != count)
@@ -112,20 +119,24 @@ static void await_hanging(int count)
 /* The waiting ends, the call does not: what it finds in the end is freed. */
 FIBER_TEST(resolve, hanging_resolver_holds_neither_deadline_nor_interruption)
 {
-    int64_t soon = fm_after_ms(2), never = FM_NEVER;
+    int64_t later = fm_after_s(1000), never = FM_NEVER;
     struct fm_address *addresses;
     sem_init(&let_go, 0, 0);
-    struct fm_fiber *late = start(resolve_hanging, &soon),
+    struct fm_fiber *late = start(resolve_hanging, &later),
                     *other = start(resolve_hanging, &never);
-    cr_assert_eq(finish(late).code, -ETIMEDOUT);
+    await_wait(late);
     await_wait(other);
     await_hanging(2);
+    time_out(late);
+    cr_assert_eq(finish(late).code, -ETIMEDOUT);
     fm_fiber_interrupt(other);
     expect_interruption(finish(other), FM_BY_USER);
     cr_assert_eq(fm_resolve("none", 80, FM_NEVER, &addresses), -ENOENT, "others go on");
-    int fd;
-    cr_assert_eq(fm_dial_tcp("hangs", 80, fm_after_ms(2), &fd), -ETIMEDOUT);
+    late = start(dial_hanging, NULL);
+    await_wait(late);
     await_hanging(3);
+    time_out(late);
+    cr_assert_eq(finish(late).code, -ETIMEDOUT);
     for (int i = 0; i < 3; i++)
         sem_post(&let_go);
     await_hanging(0);

@@ -144,7 +144,8 @@ static struct fm_exit dial_until(void *arg)
     return r < 0 ? fm_fail(r) : fm_ok(NULL);
 }
 
-FIBER_TEST(socket, connect_that_hangs_ends_by_deadline_and_by_interruption)
+/* In real time: nothing else tells a handshake that hangs from one that is under way. */
+REAL_TIME_TEST(socket, connect_that_hangs_ends_by_deadline_and_by_interruption)
 {
     enum { MANY = 16 };
     int listener, fds[MANY], count = 0;
@@ -173,7 +174,7 @@ FIBER_TEST(socket, connect_that_hangs_ends_by_deadline_and_by_interruption)
 }
 
 /* A local listener whose queue is full refuses with EAGAIN, and no event says when it no longer is. */
-FIBER_TEST(socket, connect_to_a_full_local_listener_waits_its_turn)
+TIMED_TEST(socket, connect_to_a_full_local_listener_waits_its_turn)
 {
     enum { MANY = 8 };
     char path[] = "/tmp/fm-full-XXXXXX";
@@ -317,8 +318,11 @@ FIBER_TEST(socket, name_is_resolved_on_the_pool)
     cr_assert(r == -ENOENT || r == -EAGAIN, "%d", r);
 }
 
-/* F96: who gives up leaves the job with what it needs. The leak checker looks on. */
-FIBER_TEST(socket, resolver_that_is_given_up_on_owns_what_it_uses)
+/*
+ * F96: who gives up leaves the job with what it needs. The leak checker looks on. In real time,
+ * that of the pool's threads: at any step of theirs.
+ */
+REAL_TIME_TEST(socket, resolver_that_is_given_up_on_owns_what_it_uses)
 {
     enum { MANY = 50 };
     struct fm_fiber *fibers[MANY];

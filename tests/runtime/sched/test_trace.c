@@ -122,8 +122,11 @@ static struct fm_exit churn(void *arg)
     return fm_ok(NULL);
 }
 
-/* Rings are read while workers that have not seen the stop yet write to them. */
-FIBER_TEST_ON(trace, starts_and_stops_under_load_do_no_harm, 4, FM_CLOCK_REAL)
+/*
+ * Rings are read while workers that have not seen the stop yet write to them. In real time:
+ * timers fire while fibers run.
+ */
+FIBER_TEST_ON(trace, starts_and_stops_under_load_do_no_harm, 4, REAL_TIME)
 {
     struct fm_runtime *runtime = fm_runtime_current();
     struct fm_trace_options options = FM_TRACE_OPTIONS_INIT;

@@ -375,6 +375,6 @@ static struct fm_exit tokens_body(void *arg)
 
 TEST(cond, no_signal_is_lost_between_fibers_and_threads)
 {
-    run_in_fibers(tokens_body, 1, FM_CLOCK_REAL);
-    run_in_fibers(tokens_body, 2, FM_CLOCK_REAL);
+    run_in_fibers(tokens_body, 1, REAL_TIME);
+    run_in_fibers(tokens_body, 2, REAL_TIME);
 }

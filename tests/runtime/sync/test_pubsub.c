@@ -402,7 +402,7 @@ static struct fm_exit hall_body(void *arg)
 
 TEST_WITH(pubsub, fibers_and_threads_hear_all_in_one_order, .timeout = 60)
 {
-    run_in_fibers(hall_body, 2, FM_CLOCK_REAL);
+    run_in_fibers(hall_body, 2, REAL_TIME);
 }
 
 TEST(pubsub, wrong_arguments_and_no_memory_are_refused)

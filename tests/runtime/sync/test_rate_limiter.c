@@ -438,7 +438,7 @@ static struct fm_exit hammer_fiber(void *arg)
     return fm_ok(NULL);
 }
 
-FIBER_TEST(rate_limiter, fibers_and_threads_share_one_on_the_real_clock)
+REAL_TIME_TEST(rate_limiter, fibers_and_threads_share_one_on_the_real_clock)
 {
     struct fm_rate_limiter *limiter = make(FM_RATE_TOKEN_BUCKET, 20, 2 * MS);
     struct fm_fiber *fibers[3];

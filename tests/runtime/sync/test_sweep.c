@@ -744,5 +744,5 @@ static struct fm_exit sweep_threads(void *arg)
 
 TEST_WITH(sweep, threads_that_are_late_take_nothing_along, .timeout = 120)
 {
-    run_in_fibers(sweep_threads, 2, FM_CLOCK_REAL);
+    run_in_fibers(sweep_threads, 2, REAL_TIME);
 }
