@@ -306,12 +306,14 @@ FIBER_TEST(poller, keep_alive_loop_registers_once)
     int fds[2];
     char buffer[256];
     make_tcp(fds);
+    be_registered(fds[0]);
+    be_registered(fds[1]);
     struct fm_fiber *server = start(serve_requests, number(fds[0]));
     struct poller *poller = fm_fiber_self()->runtime->poller;
+    fm__fault_set(FAULT_EPOLL, 1, true); /* nobody is to register again */
     for (int i = 0; i < 100; i++) {
         cr_assert_eq(fm_send(fds[1], "GET /", 5, 0, FM_NEVER), 5);
         cr_assert_eq(fm_recv(fds[1], buffer, sizeof buffer, 0, FM_NEVER), 5);
-        fm__fault_set(FAULT_EPOLL, 1, true); /* counts from here on: nobody is to register again */
     }
     cr_assert_eq(fm__fault_hits(FAULT_EPOLL), 0);
     fm__fault_set(FAULT_EPOLL, 0, false);
