@@ -232,9 +232,12 @@ static struct fm_exit leave_a_write(void *arg)
     await_wait(holder);
     late.fd = never.fd = fd;
     cr_assert_eq(finish(start(write_it, &late)).code, -ETIMEDOUT, "a deadline that is over");
-    late.deadline_ns = fm_after_ms(1);
-    cr_assert_eq(finish(start(write_it, &late)).code, -ETIMEDOUT);
-    struct fm_fiber *fiber = start(write_it, &never);
+    late.deadline_ns = fm_after_s(1000);
+    struct fm_fiber *fiber = start(write_it, &late);
+    await_wait(fiber);
+    time_out(fiber);
+    cr_assert_eq(finish(fiber).code, -ETIMEDOUT);
+    fiber = start(write_it, &never);
     await_wait(fiber);
     fm_fiber_interrupt(fiber);
     expect_interruption(finish(fiber), FM_BY_USER);
