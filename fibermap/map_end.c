@@ -64,12 +64,9 @@ static int find_present(struct stripe *stripe, struct found *found)
     return 0;
 }
 
-/*
- * Signal all, then await all but the caller. The last signalled is awaited first: when it has ended most others have, and the
- * caller is woken once, not for each.
- */
-static int end_all(const uint64_t *ids, size_t count, enum fm_reason reason,
-                   int64_t deadline_ns)
+/* The last signalled is awaited first: when it has ended most others have, and the caller is woken once, not for each. */
+int fm__members_end(const uint64_t *ids, size_t count, enum fm_reason reason,
+                    int64_t deadline_ns)
 {
     uint64_t self = fm__self_id();
     bool among = false;
@@ -111,7 +108,7 @@ int fm_map_clear(struct fm_map *map, int64_t deadline_ns)
             break;
     }
     if (r == 0)
-        r = end_all(found.ids, found.count, FM_BY_CLEAR, deadline_ns);
+        r = fm__members_end(found.ids, found.count, FM_BY_CLEAR, deadline_ns);
     free(found.ids);
     return r;
 }
@@ -138,7 +135,7 @@ int fm_map_clear_matching(struct fm_map *map, fm_match_fn *match, void *ctx,
             ids[count++] = fm__fiber_id(member->fiber);
     }
     fm_snapshot_free(snapshot);
-    r = end_all(ids, count, FM_BY_CLEAR, deadline_ns);
+    r = fm__members_end(ids, count, FM_BY_CLEAR, deadline_ns);
     free(ids);
     return r;
 }

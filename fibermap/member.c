@@ -56,12 +56,15 @@ void fm__member_bind(struct fm_fiber *fiber, struct stripe *stripe, struct entry
 
 struct stripe *fm__member_stripe(struct fm_fiber *fiber)
 {
-    return (struct stripe *)((uintptr_t)fiber->owner.words[1] & ~WORD_FLAGS);
+    /* relaxed, this and the next: the stripe stays; others may ask while the fiber marks itself */
+    void *word = __atomic_load_n(&fiber->owner.words[1], __ATOMIC_RELAXED);
+    return (struct stripe *)((uintptr_t)word & ~WORD_FLAGS);
 }
 
 void fm__member_mark(struct fm_fiber *self, uint32_t flag)
 {
-    self->owner.words[1] = (void *)((uintptr_t)self->owner.words[1] | flag);
+    void *word = (void *)((uintptr_t)self->owner.words[1] | flag);
+    __atomic_store_n(&self->owner.words[1], word, __ATOMIC_RELAXED);
 }
 
 struct fm_map *fm__member_map(struct fm_fiber *self)
@@ -73,6 +76,18 @@ bool fm__member_goes_on(struct fm_fiber *self)
 {
     return fm__map_is_open(fm__member_map(self)) &&
            fm__entry_present(fm__entry_read(fm__described_entry(self)));
+}
+
+bool fm__member_is_in(struct fm_fiber *fiber, struct fm_map *map)
+{
+    /* acquire, with bind: the words */
+    uint8_t flags = __atomic_load_n(&fiber->flags, __ATOMIC_ACQUIRE);
+    if (!(flags & FIBER_OWNED) || fiber->owner.ended != run_ended ||
+        fm__member_map(fiber) != map)
+        return false;
+    /* An entry that is used again is another fiber's. */
+    struct entry *entry = fm__described_entry(fiber);
+    return entry && fm__entry_present(fm__entry_read(entry)) == fm__fiber_id(fiber);
 }
 
 static void set_ended(struct fm_fiber *fiber, struct fm_exit exit, void *arg)

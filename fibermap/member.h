@@ -11,6 +11,8 @@ void fm__member_bind(struct fm_fiber *fiber, struct stripe *stripe, struct entry
                      uint32_t flags);
 
 
+/* Whether the fiber was run in this map, and is under its key. The caller holds a reference. */
+bool fm__member_is_in(struct fm_fiber *fiber, struct fm_map *map);
 /* What a fiber that is bound may say of itself before its end, besides FM_MAP_ISOLATE_FAILURE. */
 #define MEMBER_CLOSES_MAP 4u
 /* The caller, bound: its exit will be judged with this flag as well. */
@@ -48,6 +50,12 @@ void fm__member_left(struct stripe *stripe, struct entry *entry, uint32_t flags,
 
 /* Interrupt the fiber of this id, if it has not ended. */
 void fm__member_signal(uint64_t id, enum fm_reason reason);
+/*
+ * Signal all of these, then await all but the caller, who is signalled last. 0 · FM_MAP_SELF ·
+ * -ECANCELED · -ETIMEDOUT
+ */
+int fm__members_end(const uint64_t *ids, size_t count, enum fm_reason reason,
+                    int64_t deadline_ns);
 /* Interrupt all members (or all present ones) but the fiber `except`. Whom a run puts in meanwhile may be left out. */
 void fm__map_signal_all(struct fm_map *map, enum fm_reason reason, bool zombies_too,
                         uint64_t except);

@@ -8,8 +8,10 @@
 #include "fm/explore.h"
 #include "fm/fiber.h"
 #include "fm/flow.h"
+#include "fm/handle.h"
 #include "fm/io.h"
 #include "fm/map.h"
+#include "fm/map_many.h"
 #include "fm/map_watch.h"
 #include "fm/process.h"
 #include "fm/pubsub.h"
@@ -18,6 +20,7 @@
 #include "fm/runtime.h"
 #include "fm/schedule.h"
 #include "fm/scope.h"
+#include "fm/set.h"
 #include "fm/sync.h"
 #include "fm/trace.h"
 

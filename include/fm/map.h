@@ -472,6 +472,7 @@ FM_API struct fm_runner *fm_runner_destroy(struct fm_runner *runner);
 }
 #endif
 
+#include "fm/map_many.h"
 #include "fm/map_watch.h"
 
 #endif

@@ -102,3 +102,50 @@ WORKER_TEST(map_faults_options, an_end_is_told_without_memory)
     fm_completion_free(completion);
     fm_map_destroy(map);
 }
+
+/* ---- sets, handles, many keys ---- */
+
+static int create_set(void *arg)
+{
+    struct fm_set *set = NULL;
+    armed(true);
+    int r = fm_set_create(NULL, &set);
+    armed(false);
+    cr_assert_eq(r == 0, set != NULL);
+    fm_set_destroy(set);
+    return r;
+}
+
+static int create_handle(void *arg)
+{
+    struct fm_handle *handle = NULL;
+    armed(true);
+    int r = fm_handle_create(NULL, &handle);
+    armed(false);
+    cr_assert_eq(r == 0, handle != NULL);
+    fm_handle_destroy(handle);
+    return r;
+}
+
+static int remove_two(void *arg)
+{
+    struct fm_map *map = make_map();
+    struct fm_key keys[] = { KEY("a"), KEY("b") };
+    fm_fiber_unref(run(map, "a", park, NULL));
+    fm_fiber_unref(run(map, "b", park, NULL));
+    settle();
+    armed(true);
+    int r = fm_map_remove_many(map, keys, 2, FM_NEVER);
+    armed(false);
+    cr_assert_eq(fm_map_size(map), r < 0 ? 2 : 0);
+    cr_assert_eq(fm_map_count(map, FM_MEMBER_ENDING), 0);
+    fm_map_destroy(map);
+    return r;
+}
+
+MAP_TEST(map_faults_options, sets_handles_and_many_keys_without_memory, 1)
+{
+    cr_assert_geq(sweep(create_set, NULL), 6);
+    cr_assert_geq(sweep(create_handle, NULL), 6);
+    cr_assert_gt(sweep(remove_two, NULL), 0);
+}

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_map_many.c - calls over many keys at once
+ */
+#include "tests/fibermap/map_test.h"
+
+static struct fm_exit end_after(void *ms)
+{
+    fm_never();
+    fm_mask();
+    fm_sleep_ms((intptr_t)ms);
+    fm_unmask();
+    return fm_fail(fm_check());
+}
+
+/* T265, T198: three that take 100 ms each have ended after 100 ms, not after 300. */
+MAP_TEST(map_many, removed_ones_end_side_by_side, PASSING_CLOCK)
+{
+    struct fm_map *map = make_map();
+    struct fm_key keys[] = { KEY("a"), KEY("b"), KEY("nobody"), KEY("c"), KEY("a") };
+    fm_fiber_unref(run(map, "a", end_after, number(100)));
+    fm_fiber_unref(run(map, "b", end_after, number(100)));
+    fm_fiber_unref(run(map, "c", end_after, number(100)));
+    fm_fiber_unref(run(map, "stays", park, NULL));
+    settle();
+    int64_t start_ns = fm_now_ns();
+    cr_assert_eq(fm_map_remove_many(map, keys, 5, FM_NEVER), 0);
+    cr_assert_eq(fm_now_ns() - start_ns, 100 * 1000000);
+    cr_assert_eq(fm_map_size(map), 1);
+    cr_assert_eq(fm_map_remove_many(map, keys, 5, FM_NEVER), -ENOENT);
+    cr_assert_eq(fm_map_remove_many(map, NULL, 0, FM_NEVER), -ENOENT);
+    fm_map_destroy(map);
+}
+
+MAP_TEST(map_many, a_key_that_is_none_removes_nobody, 1)
+{
+    struct fm_map *map = make_map();
+    struct fm_key keys[] = { KEY("a"), { NULL, 1 } };
+    fm_fiber_unref(run(map, "a", park, NULL));
+    settle();
+    cr_assert_eq(fm_map_remove_many(map, keys, 2, FM_NEVER), -EINVAL);
+    cr_assert_eq(fm_map_count(map, FM_MEMBER_ENDING), 0);
+    cr_assert_eq(fm_map_remove_many(NULL, keys, 1, FM_NEVER), -EINVAL);
+    cr_assert_eq(fm_map_remove_many(map, NULL, 1, FM_NEVER), -EINVAL);
+    fm_map_destroy(map);
+}
+
+MAP_TEST(map_many, a_deadline_ends_the_waiting_only, VIRTUAL_CLOCK)
+{
+    struct fm_map *map = make_map();
+    struct fm_key keys[] = { KEY("a"), KEY("b") };
+    atomic_bool go = false;
+    struct fm_fiber *a = run(map, "a", stubborn, &go), *b = run(map, "b", park, NULL);
+    settle();
+    cr_assert_eq(fm_map_remove_many(map, keys, 2, 0), -ETIMEDOUT);
+    cr_assert(fm_map_has(map, KEY("a")), "present until it has ended");
+    cr_assert_eq(finish(b).reason, FM_BY_REMOVE);
+    atomic_store(&go, true);
+    fm_clock_advance_ns(fm_runtime_current(), 1000000);
+    cr_assert_eq(finish(a).reason, FM_BY_REMOVE);
+    fm_map_destroy(map);
+}
+
+static struct fm_exit remove_both(void *arg)
+{
+    struct fm_map *map = arg;
+    struct fm_key keys[] = { KEY("self"), KEY("other") };
+    cr_assert_eq(fm_map_remove_many(map, keys, 2, FM_NEVER), FM_MAP_SELF);
+    cr_assert_not(fm_map_has(map, KEY("other")), "the other was awaited");
+    return fm_fail(fm_check());
+}
+
+MAP_TEST(map_many, who_is_among_them_is_signalled_last, 1)
+{
+    struct fm_map *map = make_map();
+    fm_fiber_unref(run(map, "other", park, NULL));
+    settle();
+    cr_assert_eq(finish(run(map, "self", remove_both, map)).reason, FM_BY_REMOVE);
+    fm_map_destroy(map);
+}
