@@ -150,6 +150,11 @@ static inline struct entry *fm__stripe_at(struct stripe *stripe, uint32_t i)
 {
     uint32_t slab = 31 - (uint32_t)__builtin_clz(i / SLAB_FIRST + 1);
     uintptr_t base = ((uintptr_t)stripe->slabs[slab] + 127) & ~(uintptr_t)127;
+    /*
+     * Lookups read the first of two lines. Half of the slabs, and in the next stripe the other
+     * half, begin a line later: otherwise all first lines would share half of the cache's sets.
+     */
+    base += (((uintptr_t)stripe / sizeof *stripe ^ slab) & 1) * FM_CACHE_LINE;
     return (struct entry *)base + (i - SLAB_FIRST * ((1u << slab) - 1));
 }
 

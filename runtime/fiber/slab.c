@@ -18,8 +18,12 @@
  * many fibers, a page of four KiB holds the descriptors of sixteen, and each fault and each
  * miss of the address cache would cost more than what is done with them: the others come eight
  * at a time from one huge page.
+ *
+ * Most of the time only the first line of a descriptor is wanted. Four lines apart, the first lines
+ * of all share a quarter of the cache's sets: so each region begins one line further on than the
+ * one before, three at most, and its last descriptor ends in a page behind the huge one.
  */
-enum { SLAB_SMALL_CHUNKS = 8, SLAB_REGION_CHUNKS = 8 };
+enum { SLAB_SMALL_CHUNKS = 8, SLAB_REGION_CHUNKS = 8, SLAB_COLOURS = 4 };
 
 #define CHUNK_BYTES (sizeof(struct fm_fiber) * SLAB_CHUNK)
 #define REGION_BYTES (CHUNK_BYTES * SLAB_REGION_CHUNKS)
@@ -28,7 +32,7 @@ static struct {
     struct lock lock;
     struct fm_fiber *free;   /* linked through task.next */
     struct fm_fiber *region; /* what is left of it: the next chunks */
-    uint32_t region_chunks;
+    uint32_t region_chunks, region_colour;
     _Atomic uint32_t chunk_count;
 } slab = { .lock = LOCK_INIT(LOCK_SLAB) };
 
@@ -51,10 +55,13 @@ static struct fm_fiber *take_chunk_locked(uint32_t index)
         return reserve(CHUNK_BYTES, fm__page_bytes());
     if (!slab.region_chunks) {
         /* a power of two, and a huge page where a descriptor has its usual size */
-        slab.region = reserve(REGION_BYTES, (size_t)1 << (63 - __builtin_clzl(REGION_BYTES)));
-        if (!slab.region)
+        char *region = (char *)reserve(REGION_BYTES + fm__page_bytes(),
+                                       (size_t)1 << (63 - __builtin_clzl(REGION_BYTES)));
+        if (!region)
             return reserve(CHUNK_BYTES, fm__page_bytes());
-        fm__pages_let_huge(slab.region, REGION_BYTES);
+        fm__pages_let_huge(region, REGION_BYTES);
+        slab.region = (struct fm_fiber *)(void *)(region + slab.region_colour * FM_CACHE_LINE);
+        slab.region_colour = (slab.region_colour + 1) % SLAB_COLOURS;
         slab.region_chunks = SLAB_REGION_CHUNKS;
     }
     struct fm_fiber *chunk = slab.region;

@@ -132,11 +132,11 @@ class Fiber:
 
 def chunks():
     slab = gdb.lookup_static_symbol('slab') or gdb.lookup_symbol('slab')[0]
-    if slab is None:
+    table = gdb.lookup_global_symbol('fm__slab_chunks')
+    if slab is None or table is None:
         raise gdb.GdbError('no debug information of fibermap')
-    slab = slab.value()
-    count = int(slab['chunk_count'])
-    base = int(slab['chunks'].address)
+    count = int(slab.value()['chunk_count'])
+    base = int(table.value().address)
     for i in range(count):
         yield read_word(base + 8 * i)
 
