@@ -131,8 +131,8 @@ static int remove_two(void *arg)
 {
     struct fm_map *map = make_map();
     struct fm_key keys[] = { KEY("a"), KEY("b") };
-    fm_fiber_unref(run(map, "a", park, NULL));
-    fm_fiber_unref(run(map, "b", park, NULL));
+    fm_fiber_unref(run(map, "a", until_interrupted, NULL));
+    fm_fiber_unref(run(map, "b", until_interrupted, NULL));
     settle();
     armed(true);
     int r = fm_map_remove_many(map, keys, 2, FM_NEVER);
@@ -143,7 +143,7 @@ static int remove_two(void *arg)
     return r;
 }
 
-MAP_TEST(map_faults_options, sets_handles_and_many_keys_without_memory, 1)
+WORKER_TEST(map_faults_options, sets_handles_and_many_keys_without_memory)
 {
     cr_assert_geq(sweep(create_set, NULL), 6);
     cr_assert_geq(sweep(create_handle, NULL), 6);

@@ -14,14 +14,14 @@ static struct fm_exit end_after(void *ms)
 }
 
 /* T265, T198: three that take 100 ms each have ended after 100 ms, not after 300. */
-MAP_TEST(map_many, removed_ones_end_side_by_side, PASSING_CLOCK)
+TIMED_WORKER_TEST(map_many, removed_ones_end_side_by_side)
 {
     struct fm_map *map = make_map();
     struct fm_key keys[] = { KEY("a"), KEY("b"), KEY("nobody"), KEY("c"), KEY("a") };
     fm_fiber_unref(run(map, "a", end_after, number(100)));
     fm_fiber_unref(run(map, "b", end_after, number(100)));
     fm_fiber_unref(run(map, "c", end_after, number(100)));
-    fm_fiber_unref(run(map, "stays", park, NULL));
+    fm_fiber_unref(run(map, "stays", until_interrupted, NULL));
     settle();
     int64_t start_ns = fm_now_ns();
     cr_assert_eq(fm_map_remove_many(map, keys, 5, FM_NEVER), 0);
@@ -32,11 +32,11 @@ MAP_TEST(map_many, removed_ones_end_side_by_side, PASSING_CLOCK)
     fm_map_destroy(map);
 }
 
-MAP_TEST(map_many, a_key_that_is_none_removes_nobody, 1)
+WORKER_TEST(map_many, a_key_that_is_none_removes_nobody)
 {
     struct fm_map *map = make_map();
     struct fm_key keys[] = { KEY("a"), { NULL, 1 } };
-    fm_fiber_unref(run(map, "a", park, NULL));
+    fm_fiber_unref(run(map, "a", until_interrupted, NULL));
     settle();
     cr_assert_eq(fm_map_remove_many(map, keys, 2, FM_NEVER), -EINVAL);
     cr_assert_eq(fm_map_count(map, FM_MEMBER_ENDING), 0);
@@ -45,12 +45,13 @@ MAP_TEST(map_many, a_key_that_is_none_removes_nobody, 1)
     fm_map_destroy(map);
 }
 
-MAP_TEST(map_many, a_deadline_ends_the_waiting_only, VIRTUAL_CLOCK)
+EXACT_TEST(map_many, a_deadline_ends_the_waiting_only)
 {
     struct fm_map *map = make_map();
     struct fm_key keys[] = { KEY("a"), KEY("b") };
     atomic_bool go = false;
-    struct fm_fiber *a = run(map, "a", stubborn, &go), *b = run(map, "b", park, NULL);
+    struct fm_fiber *a = run(map, "a", stubborn, &go),
+                    *b = run(map, "b", until_interrupted, NULL);
     settle();
     cr_assert_eq(fm_map_remove_many(map, keys, 2, 0), -ETIMEDOUT);
     cr_assert(fm_map_has(map, KEY("a")), "present until it has ended");
@@ -70,10 +71,10 @@ static struct fm_exit remove_both(void *arg)
     return fm_fail(fm_check());
 }
 
-MAP_TEST(map_many, who_is_among_them_is_signalled_last, 1)
+WORKER_TEST(map_many, who_is_among_them_is_signalled_last)
 {
     struct fm_map *map = make_map();
-    fm_fiber_unref(run(map, "other", park, NULL));
+    fm_fiber_unref(run(map, "other", until_interrupted, NULL));
     settle();
     cr_assert_eq(finish(run(map, "self", remove_both, map)).reason, FM_BY_REMOVE);
     fm_map_destroy(map);

@@ -62,7 +62,7 @@ static struct fm_exit ten_in_a_scope(void *arg)
 }
 
 /* T017 */
-MAP_TEST(set, a_scope_ends_all_of_its_set, 1)
+WORKER_TEST(set, a_scope_ends_all_of_its_set)
 {
     struct counted counted = { 0 };
     cr_assert_eq(fm_scoped(ten_in_a_scope, &counted).kind, FM_SUCCESS);
@@ -70,12 +70,12 @@ MAP_TEST(set, a_scope_ends_all_of_its_set, 1)
 }
 
 /* T019 */
-MAP_TEST(set, join_tells_the_first_failure, 1)
+WORKER_TEST(set, join_tells_the_first_failure)
 {
     struct fm_set *set = make_set();
     struct fm_exit exit;
-    cr_assert_eq(fm_set_run(set, give, NULL, NULL, NULL), 0);
-    cr_assert_eq(fm_set_run(set, give, NULL, NULL, NULL), 0);
+    cr_assert_eq(fm_set_run(set, return_arg, NULL, NULL, NULL), 0);
+    cr_assert_eq(fm_set_run(set, return_arg, NULL, NULL, NULL), 0);
     settle();
     cr_assert_eq(fm_set_run(set, fail_with, number(-EIO), NULL, NULL), 0);
     settle();
@@ -86,27 +86,27 @@ MAP_TEST(set, join_tells_the_first_failure, 1)
 }
 
 /* T020 */
-MAP_TEST(set, closing_empties_it_and_refuses, 1)
+WORKER_TEST(set, closing_empties_it_and_refuses)
 {
     struct fm_set *set = make_set();
-    cr_assert_eq(fm_set_run(set, park, NULL, NULL, NULL), 0);
-    cr_assert_eq(fm_set_run(set, park, NULL, NULL, NULL), 0);
+    cr_assert_eq(fm_set_run(set, until_interrupted, NULL, NULL, NULL), 0);
+    cr_assert_eq(fm_set_run(set, until_interrupted, NULL, NULL, NULL), 0);
     cr_assert_eq(fm_set_size(set), 2);
     cr_assert_eq(fm_set_close(set, NULL, NULL), 0);
     cr_assert_eq(fm_set_size(set), 0);
-    cr_assert_eq(fm_set_run(set, park, NULL, NULL, NULL), -ESHUTDOWN);
-    struct fm_fiber *fiber = spawn(park, NULL);
+    cr_assert_eq(fm_set_run(set, until_interrupted, NULL, NULL, NULL), -ESHUTDOWN);
+    struct fm_fiber *fiber = spawn(until_interrupted, NULL);
     cr_assert_eq(fm_set_add(set, fiber, NULL), -ESHUTDOWN);
     cr_assert_eq(finish(fiber).reason, FM_BY_REJECT);
     fm_set_destroy(set);
 }
 
 /* T021 */
-MAP_TEST(set, an_interruption_from_outside_is_no_verdict, 1)
+WORKER_TEST(set, an_interruption_from_outside_is_no_verdict)
 {
     struct fm_set *set = make_set();
     struct fm_fiber *fiber;
-    cr_assert_eq(fm_set_run(set, park, NULL, NULL, &fiber), 0);
+    cr_assert_eq(fm_set_run(set, until_interrupted, NULL, NULL, &fiber), 0);
     cr_assert_eq(fm_fiber_stop(fiber, FM_NEVER, NULL), 0);
     cr_assert_eq(fm_set_join(set, 0, NULL), -ETIMEDOUT);
     fm_fiber_unref(fiber);
@@ -119,7 +119,7 @@ static struct fm_exit await_set(void *set)
 }
 
 /* T023 */
-MAP_TEST(set, await_empty_waits_for_the_last, VIRTUAL_CLOCK)
+EXACT_TEST(set, await_empty_waits_for_the_last)
 {
     struct fm_set *set = make_set();
     for (int i = 0; i < 4; i++)
@@ -133,13 +133,13 @@ MAP_TEST(set, await_empty_waits_for_the_last, VIRTUAL_CLOCK)
     fm_set_destroy(set);
 }
 
-MAP_TEST(set, a_fiber_is_in_it_once, 1)
+WORKER_TEST(set, a_fiber_is_in_it_once)
 {
     struct fm_set *set = make_set();
-    struct fm_fiber *added = spawn(park, NULL), *ran;
+    struct fm_fiber *added = spawn(until_interrupted, NULL), *ran;
     cr_assert_eq(fm_set_add(set, added, NULL), 0);
     cr_assert_eq(fm_set_add(set, added, NULL), FM_MAP_SAME);
-    cr_assert_eq(fm_set_run(set, park, NULL, NULL, &ran), 0);
+    cr_assert_eq(fm_set_run(set, until_interrupted, NULL, NULL, &ran), 0);
     cr_assert_eq(fm_set_add(set, ran, NULL), FM_MAP_SAME);
     cr_assert_eq(fm_set_size(set), 2);
     cr_assert_eq(fm_set_clear(set, FM_NEVER), 0);
@@ -149,12 +149,12 @@ MAP_TEST(set, a_fiber_is_in_it_once, 1)
     fm_set_destroy(set);
 }
 
-MAP_TEST(set, nothing_of_it_is_asked_for_without_a_set, 1)
+WORKER_TEST(set, nothing_of_it_is_asked_for_without_a_set)
 {
     struct fm_set *set = make_set();
     struct fm_map_run_options keep = conflict(FM_KEEP);
-    cr_assert_eq(fm_set_run(set, park, NULL, &keep, NULL), -EINVAL);
-    cr_assert_eq(fm_set_run(NULL, park, NULL, NULL, NULL), -EINVAL);
+    cr_assert_eq(fm_set_run(set, until_interrupted, NULL, &keep, NULL), -EINVAL);
+    cr_assert_eq(fm_set_run(NULL, until_interrupted, NULL, NULL, NULL), -EINVAL);
     cr_assert_eq(fm_set_add(set, NULL, NULL), -EINVAL);
     cr_assert_eq(fm_set_create(NULL, NULL), -EINVAL);
     cr_assert_eq(fm_set_size(NULL), 0);
@@ -176,7 +176,7 @@ static struct fm_exit one_in_a_scope(void *arg)
 }
 
 /* T026 */
-MAP_TEST(handle, a_scope_ends_the_fiber_of_its_handle, 1)
+WORKER_TEST(handle, a_scope_ends_the_fiber_of_its_handle)
 {
     struct counted counted = { 0 };
     cr_assert_eq(fm_scoped(one_in_a_scope, &counted).kind, FM_SUCCESS);
@@ -184,7 +184,7 @@ MAP_TEST(handle, a_scope_ends_the_fiber_of_its_handle, 1)
 }
 
 /* T027, T030 */
-MAP_TEST(handle, a_run_replaces_and_keep_does_not, 1)
+WORKER_TEST(handle, a_run_replaces_and_keep_does_not)
 {
     struct fm_handle *handle = make_handle();
     struct fm_map_run_options keep = conflict(FM_ONLY_IF_MISSING);
@@ -208,12 +208,12 @@ MAP_TEST(handle, a_run_replaces_and_keep_does_not, 1)
 }
 
 /* T029 */
-MAP_TEST(handle, join_tells_a_failure_but_no_replacement, 1)
+WORKER_TEST(handle, join_tells_a_failure_but_no_replacement)
 {
     struct fm_handle *handle = make_handle();
-    struct fm_fiber *good = spawn(give, NULL), *bad = spawn(fail_with, number(-EIO));
+    struct fm_fiber *good = spawn(return_arg, NULL), *bad = spawn(fail_with, number(-EIO));
     struct fm_exit exit;
-    cr_assert_eq(fm_handle_run(handle, park, NULL, NULL, NULL), 0);
+    cr_assert_eq(fm_handle_run(handle, until_interrupted, NULL, NULL, NULL), 0);
     settle();
     cr_assert_eq(fm_handle_set(handle, good, NULL), FM_MAP_REPLACED);
     settle();
@@ -240,7 +240,7 @@ static struct fm_exit masked_sleep(void *ms)
 }
 
 /* T032 */
-MAP_TEST(handle, clearing_leaves_who_is_run_meanwhile, VIRTUAL_CLOCK)
+EXACT_TEST(handle, clearing_leaves_who_is_run_meanwhile)
 {
     struct fm_handle *handle = make_handle();
     struct fm_fiber *fresh;
@@ -249,7 +249,7 @@ MAP_TEST(handle, clearing_leaves_who_is_run_meanwhile, VIRTUAL_CLOCK)
     struct fm_fiber *clearer = spawn(clear_it, handle);
     fm_clock_advance_ns(fm_runtime_current(), 50 * 1000000);
     cr_assert_eq(fm_fiber_poll(clearer, NULL), -EAGAIN);
-    cr_assert_eq(fm_handle_run(handle, park, NULL, NULL, &fresh), FM_MAP_REPLACED);
+    cr_assert_eq(fm_handle_run(handle, until_interrupted, NULL, NULL, &fresh), FM_MAP_REPLACED);
     fm_clock_advance_ns(fm_runtime_current(), 200 * 1000000);
     cr_assert_eq(finish(clearer).code, 0);
     cr_assert_eq(fm_fiber_poll(fresh, NULL), -EAGAIN);
@@ -261,7 +261,7 @@ MAP_TEST(handle, clearing_leaves_who_is_run_meanwhile, VIRTUAL_CLOCK)
 }
 
 /* T033, T035 */
-MAP_TEST(handle, await_empty_waits_and_an_interruption_is_no_verdict, VIRTUAL_CLOCK)
+EXACT_TEST(handle, await_empty_waits_and_an_interruption_is_no_verdict)
 {
     struct fm_handle *handle = make_handle();
     struct fm_fiber *fiber;
@@ -271,13 +271,13 @@ MAP_TEST(handle, await_empty_waits_and_an_interruption_is_no_verdict, VIRTUAL_CL
     cr_assert_eq(fm_handle_await_empty(handle, 0), -ETIMEDOUT);
     fm_clock_advance_ns(fm_runtime_current(), 500 * 1000000);
     cr_assert_eq(fm_handle_await_empty(handle, 0), 0);
-    cr_assert_eq(fm_handle_run(handle, park, NULL, NULL, &fiber), 0);
+    cr_assert_eq(fm_handle_run(handle, until_interrupted, NULL, NULL, &fiber), 0);
     cr_assert_eq(fm_fiber_stop(fiber, FM_NEVER, NULL), 0);
     cr_assert_eq(fm_handle_join(handle, 0, NULL), -ETIMEDOUT);
     cr_assert_eq(fm_handle_get(handle, &fiber), -ENOENT);
     fm_fiber_unref(fiber);
     cr_assert_eq(fm_handle_close(handle, NULL, NULL), 0);
-    cr_assert_eq(fm_handle_run(handle, park, NULL, NULL, NULL), -ESHUTDOWN);
+    cr_assert_eq(fm_handle_run(handle, until_interrupted, NULL, NULL, NULL), -ESHUTDOWN);
     fm_handle_destroy(handle);
     cr_assert_null(fm_handle_destroy(NULL));
     cr_assert_eq(fm_handle_get(NULL, &fiber), -EINVAL);
