@@ -14,14 +14,20 @@
 #include "tests/support/stress.h"
 #include "tests/support/test.h"
 
-static struct fm_runtime *make(uint32_t worker_count)
+static struct fm_runtime *make_with(uint32_t worker_count, uint32_t queue_size)
 {
     struct fm_runtime_config config = FM_RUNTIME_CONFIG_INIT;
     struct fm_runtime *runtime;
     config.worker_count = worker_count;
+    config.queue_size = queue_size;
     config.flags = FM_RUNTIME_NO_STALL_REPORT;
     cr_assert_eq(fm_runtime_create(&config, &runtime), 0);
     return runtime;
+}
+
+static struct fm_runtime *make(uint32_t worker_count)
+{
+    return make_with(worker_count, 0);
 }
 
 static void run(struct fm_runtime *runtime, fm_entry_fn *entry, void *arg)
@@ -283,7 +289,7 @@ static struct fm_exit sleep_beside_a_full_queue(void *arg)
 
 TEST(timers, who_is_due_has_a_fair_part_of_the_turns_though_the_queue_is_always_full)
 {
-    struct fm_runtime *runtime = make(1);
+    struct fm_runtime *runtime = make_with(1, QUEUE);
 
     run(runtime, sleep_beside_a_full_queue, NULL);
     cr_assert_leq(last_turn - first_turn, SLEEPERS * TURNS_EACH, "%" PRIu64 " turns",
