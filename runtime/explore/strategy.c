@@ -27,7 +27,8 @@ enum {
     LONG_RUN = 5000
 };
 
-uint64_t fm__strategy_random(struct strategy *strategy)
+/* A number of the plan's own sequence. */
+static uint64_t draw(struct strategy *strategy)
 {
     return fm__explore_random(&strategy->random);
 }
@@ -36,25 +37,24 @@ void fm__strategy_init(struct strategy *strategy, const struct plan *plan,
                        struct arbiter_log *log)
 {
     *strategy = (struct strategy) { .plan = plan, .log = log, .random = plan->seed };
-    strategy->stay = 1u << fm__strategy_random(strategy) % STAY_BITS;
+    strategy->stay = 1u << draw(strategy) % STAY_BITS;
     strategy->frozen = NOBODY;
     if (plan->kind == PLAN_PCT)
         strategy->changes = plan->depth - 1;
     else if (plan->kind == PLAN_RANDOM && plan->steps_expected)
-        strategy->changes = (uint32_t)(fm__strategy_random(strategy) % FREEZES);
+        strategy->changes = (uint32_t)(draw(strategy) % FREEZES);
     if (plan->kind == PLAN_RANDOM && plan->site_count) {
-        strategy->site = plan->sites[fm__strategy_random(strategy) % plan->site_count];
-        strategy->arrivals = (uint32_t)(fm__strategy_random(strategy) % ARRIVALS);
+        strategy->site = plan->sites[draw(strategy) % plan->site_count];
+        strategy->arrivals = (uint32_t)(draw(strategy) % ARRIVALS);
     }
     for (uint32_t i = 0; i < strategy->changes; i++)
-        strategy->change[i] = plan->steps_before + 1 +
-                              fm__strategy_random(strategy) % plan->steps_expected;
+        strategy->change[i] = plan->steps_before + 1 + draw(strategy) % plan->steps_expected;
 }
 
 void fm__strategy_enter(struct strategy *strategy, unsigned seat)
 {
     if (strategy->plan->kind == PLAN_PCT)
-        strategy->priority[seat] = (int64_t)(fm__strategy_random(strategy) >> 2) + 1;
+        strategy->priority[seat] = (int64_t)(draw(strategy) >> 2) + 1;
 }
 
 static void lower(struct strategy *strategy, unsigned seat)
@@ -71,8 +71,7 @@ void fm__strategy_gave(struct strategy *strategy, unsigned seat)
 
 bool fm__strategy_jumps(struct strategy *strategy)
 {
-    return strategy->plan->time_jumps &&
-           fm__strategy_random(strategy) % strategy->plan->time_jumps == 0;
+    return strategy->plan->time_jumps && draw(strategy) % strategy->plan->time_jumps == 0;
 }
 
 static bool can(uint64_t eligible, unsigned seat)
@@ -112,15 +111,14 @@ static unsigned walk(struct strategy *strategy, uint64_t eligible, unsigned curr
 {
     if (change_is_due(strategy) || site_is_met(strategy, point)) {
         strategy->frozen = current;
-        strategy->thaw = strategy->log->steps + FROZEN_MIN +
-                         fm__strategy_random(strategy) % FROZEN;
+        strategy->thaw = strategy->log->steps + FROZEN_MIN + draw(strategy) % FROZEN;
     }
     /* There is somebody else: of one there is no choice. */
     if (strategy->thaw > strategy->log->steps && can(eligible, strategy->frozen))
         eligible &= ~(UINT64_C(1) << strategy->frozen);
-    if (can(eligible, current) && fm__strategy_random(strategy) % strategy->stay != 0)
+    if (can(eligible, current) && draw(strategy) % strategy->stay != 0)
         return current;
-    uint64_t nth = fm__strategy_random(strategy) % (unsigned)__builtin_popcountll(eligible);
+    uint64_t nth = draw(strategy) % (unsigned)__builtin_popcountll(eligible);
     while (nth--)
         eligible &= eligible - 1;
     return (unsigned)__builtin_ctzll(eligible);

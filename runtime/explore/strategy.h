@@ -40,8 +40,6 @@ bool fm__strategy_jumps(struct strategy *strategy);
  */
 unsigned fm__strategy_choose(struct strategy *strategy, uint64_t eligible, unsigned current,
                              const struct turn_point *point);
-/* A number of the plan's own sequence. */
-uint64_t fm__strategy_random(struct strategy *strategy);
 
 /* The next number of the sequence (SplitMix64). */
 static inline uint64_t fm__explore_random(uint64_t *state)
