@@ -29,17 +29,16 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "runtime/io/process.h"
 #include "runtime/platform/memory.h"
 #include "runtime/platform/sanitizer.h"
 
 enum {
     STACK_BYTES = 4096,
-    SIGNALS = 64,
     KERNEL_SET_BYTES = 8,  /* the kernel's set of signals; the C library's is larger */
     CLOSE_RANGE = 436,     /* its number on every architecture */
     CLOSE_BY_HAND = 65536, /* where nothing lists them: at most so many */
     FIRST_OWN_FD = 3,
-    WAIT_PIDFD = 3, /* P_PIDFD, which headers older than glibc 2.36 do not name */
 };
 
 struct birth {
@@ -151,7 +150,7 @@ static FM_NO_ASAN FM_NO_TSAN int child(void *arg)
     static const uint64_t by_default[8];
     static const uint64_t no_signals;
 
-    for (long signo = 1; signo <= SIGNALS; signo++)
+    for (long signo = 1; signo <= PROCESS_SIGNAL_MAX; signo++)
         syscall(SYS_rt_sigaction, signo, by_default, NULL, KERNEL_SET_BYTES);
     if (launch->death_signal) {
         syscall(SYS_prctl, PR_SET_PDEATHSIG, launch->death_signal, 0, 0, 0);
@@ -180,7 +179,8 @@ static FM_NO_ASAN FM_NO_TSAN int child(void *arg)
 static void reap(int pidfd)
 {
     siginfo_t info;
-    while (waitid((idtype_t)WAIT_PIDFD, (id_t)pidfd, &info, WEXITED) < 0 && errno == EINTR)
+    while (waitid((idtype_t)PROCESS_WAIT_PIDFD, (id_t)pidfd, &info, WEXITED) < 0 &&
+           errno == EINTR)
         ;
 }
 

@@ -30,9 +30,6 @@
 #include "runtime/platform/clock.h"
 #include "runtime/sched/fork.h"
 
-/* P_PIDFD, which headers older than glibc 2.36 do not name */
-enum { WAIT_PIDFD = 3 };
-
 pid_t fm_process_id(const struct fm_process *process)
 {
     return process ? process->pid : 0;
@@ -83,8 +80,8 @@ static int ask(const struct fm_process *process, int flags, siginfo_t *info,
 
     info->si_pid = 0;
     do
-        r = syscall(SYS_waitid, WAIT_PIDFD, process->pidfd, info, WEXITED | WNOHANG | flags,
-                    usage);
+        r = syscall(SYS_waitid, PROCESS_WAIT_PIDFD, process->pidfd, info,
+                    WEXITED | WNOHANG | flags, usage);
     while (r < 0 && errno == EINTR);
     return r < 0 ? -errno : info->si_pid != 0;
 }

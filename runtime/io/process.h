@@ -12,7 +12,10 @@
 #include "fm/process.h"
 #include "runtime/platform/lock.h"
 
-enum { PROCESS_SIGNAL_MAX = 64 };
+enum {
+    PROCESS_SIGNAL_MAX = 64,
+    PROCESS_WAIT_PIDFD = 3, /* P_PIDFD, which headers older than glibc 2.36 do not name */
+};
 
 struct fm_process {
     struct lock lock; /* LOCK_SYNC: from here to status */

@@ -12,20 +12,18 @@
 #include <unistd.h>
 
 #include "fm/io.h"
-#include "fm/process.h"
 #include "runtime/fiber/fiber.h"
 #include "runtime/io/fd.h"
+#include "runtime/io/process.h"
 #include "runtime/platform/clock.h"
 #include "runtime/platform/memory.h"
-
-enum { SIGNALS = 64 };
 
 /* glibc's sigisemptyset looks at half of the real-time signals only (2.36). */
 static bool can_be_waited_for(const sigset_t *set)
 {
     if (!set || sigismember(set, SIGKILL) == 1 || sigismember(set, SIGSTOP) == 1)
         return false;
-    for (int signo = 1; signo <= SIGNALS; signo++)
+    for (int signo = 1; signo <= PROCESS_SIGNAL_MAX; signo++)
         if (sigismember(set, signo) == 1)
             return true;
     return false;
