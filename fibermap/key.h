@@ -125,9 +125,9 @@ static inline void fm__key_head(struct map_key *key, uint64_t hash)
 }
 
 /*
- * Read and hash. False: not a key (no data, no length, or one above FM_KEY_MAX). Inline for 8 to 24
- * bytes under AES: what a lookup in a large map costs is waiting for memory, and the fewer
- * instructions it has, the more of the next one fits beside the wait.
+ * Read and hash. False: not a key (no data, no length, or one above FM_KEY_MAX). Inline for 8
+ * to 24 bytes under AES: what a lookup in a large map costs is waiting for memory, and the
+ * fewer instructions it has, the more of the next one fits beside the wait.
  */
 static inline bool fm__key_read(struct map_key *key, const struct hash_seed *seed,
                                 struct fm_key given)

@@ -1,8 +1,8 @@
 /*
  * lookup.h - finding a key's entry without the lock
  *
- * Inline, for get: what it waits for is memory, and the processor looks some hundred instructions
- * ahead. Order and proof stand in stripe.c, which owns what is read here.
+ * Inline, for get: what it waits for is memory, and the processor looks some hundred
+ * instructions ahead. Order and proof stand in stripe.c, which owns what is read here.
  */
 #ifndef FM_FIBERMAP_LOOKUP_H
 #define FM_FIBERMAP_LOOKUP_H
@@ -19,7 +19,9 @@ bool fm__blob_matches(struct entry *entry, const struct map_key *key);
 /* fm__stripe_find under the lock. */
 uint64_t fm__stripe_find_slow(struct stripe *stripe, const struct map_key *key);
 
-static inline __attribute__((always_inline)) bool fm__entry_matches(struct entry *e, const struct map_key *key)
+#define ALWAYS static inline __attribute__((always_inline))
+
+ALWAYS bool fm__entry_matches(struct entry *e, const struct map_key *key)
 {
     if (atomic_load_explicit(&e->head, memory_order_acquire) != key->head)
         return false;
@@ -39,8 +41,8 @@ static inline __attribute__((always_inline)) bool fm__entry_matches(struct entry
 }
 
 /*
- * Told the low bits of the id of each fiber on the way before its entry is read, so that what the
- * caller will do with the fiber does not wait for memory a second time.
+ * Told the low bits of the id of each fiber on the way before its entry is read, so that what
+ * the caller will do with the fiber does not wait for memory a second time.
  */
 typedef void stripe_ahead_fn(uint32_t slot);
 
@@ -54,8 +56,8 @@ static inline struct entry *fm__follow_ahead(_Atomic(struct entry *) *link,
 }
 
 /* One walk. False: something was used again under it, or it went on too long. */
-static inline __attribute__((always_inline)) bool fm__stripe_walk(struct stripe *s, const struct map_key *key,
-                                   stripe_ahead_fn *ahead, uint64_t *ret_id)
+ALWAYS bool fm__stripe_walk(struct stripe *s, const struct map_key *key, stripe_ahead_fn *ahead,
+                            uint64_t *ret_id)
 {
     /* acquire (F) */
     uint64_t version = atomic_load_explicit(&s->version, memory_order_acquire);
@@ -102,5 +104,7 @@ static inline uint64_t fm__stripe_find_ahead(struct stripe *s, const struct map_
             return id;
     return fm__stripe_find_slow(s, key);
 }
+
+#undef ALWAYS
 
 #endif

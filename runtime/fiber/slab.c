@@ -19,9 +19,10 @@
  * miss of the address cache would cost more than what is done with them: the others come eight
  * at a time from one huge page.
  *
- * Most of the time only the first line of a descriptor is wanted. Four lines apart, the first lines
- * of all share a quarter of the cache's sets: so each region begins one line further on than the
- * one before, three at most, and its last descriptor ends in a page behind the huge one.
+ * Most of the time only the first line of a descriptor is wanted. Four lines apart, the first
+ * lines of all share a quarter of the cache's sets: so each region begins one line further on
+ * than the one before, three at most, and its last descriptor ends in a page behind the huge
+ * one.
  */
 enum { SLAB_SMALL_CHUNKS = 8, SLAB_REGION_CHUNKS = 8, SLAB_COLOURS = 4 };
 

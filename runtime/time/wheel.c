@@ -13,8 +13,8 @@
  * a hundred thousand timers in a unit, fire would otherwise stop for milliseconds at its start.
  * A steady stream of timers pulls the next unit down as it fires. Where nothing fires, next_ns
  * asks for fire LEAD ticks before a unit of many timers begins, and then tick by tick, until it
- * is empty. The first window is long because to move a timer is to miss the cache once more: one
- * that sleeps for a second at most is never moved.
+ * is empty. The first window is long because to move a timer is to miss the cache once more:
+ * one that sleeps for a second at most is never moved.
  *
  * Owns        the timers armed in it: link, next, place, deadline_ns, epoch.
  * Knows not   fibers, clocks, who sleeps until next_ns.
@@ -186,8 +186,8 @@ static struct timer *slot_pop(struct wheel *wheel, uint32_t place)
 }
 
 /*
- * The lowest level on which the tick's unit is in the cursor's window or in the one after. Returns
- * the level.
+ * The lowest level on which the tick's unit is in the cursor's window or in the one after.
+ * Returns the level.
  */
 static unsigned insert(struct wheel *wheel, struct timer *timer, int64_t tick)
 {
@@ -221,8 +221,8 @@ static int64_t units_to_next(struct wheel *wheel, unsigned level, int64_t unit)
 }
 
 /*
- * The earliest tick in a slot of a higher level, which begins at `start`. If it holds many: when
- * to begin to move them down, which is no later.
+ * The earliest tick in a slot of a higher level, which begins at `start`. If it holds many:
+ * when to begin to move them down, which is no later.
  */
 static int64_t slot_earliest(struct wheel *wheel, uint32_t place, int64_t start)
 {
@@ -255,7 +255,7 @@ static int64_t next_event(struct wheel *wheel, bool look)
 
     for (unsigned level = 0; level < WHEEL_LEVELS; level++) {
         int64_t unit = unit_of(wheel->cursor, level);
-        /* Nothing on this level or above begins before the cursor's unit ends, less the lead. */
+        /* Nothing here or above begins before the cursor's unit ends, less the lead. */
         if (level && earliest <= unit_start(unit + 1, level) - (look ? LEAD : 0))
             break;
         int64_t units = units_to_next(wheel, level, unit);
@@ -271,8 +271,9 @@ static int64_t next_event(struct wheel *wheel, bool look)
 }
 
 /*
- * When fire should be called for a timer on a level above 0: in time to move it and all that are
- * with it. What looks at the slot is fire, so until it has run once there is nobody else to ask.
+ * When fire should be called for a timer on a level above 0: in time to move it and all that
+ * are with it. What looks at the slot is fire, so until it has run once there is nobody else to
+ * ask.
  */
 static int64_t lead_of(const struct wheel *wheel, int64_t tick)
 {
@@ -372,8 +373,8 @@ static bool settle(struct wheel *wheel, unsigned *moves)
 }
 
 /*
- * Move some of the timers whose unit comes next. Lowest level first: it is needed first. True: the
- * moves are used up.
+ * Move some of the timers whose unit comes next. Lowest level first: it is needed first. True:
+ * the moves are used up.
  */
 static bool prepare(struct wheel *wheel, unsigned moves)
 {

@@ -107,7 +107,8 @@ unsigned fm__wheel_fire(struct wheel *wheel, int64_t now_ns, unsigned max, wheel
 /*
  * When the earliest timer would fire, INT64_MAX if there is none. Never later than that;
  * earlier where the timer that it was computed for has been cancelled, or where a slot of a
- * higher level with many timers comes first: some time before that begins, they want to be moved.
+ * higher level with many timers comes first: some time before that begins, they want to be
+ * moved.
  */
 static inline int64_t fm__wheel_next(const struct wheel *wheel)
 {
