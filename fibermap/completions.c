@@ -129,8 +129,8 @@ int fm_map_try_next(struct fm_map *map, struct fm_completion **ret_completion)
 struct fm_completion *fm_completion_free(struct fm_completion *completion)
 {
     if (completion)
-        fm__stay_unref((struct stay *)(void *)((char *)completion -
-                                               offsetof(struct stay, end)));
+        fm__stay_unref(
+            (struct stay *)(void *)((char *)completion - offsetof(struct stay, end)));
     return NULL;
 }
 

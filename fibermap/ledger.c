@@ -22,13 +22,15 @@
 
 int fm__ledger_make(struct fm_map *map, const struct fm_map_config *config)
 {
-    if (!config->completions && !config->hooks)
+    if (!config->completions && !config->hooks && !config->retain_count)
         return 0;
     struct ledger *ledger = fm__calloc(1, sizeof *ledger);
     if (!ledger)
         return -ENOMEM;
     map->ledger = ledger;
     int r = fm__completions_make(ledger, config);
+    if (r == 0)
+        r = fm__retain_make(ledger, config);
     if (r == 0)
         r = fm__hooks_make(ledger, config, map->stripe_mask + 1);
     if (r < 0)
@@ -42,6 +44,7 @@ void fm__ledger_free(struct fm_map *map)
     if (!ledger)
         return;
     fm__completions_free(ledger);
+    fm__retain_free(ledger);
     free(ledger->events);
     free(ledger);
     map->ledger = NULL;
@@ -54,7 +57,7 @@ struct stay *fm__stay_make(const struct map_key *key)
     struct stay *stay = fm__malloc(sizeof *stay + key->len);
     if (!stay)
         return NULL;
-    *stay = (struct stay) { .end.key = fm_key_bytes(stay->key, key->len) };
+    *stay = (struct stay) { .end.key = fm_key_bytes(stay->key, key->len), .head = key->head };
     memcpy(stay->key, key->data, key->len);
     atomic_init(&stay->refs, 1);
     for (int i = 0; i < EVENT_KINDS; i++)
@@ -100,9 +103,12 @@ void fm__stay_begun(struct stay *stay, struct stripe *stripe)
         fm__fiber_start(stay->end.fiber);
 }
 
-void fm__stay_over_locked(struct stay *stay, struct stripe *stripe, struct fm_exit exit)
+static void end_locked(struct stay *stay, struct stripe *stripe, struct fm_exit exit,
+                       enum entry_end end)
 {
     stay->end.exit = exit;
+    if (end == ENTRY_END_PRESENT && stripe->map->ledger->retained)
+        fm__retain_put_locked(stripe->map, stay);
     if (stripe->map->ledger->events)
         fm__hooks_note_locked(stripe, stay, EVENT_EXIT);
 }
@@ -110,11 +116,19 @@ void fm__stay_over_locked(struct stay *stay, struct stripe *stripe, struct fm_ex
 /* The exit has left the key, and it is noted. */
 static void after_end(struct stay *stay, struct stripe *stripe, enum entry_end end)
 {
+    struct stay *dropped = stay->dropped;
+    stay->dropped = NULL;
+    fm__retain_drop(dropped);
     if (end == ENTRY_END_PRESENT)
         fm__completions_push(stripe->map, stay);
     if (stripe->map->ledger->events)
         fm__hooks_tell(stripe);
     fm__stay_unref(stay);
+}
+
+void fm__stay_over_locked(struct stay *stay, struct stripe *stripe, struct fm_exit exit)
+{
+    end_locked(stay, stripe, exit, ENTRY_END_PRESENT);
 }
 
 void fm__stay_over(struct stay *stay, struct stripe *stripe)
@@ -129,7 +143,7 @@ void fm__stay_ended(struct stay *stay, struct stripe *stripe, struct entry *entr
     /* Not HELD: a cut holds this lock. */
     enum entry_end end = fm__entry_end(entry, fm__fiber_id(fiber));
     if (end != ENTRY_END_DETACHED)
-        fm__stay_over_locked(stay, stripe, exit);
+        end_locked(stay, stripe, exit, end);
     fm__unlock(&stripe->lock);
     after_end(stay, stripe, end);
     fm__member_left(stripe, entry, flags, fiber, exit, end);

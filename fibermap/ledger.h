@@ -1,7 +1,7 @@
 /*
  * ledger.h - what a map with options writes down of each stay
  *
- * A map that is asked for completions or hooks keeps a ledger; a plain one has none, and its
+ * A map that is asked for completions, hooks or results keeps a ledger; a plain one has none, and its
  * runs and exits look once, at a constant, and go on. In a map with a ledger each registration
  * has a `stay`, made with it, which holds its key and in the end its exit, so that nothing need
  * be allocated when a fiber ends. And there every step in the life of an entry is taken under
@@ -31,8 +31,13 @@ struct stay {
     bool starts;                /* who tells of the start starts the fiber */
     struct fm_fiber *displaced; /* until the start has been told */
     struct event events[EVENT_KINDS];
-    struct fm_exit last;        /* of the incarnation that is followed by another */
+    struct fm_exit last; /* of the incarnation that is followed by another */
     _Atomic bool restart_told;
+    /* while it is retained; under the wait lock */
+    uint64_t head; /* of the key; constant */
+    int64_t ended_ns;
+    struct stay *chain, *older, *newer;
+    struct stay *dropped; /* what it has pushed out, to be released by its exit */
     unsigned char key[];
 };
 
@@ -49,6 +54,12 @@ struct ledger {
     struct stay **ring; /* NULL: none are kept */
     uint32_t ring_size, ring_at, ring_count;
     uint64_t dropped;
+
+    /* last exits, by key and by age; under the wait lock */
+    struct stay **retained; /* NULL: none are retained */
+    uint32_t retained_mask, retained_count, retain_count;
+    int64_t retain_ns;
+    struct stay *oldest, *newest;
 };
 
 /* map->ledger, where the config asks for something that needs one. 0 · -ENOMEM · -EINVAL */
@@ -83,6 +94,22 @@ void fm__stay_over(struct stay *stay, struct stripe *stripe);
 int fm__completions_make(struct ledger *ledger, const struct fm_map_config *config);
 void fm__completions_free(struct ledger *ledger);
 void fm__completions_push(struct fm_map *map, struct stay *stay);
+
+/* retain.c */
+int fm__retain_make(struct ledger *ledger, const struct fm_map_config *config);
+void fm__retain_free(struct ledger *ledger);
+/* The stay has ended, present; its stripe lock is held. What it pushes out hangs on it. */
+void fm__retain_put_locked(struct fm_map *map, struct stay *stay);
+/* No lock is held. */
+void fm__retain_drop(struct stay *dropped);
+/*
+ * Nobody is under the key, and what is retained of it fits (enum fm_reuse): a reference, else
+ * NULL. It goes with hand_out: FM_MAP_REUSED.
+ */
+struct stay *fm__retain_reuse_locked(struct fm_map *map, const struct map_key *key,
+                                     struct place place, uint32_t reuse);
+struct stay *fm__retain_reuse(struct stripe *stripe, const struct map_key *key, uint32_t reuse);
+int fm__retain_hand_out(struct stay *stay, struct fm_fiber **ret_fiber);
 
 /* hooks.c */
 int fm__hooks_make(struct ledger *ledger, const struct fm_map_config *config, uint32_t stripes);

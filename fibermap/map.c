@@ -29,7 +29,9 @@ static int config_read(struct fm_map_config *config, const struct fm_map_config 
     if (config->hash > FM_HASH_FAST || config->on_failure > FM_CLOSE_MAP || config->flags ||
         config->reserved || config->restart_intensity > FM_RESTART_INTENSITY_MAX ||
         config->restart_reserved || config->restart_period_ns < 0 ||
-        config->completions_reserved || config->completions > FM_COMPLETIONS_MAX)
+        config->completions > FM_COMPLETIONS_MAX ||
+        config->retain_count > FM_RETAIN_MAX || config->retain_ns < 0 ||
+        (config->retain_ns && !config->retain_count))
         return -EINVAL;
     if (!config->runtime)
         config->runtime = fm_runtime_current();

@@ -36,6 +36,7 @@ static int options_read(const struct fm_map_run_options *given, struct fm_map_ru
     }
     uint32_t conflict = (*ret_options)->conflict;
     if ((conflict > FM_FAIL && conflict != FM_JOIN) || (*ret_options)->stack_bytes > 1u << 20 ||
+        (*ret_options)->reuse > FM_REUSE_ANY || (*ret_options)->reuse_reserved ||
         ((*ret_options)->flags & ~(FM_MAP_PROPAGATE_INTERRUPT | FM_MAP_ISOLATE_FAILURE)))
         return -EINVAL;
     return (*ret_options)->restart ? fm__restart_check((*ret_options)->restart) : 0;
@@ -175,6 +176,9 @@ run(struct fm_map *map, struct fm_key given, fm_entry_fn *entry, void *arg,
         if (r != 0)
             return r;
     }
+    struct stay *retained = keeps_ledger ? fm__retain_reuse(stripe, &key, options->reuse) : NULL;
+    if (retained)
+        return fm__retain_hand_out(retained, ret_fiber);
     if (keeps_ledger && !(stay = fm__stay_make(&key)))
         return -ENOMEM;
     r = create(map, &key, entry, arg, options, site, ret_fiber != NULL, &fiber);
@@ -196,11 +200,16 @@ run(struct fm_map *map, struct fm_key given, fm_entry_fn *entry, void *arg,
         r = -ESHUTDOWN;
     else if ((incumbent = stays_locked(stripe, place, options->conflict, more)) != NULL)
         r = FM_MAP_KEPT;
+    else if (keeps_ledger &&
+             (retained = fm__retain_reuse_locked(map, &key, place, options->reuse)) != NULL)
+        r = FM_MAP_REUSED;
     if (r != 0) {
         fm__unlock(&stripe->lock);
         discard(fiber, ret_fiber != NULL);
         if (keeps_ledger)
             fm__stay_unref(stay);
+        if (retained)
+            return fm__retain_hand_out(retained, ret_fiber);
         return incumbent ? held(incumbent, options->conflict, ret_fiber) : r;
     }
 

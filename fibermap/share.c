@@ -98,7 +98,7 @@ int fm_map_run_wait(struct fm_map *map, struct fm_key key, fm_entry_fn *entry, v
     r = fm__map_run(map, key, entry, arg, &options, __builtin_return_address(0), &more, &fiber);
     if (r < 0)
         return r;
-    bool shared = r == FM_MAP_KEPT;
+    bool shared = r == FM_MAP_KEPT || r == FM_MAP_REUSED;
     if (shared && options.arg_drop)
         options.arg_drop(arg);
     r = await(fiber, deadline_ns, ret_exit);

@@ -12,6 +12,7 @@
 #include "fm/io.h"
 #include "fm/map.h"
 #include "fm/map_many.h"
+#include "fm/map_retain.h"
 #include "fm/map_watch.h"
 #include "fm/process.h"
 #include "fm/pubsub.h"

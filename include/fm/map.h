@@ -63,6 +63,7 @@ static inline struct fm_key fm_key_bytes(const void *data, size_t len)
 #define FM_MAP_KEPT 2
 /* remove, close, clear: the caller is a member; signalled where due, not awaited */
 #define FM_MAP_SELF 3
+#define FM_MAP_REUSED 6   /* run: nothing started, the key's last exit is retained and fits */
 #define FM_MAP_SAME 4     /* set: this very fiber stands there already; nothing changed */
 
 /* ---- making and ending a map ---- */
@@ -98,8 +99,9 @@ struct fm_map_config {
     uint32_t restart_reserved;   /* 0 */
     int64_t restart_period_ns;   /* 0: five seconds */
     uint32_t completions;        /* so many are kept for fm_map_next; 0: none */
-    uint32_t completions_reserved; /* 0 */
+    uint32_t retain_count;       /* so many last exits are retained; 0: none */
     const struct fm_map_hooks *hooks; /* copied; NULL: none */
+    int64_t retain_ns;           /* each for so long; 0: until it is pushed out */
 };
 #define FM_MAP_CONFIG_INIT {.size = sizeof(struct fm_map_config)}
 
@@ -284,6 +286,8 @@ struct fm_map_run_options {
     fm_drop_fn *arg_drop;   /* called on arg if the started fiber never ran its body */
     fm_drop_fn *value_drop; /* as in spawn */
     const struct fm_restart *restart; /* read by the call; NULL: the body runs once */
+    uint32_t reuse;         /* enum fm_reuse */
+    uint32_t reuse_reserved; /* 0 */
 };
 #define FM_MAP_RUN_OPTIONS_INIT {.size = sizeof(struct fm_map_run_options)}
 
@@ -473,6 +477,7 @@ FM_API struct fm_runner *fm_runner_destroy(struct fm_runner *runner);
 #endif
 
 #include "fm/map_many.h"
+#include "fm/map_retain.h"
 #include "fm/map_watch.h"
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * races_watch.c - a map that is watched: hooks and completions under runs, replacements, sets and ends
+ * races_watch.c - maps with a ledger: hooks and completions under runs, replacements, sets and ends; results that are retained
  *
  * The hooks play an automaton of one key. Its fields are plain: that the calls are one after the other is what is tested.
  */
@@ -28,7 +28,8 @@ static void on_replace(void *ctx, struct fm_key key, struct fm_fiber *old,
     struct slot *slot = ctx;
     struct watch *w = slot->thing;
     enter(slot, w);
-    RACE_CHECK(slot, w->present == fm_fiber_id(old) && !w->next, "who is replaced is not there");
+    RACE_CHECK(slot, w->present == fm_fiber_id(old) && !w->next,
+               "who is replaced is not there");
     w->zombies++;
     w->replaced++;
     w->present = 0;
@@ -151,7 +152,51 @@ static void all_is_told(struct slot *slot)
     slot->thing = NULL;
 }
 
+/* ---- a result that is retained: computed once, by whoever was first ---- */
+
+static void make_retaining(struct slot *slot)
+{
+    struct fm_map_config config = FM_MAP_CONFIG_INIT;
+    struct fm_map *map;
+    config.runtime = slot->runtime;
+    config.retain_count = 2;
+    int r = fm_map_create(&config, &map);
+    RACE_CHECK(slot, r == 0, "create: %d", r);
+    slot->thing = map;
+}
+
+static struct fm_exit compute(void *arg)
+{
+    struct slot *slot = arg;
+    uint32_t before = atomic_fetch_add(&slot->seen[0], 1);
+    if (slot->choice & 1)
+        fm_yield();
+    return fm_ok((void *)(uintptr_t)(before + 1));
+}
+
+static void ask(struct slot *slot, struct part *part)
+{
+    struct fm_map_run_options options = FM_MAP_RUN_OPTIONS_INIT;
+    struct fm_exit exit;
+    options.reuse = FM_REUSE_SUCCESS;
+    if ((part->role + slot->choice) % 4 == 0)
+        fm_yield();
+    int r = fm_map_run_wait(slot->thing, slot->key, compute, slot, &options, FM_NEVER, &exit);
+    RACE_CHECK(slot, r == 0 || r == FM_MAP_KEPT, "run_wait: %d", r);
+    RACE_CHECK(slot, exit.kind == FM_SUCCESS && exit.value == (void *)1, "another's result");
+}
+
+static void computed_once(struct slot *slot)
+{
+    RACE_CHECK(slot, atomic_load(&slot->seen[0]) == 1, "computed %u times",
+               atomic_load(&slot->seen[0]));
+    fm_map_destroy(slot->thing);
+    slot->thing = NULL;
+}
+
 const struct race watch_races[] = {
+    { "retained_once", "who comes while it runs or afterwards gets the one result",
+      make_retaining, ask, computed_once, NULL },
     { "hooks_in_order", "hooks of a key come in order, each present end completes once",
       make_watched, run_end_take, all_is_told, NULL },
     { NULL, NULL, NULL, NULL, NULL, NULL },
