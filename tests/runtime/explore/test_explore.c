@@ -375,12 +375,12 @@ TEST(explore, the_environment_chooses_the_seed_or_the_schedule)
 
 TEST(explore, a_fine_exploration_has_more_points)
 {
-    struct fm_explore_options options = with(FM_EXPLORE_RANDOM, 3);
+    struct fm_explore_options options = with(FM_EXPLORE_RANDOM, 50);
     struct fm_explore_report coarse, fine;
     cr_assert_eq(fm_explore(a_bit_of_everything, NULL, &options, &coarse), 0);
     options.flags |= FM_EXPLORE_FINE;
     cr_assert_eq(fm_explore(a_bit_of_everything, NULL, &options, &fine), 0);
-    cr_assert_gt(fine.steps, coarse.steps + coarse.steps / 4);
+    cr_assert_gt(fine.steps, coarse.steps + coarse.steps / 2);
 }
 
 static size_t read_all(int fd, char *text, size_t size)
