@@ -1,0 +1,98 @@
+#include <errno.h>
+#include <fm/fm.h>
+#include <stdio.h>
+
+#define SECOND INT64_C(1000000000)
+
+/* What all requests share. */
+struct api {
+    struct fm_map *requests;
+    struct fm_rate_limiter *starts;  /* two each second */
+    struct fm_semaphore *concurrent; /* three at a time */
+};
+
+struct request {
+    struct api *api;
+    const char *name;
+};
+
+/* It takes two seconds. */
+static struct fm_exit call(void *arg)
+{
+    const struct request *request = arg;
+    int r = fm_rate_limiter_acquire(request->api->starts, 1, FM_NEVER);
+    if (r < 0)
+        return fm_fail(r);
+    printf("%.1f s  %s\n", (double)fm_now_ns() / SECOND, request->name);
+    r = fm_sleep_ms(2000);
+    return r < 0 ? fm_fail(r) : fm_ok(NULL);
+}
+
+/* Under its key from the beginning: it can be found, and stopped, while it waits its turn. */
+static struct fm_exit call_in_turn(void *arg)
+{
+    const struct request *request = arg;
+    struct fm_exit exit;
+    int r = fm_semaphore_with(request->api->concurrent, 1, call, arg, FM_NEVER, &exit);
+    return r < 0 ? fm_fail(r) : exit;
+}
+
+static int make_requests(struct api *api)
+{
+    static struct request requests[6];
+    static const char *const names[6] = {
+        "first", "second", "third", "fourth", "fifth", "sixth"
+    };
+    for (int i = 0; i < 6; i++) {
+        requests[i] = (struct request) { api, names[i] };
+        int r = fm_map_run(api->requests, fm_key_str(names[i]), call_in_turn, &requests[i],
+                           NULL, NULL);
+        if (r < 0)
+            return r;
+        fm_sleep_ms(10); /* they come one after the other */
+    }
+    int r = fm_map_remove(api->requests, fm_key_str("fifth"), FM_NEVER);
+    if (r == 0)
+        printf("fifth goes; it has used nothing\n");
+    return fm_map_await_empty(api->requests, FM_NEVER);
+}
+
+static struct fm_exit program(void *arg)
+{
+    struct fm_rate_limiter_config config = FM_RATE_LIMITER_CONFIG_INIT;
+    struct api api = { 0 };
+
+    config.limit = 2;
+    config.interval_ns = SECOND;
+    int r = fm_rate_limiter_create(&config, &api.starts);
+    if (r == 0)
+        r = fm_semaphore_create(3, &api.concurrent);
+    if (r == 0)
+        r = fm_map_create(NULL, &api.requests);
+    if (r == 0)
+        r = make_requests(&api);
+    fm_map_destroy(api.requests); /* before what its fibers use */
+    fm_semaphore_destroy(api.concurrent);
+    fm_rate_limiter_destroy(api.starts);
+    return r < 0 ? fm_fail(r) : fm_ok(arg);
+}
+
+int main(void)
+{
+    struct fm_runtime_config config = FM_RUNTIME_CONFIG_INIT;
+    struct fm_runtime *runtime;
+    struct fm_fiber *fiber;
+    struct fm_exit exit = { 0 };
+
+    config.clock = FM_CLOCK_VIRTUAL;
+    if (fm_runtime_create(&config, &runtime) < 0)
+        return 1;
+    int r = fm_runtime_spawn(runtime, program, NULL, NULL, &fiber);
+    if (r == 0) {
+        fm_clock_advance_ns(runtime, INT64_C(3600000000000));
+        r = fm_fiber_poll(fiber, &exit);
+        fm_fiber_unref(fiber);
+    }
+    fm_runtime_destroy(runtime);
+    return r < 0 || exit.kind != FM_SUCCESS;
+}

@@ -1,0 +1,110 @@
+#include <errno.h>
+#include <fm/fm.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int stopped(void *url, struct fm_exit exit)
+{
+    printf("stop %s, by %s\n", (const char *)url, fm_reason_name(exit.reason));
+    return 0;
+}
+
+/* The request: 200 ms. */
+static struct fm_exit fetch(void *url)
+{
+    printf("GET %s\n", (const char *)url);
+    int r = fm_defer_on_interrupt(stopped, url);
+    if (r == 0)
+        r = fm_sleep_ms(200);
+    return r < 0 ? fm_fail(r) : fm_ok((void *)"42 users");
+}
+
+/* The same with an answer that has to be freed. */
+static struct fm_exit fetch_copy(void *url)
+{
+    struct fm_exit exit = fetch(url);
+    if (exit.kind != FM_SUCCESS)
+        return exit;
+    char *copy = strdup(exit.value);
+    return copy ? fm_ok(copy) : fm_fail(-ENOMEM);
+}
+
+struct clients {
+    struct fm_map *requests;
+    int results[3];
+};
+
+static struct fm_exit ask(void *arg, size_t i)
+{
+    struct clients *clients = arg;
+    struct fm_exit exit;
+    int r = fm_map_run_wait(clients->requests, fm_key_str("/users"), fetch, (void *)"/users",
+                            NULL, FM_NEVER, &exit);
+    clients->results[i] = r;
+    return r < 0 ? fm_fail(r) : fm_ok(NULL);
+}
+
+static struct fm_exit program(void *arg)
+{
+    struct fm_map_run_options options = FM_MAP_RUN_OPTIONS_INIT;
+    struct clients clients = { 0 };
+    struct fm_exit exit;
+    struct fm_map *requests;
+    struct fm_fiber *fiber;
+    int shared = 0;
+
+    int r = fm_map_create_scoped(NULL, &requests);
+    if (r < 0)
+        return fm_fail(r);
+    clients.requests = requests;
+
+    /* Three at once: one request. */
+    r = fm_for_each(3, 0, ask, &clients, NULL);
+    if (r < 0)
+        return fm_fail(r);
+    for (int i = 0; i < 3; i++)
+        shared += clients.results[i] == FM_MAP_KEPT;
+    printf("%d of 3 shared the request of another\n", shared);
+
+    /* Nobody waits for it any more: it need not go on. */
+    options.flags = FM_MAP_STOP_WITH_LAST_WAITER;
+    r = fm_map_run_wait(requests, fm_key_str("/slow"), fetch, (void *)"/slow", &options,
+                        fm_after_ms(50), &exit);
+    fm_sleep_ms(1000);
+    printf("/slow: %s\n", fm_strerror(r));
+
+    /* An answer that goes with its fiber: join, and hold the reference while it is used. */
+    options = (struct fm_map_run_options)FM_MAP_RUN_OPTIONS_INIT;
+    options.conflict = FM_JOIN;
+    options.value_drop = free;
+    r = fm_map_run(requests, fm_key_str("/copy"), fetch_copy, (void *)"/copy", &options,
+                   &fiber);
+    if (r < 0)
+        return fm_fail(r);
+    r = fm_fiber_join(fiber, FM_NEVER, &exit);
+    if (r == 0 && exit.kind == FM_SUCCESS)
+        printf("/copy: %s\n", (const char *)exit.value);
+    fm_fiber_unref(fiber); /* the last one frees the answer */
+    return fm_ok(arg);
+}
+
+int main(void)
+{
+    struct fm_runtime_config config = FM_RUNTIME_CONFIG_INIT;
+    struct fm_runtime *runtime;
+    struct fm_fiber *fiber;
+    struct fm_exit exit = { 0 };
+
+    config.clock = FM_CLOCK_VIRTUAL;
+    if (fm_runtime_create(&config, &runtime) < 0)
+        return 1;
+    int r = fm_runtime_spawn(runtime, program, NULL, NULL, &fiber);
+    if (r == 0) {
+        fm_clock_advance_ns(runtime, INT64_C(3600000000000));
+        r = fm_fiber_poll(fiber, &exit);
+        fm_fiber_unref(fiber);
+    }
+    fm_runtime_destroy(runtime);
+    return r < 0 || exit.kind != FM_SUCCESS;
+}
