@@ -15,6 +15,7 @@ enum wait_kind {
     WAIT_QUIESCENT, /* no members: zombies have ended, too */
     WAIT_VERDICT,
     WAIT_NEXT, /* a completion, or nobody present */
+    WAIT_PLACE, /* one more may be present */
     WAIT_KINDS,
 };
 

@@ -22,7 +22,8 @@
 
 int fm__ledger_make(struct fm_map *map, const struct fm_map_config *config)
 {
-    if (!config->completions && !config->hooks && !config->retain_count)
+    if (!config->completions && !config->hooks && !config->retain_count && !config->max_live &&
+        !config->max_starts)
         return 0;
     struct ledger *ledger = fm__calloc(1, sizeof *ledger);
     if (!ledger)
@@ -31,6 +32,8 @@ int fm__ledger_make(struct fm_map *map, const struct fm_map_config *config)
     int r = fm__completions_make(ledger, config);
     if (r == 0)
         r = fm__retain_make(ledger, config);
+    if (r == 0)
+        r = fm__limit_make(map, config);
     if (r == 0)
         r = fm__hooks_make(ledger, config, map->stripe_mask + 1);
     if (r < 0)
@@ -45,6 +48,7 @@ void fm__ledger_free(struct fm_map *map)
         return;
     fm__completions_free(ledger);
     fm__retain_free(ledger);
+    fm__limit_free(ledger);
     free(ledger->events);
     free(ledger);
     map->ledger = NULL;
@@ -121,6 +125,7 @@ static void after_end(struct stay *stay, struct stripe *stripe, enum entry_end e
     fm__retain_drop(dropped);
     if (end == ENTRY_END_PRESENT)
         fm__completions_push(stripe->map, stay);
+    fm__limit_left(stripe->map, stay, end == ENTRY_END_PRESENT);
     if (stripe->map->ledger->events)
         fm__hooks_tell(stripe);
     fm__stay_unref(stay);

@@ -1,7 +1,7 @@
 /*
  * ledger.h - what a map with options writes down of each stay
  *
- * A map that is asked for completions, hooks or results keeps a ledger; a plain one has none, and its
+ * A map that is asked for completions, hooks, results or limits keeps a ledger; a plain one has none, and its
  * runs and exits look once, at a constant, and go on. In a map with a ledger each registration
  * has a `stay`, made with it, which holds its key and in the end its exit, so that nothing need
  * be allocated when a fiber ends. And there every step in the life of an entry is taken under
@@ -37,7 +37,9 @@ struct stay {
     uint64_t head; /* of the key; constant */
     int64_t ended_ns;
     struct stay *chain, *older, *newer;
-    struct stay *dropped; /* what it has pushed out, to be released by its exit */
+    struct stay *dropped;        /* what it has pushed out, to be released by its exit */
+    struct stay *before, *after; /* by the time of the last touch; under the wait lock */
+    bool listed;
     unsigned char key[];
 };
 
@@ -60,6 +62,18 @@ struct ledger {
     uint32_t retained_mask, retained_count, retain_count;
     int64_t retain_ns;
     struct stay *oldest, *newest;
+
+    /* limits; places and idle ones under the wait lock */
+    uint32_t max_live, live; /* 0: no limit; present entries, places handed to who waits too */
+    uint32_t on_excess;      /* enum fm_excess */
+    struct fm_rate_limiter *starts;      /* NULL: no limit */
+    struct stay *first_idle, *last_idle; /* FM_EXCESS_EVICT_IDLE: the longest idle first */
+};
+
+/* What a run has got hold of for its new entry, and not used yet. */
+struct limit_hand {
+    bool place, start;
+    bool lacks_start; /* what it lacks is not a place */
 };
 
 /* map->ledger, where the config asks for something that needs one. 0 · -ENOMEM · -EINVAL */
@@ -110,6 +124,24 @@ struct stay *fm__retain_reuse_locked(struct fm_map *map, const struct map_key *k
                                      struct place place, uint32_t reuse);
 struct stay *fm__retain_reuse(struct stripe *stripe, const struct map_key *key, uint32_t reuse);
 int fm__retain_hand_out(struct stay *stay, struct fm_fiber **ret_fiber);
+
+/* limit.c */
+int fm__limit_make(struct fm_map *map, const struct fm_map_config *config);
+void fm__limit_free(struct ledger *ledger);
+/* All that a run needs is in hand: 0, else -ERESTART; then wait. The stripe lock is held. */
+int fm__limit_take_locked(struct fm_map *map, struct limit_hand *hand, bool displaces);
+/* 0, try again · -EAGAIN · -ESHUTDOWN · what waiting fails with */
+int fm__limit_wait(struct fm_map *map, struct limit_hand *hand, int64_t deadline_ns);
+/* It has been put in, in the same hold. */
+void fm__limit_use_locked(struct fm_map *map, struct stay *stay, struct limit_hand *hand,
+                          bool displaces);
+/* A set, which is not limited, has put one in where nobody was. */
+void fm__limit_count_locked(struct fm_map *map);
+void fm__limit_put_back(struct fm_map *map, struct limit_hand *hand);
+/* Somebody has left for good (stay not NULL), or leaves his place at least. No lock is held. */
+void fm__limit_left(struct fm_map *map, struct stay *stay, bool held_place);
+/* The map is closing: nobody waits for a place any more. */
+void fm__limit_shut(struct fm_map *map);
 
 /* hooks.c */
 int fm__hooks_make(struct ledger *ledger, const struct fm_map_config *config, uint32_t stripes);

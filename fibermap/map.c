@@ -31,7 +31,9 @@ static int config_read(struct fm_map_config *config, const struct fm_map_config 
         config->restart_reserved || config->restart_period_ns < 0 ||
         config->completions > FM_COMPLETIONS_MAX ||
         config->retain_count > FM_RETAIN_MAX || config->retain_ns < 0 ||
-        (config->retain_ns && !config->retain_count))
+        (config->retain_ns && !config->retain_count) || config->interval_ns < 0 ||
+        !config->max_starts != !config->interval_ns || config->max_live > FM_LIVE_MAX ||
+        config->on_excess > FM_EXCESS_EVICT_IDLE || config->excess_reserved)
         return -EINVAL;
     if (!config->runtime)
         config->runtime = fm_runtime_current();
@@ -276,6 +278,8 @@ int fm_map_detach(struct fm_map *map, struct fm_key given, struct fm_fiber **ret
         return -ENOENT;
     }
     fm__count_subtract(stripe, COUNT_MEMBER_ONE + COUNT_LIVE_ONE);
+    if (map->ledger)
+        fm__limit_left(map, NULL, true);
     fm__again_hurry(fiber);
     if (ret_fiber)
         *ret_fiber = fiber;

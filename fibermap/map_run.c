@@ -155,7 +155,7 @@ static void discard(struct fm_fiber *fiber, bool reference)
 static inline __attribute__((always_inline)) int
 run(struct fm_map *map, struct fm_key given, fm_entry_fn *entry, void *arg,
     const struct fm_map_run_options *given_options, const void *site, struct run_more *more,
-    struct fm_fiber **ret_fiber, const bool keeps_ledger)
+    struct fm_fiber **ret_fiber, struct limit_hand *hand, const bool keeps_ledger)
 {
     struct stay *stay = NULL;
     const struct fm_map_run_options *options;
@@ -203,6 +203,9 @@ run(struct fm_map *map, struct fm_key given, fm_entry_fn *entry, void *arg,
     else if (keeps_ledger &&
              (retained = fm__retain_reuse_locked(map, &key, place, options->reuse)) != NULL)
         r = FM_MAP_REUSED;
+    else if (keeps_ledger)
+        r = fm__limit_take_locked(
+            map, hand, place.entry && fm__entry_present(fm__entry_read(place.entry)));
     if (r != 0) {
         fm__unlock(&stripe->lock);
         discard(fiber, ret_fiber != NULL);
@@ -221,8 +224,10 @@ run(struct fm_map *map, struct fm_key given, fm_entry_fn *entry, void *arg,
     uint64_t displaced = install_locked(map, stripe, place, mine);
     enum fm_reason reason = displaced ? why_displaced_locked(place.entry) : FM_BY_NOBODY;
     fm__count_add(stripe, COUNT_MEMBER_ONE + (displaced ? 0 : COUNT_LIVE_ONE));
-    if (keeps_ledger)
+    if (keeps_ledger) {
         fm__stay_begin_locked(stay, stripe, fiber, displaced, true);
+        fm__limit_use_locked(map, stay, hand, displaced != 0);
+    }
     fm__unlock(&stripe->lock);
 
     FM_PROBE2(map_run, map, displaced);
@@ -242,7 +247,17 @@ static __attribute__((noinline)) int run_with_ledger(
     const struct fm_map_run_options *options, const void *site, struct run_more *more,
     struct fm_fiber **ret_fiber)
 {
-    return run(map, key, entry, arg, options, site, more, ret_fiber, true);
+    struct limit_hand hand = { 0 };
+    int r;
+
+    while ((r = run(map, key, entry, arg, options, site, more, ret_fiber, &hand, true)) ==
+           -ERESTART) {
+        r = fm__limit_wait(map, &hand, FM_NEVER);
+        if (r < 0)
+            break;
+    }
+    fm__limit_put_back(map, &hand);
+    return r;
 }
 
 int fm__map_run(struct fm_map *map, struct fm_key key, fm_entry_fn *entry, void *arg,
@@ -251,7 +266,7 @@ int fm__map_run(struct fm_map *map, struct fm_key key, fm_entry_fn *entry, void 
 {
     if (map && __builtin_expect(map->ledger != NULL, 0))
         return run_with_ledger(map, key, entry, arg, options, site, more, ret_fiber);
-    return run(map, key, entry, arg, options, site, more, ret_fiber, false);
+    return run(map, key, entry, arg, options, site, more, ret_fiber, NULL, false);
 }
 
 int fm_map_run(struct fm_map *map, struct fm_key key, fm_entry_fn *entry, void *arg,
@@ -324,6 +339,8 @@ int fm_map_set(struct fm_map *map, struct fm_key given, struct fm_fiber *fiber,
     enum fm_reason reason = displaced ? why_displaced_locked(place.entry) : FM_BY_NOBODY;
     if (stay)
         fm__stay_begin_locked(stay, stripe, fiber, displaced, false);
+    if (stay && !displaced)
+        fm__limit_count_locked(map);
     if (stay && !told) /* sealed: its exit is stored */
         fm__stay_over_locked(stay, stripe, fiber->exit);
     fm__unlock(&stripe->lock);

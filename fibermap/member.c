@@ -275,6 +275,7 @@ void fm__map_shut(struct fm_map *map)
     if (atomic_compare_exchange_strong_explicit(&map->state, &open, MAP_CLOSING,
                                                 memory_order_acq_rel, memory_order_acquire))
         fm__map_decide(map, fm_ok(NULL));
+    fm__limit_shut(map);
     /* A run that read OPEN has put its fiber in before it let go of the lock; one that comes later reads CLOSING. */
     fm__map_each_stripe(map, s) {
         fm__lock(&s->lock);

@@ -102,6 +102,12 @@ struct fm_map_config {
     uint32_t retain_count;       /* so many last exits are retained; 0: none */
     const struct fm_map_hooks *hooks; /* copied; NULL: none */
     int64_t retain_ns;           /* each for so long; 0: until it is pushed out */
+    /* limits: fm/map_limit.h */
+    uint32_t max_live;           /* so many present at once; 0: no limit */
+    uint32_t max_starts;         /* so many started in each interval; 0: no limit */
+    int64_t interval_ns;
+    uint32_t on_excess;          /* enum fm_excess */
+    uint32_t excess_reserved;    /* 0 */
 };
 #define FM_MAP_CONFIG_INIT {.size = sizeof(struct fm_map_config)}
 
@@ -476,6 +482,7 @@ FM_API struct fm_runner *fm_runner_destroy(struct fm_runner *runner);
 }
 #endif
 
+#include "fm/map_limit.h"
 #include "fm/map_many.h"
 #include "fm/map_retain.h"
 #include "fm/map_watch.h"

@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_map_limit.c - so many present, so many starts: waiting, failing, evicting
+ */
+#include "tests/fibermap/map_test.h"
+
+static struct fm_map *make_limited(uint32_t max_live, uint32_t max_starts, uint32_t on_excess)
+{
+    struct fm_map_config config = FM_MAP_CONFIG_INIT;
+    struct fm_map *map;
+    config.max_live = max_live;
+    config.max_starts = max_starts;
+    config.interval_ns = max_starts ? 100 * 1000000 : 0;
+    config.on_excess = on_excess;
+    cr_assert_eq(fm_map_create(&config, &map), 0);
+    return map;
+}
+
+static int try_run(struct fm_map *map, const char *key)
+{
+    return fm_map_run(map, KEY(key), until_interrupted, NULL, NULL, NULL);
+}
+
+struct runs {
+    struct fm_map *map;
+    const char *key;
+    int result;
+    int64_t at_ms;
+};
+
+static struct fm_exit run_one(void *arg)
+{
+    struct runs *runs = arg;
+    runs->result = try_run(runs->map, runs->key);
+    runs->at_ms = now_ms();
+    return fm_ok(NULL);
+}
+
+static struct fm_fiber *start_run(struct runs *runs, struct fm_map *map, const char *key)
+{
+    *runs = (struct runs) { .map = map, .key = key, .result = 99 };
+    struct fm_fiber *fiber = start(run_one, runs);
+    settle();
+    return fiber;
+}
+
+/* T222, T094 */
+WORKER_TEST(map_limit, one_too_many_fails_and_starts_nothing)
+{
+    struct fm_map *map = make_limited(2, 0, FM_EXCESS_FAIL);
+    cr_assert_eq(try_run(map, "a"), 0);
+    cr_assert_eq(try_run(map, "b"), 0);
+    cr_assert_eq(try_run(map, "c"), -EAGAIN);
+    cr_assert_eq(fm_map_size(map), 2);
+    settle();
+    cr_assert_eq(fm_map_remove(map, KEY("a"), FM_NEVER), 0);
+    cr_assert_eq(try_run(map, "c"), 0);
+    cr_assert_eq(try_run(map, "a"), -EAGAIN);
+    fm_map_destroy(map);
+}
+
+WORKER_TEST(map_limit, a_replacement_takes_the_place_over)
+{
+    struct fm_map *map = make_limited(1, 0, FM_EXCESS_FAIL);
+    struct fm_map_run_options keep = conflict(FM_KEEP);
+    struct fm_fiber *old = run(map, "a", until_interrupted, NULL);
+    settle();
+    for (int i = 0; i < 3; i++)
+        cr_assert_eq(try_run(map, "a"), FM_MAP_REPLACED);
+    cr_assert_eq(fm_map_run(map, KEY("a"), until_interrupted, NULL, &keep, NULL), FM_MAP_KEPT);
+    expect_interruption(finish(old), FM_BY_REPLACE);
+    cr_assert_eq(fm_map_await_quiescent(map, 0), -ETIMEDOUT);
+    cr_assert_eq(try_run(map, "b"), -EAGAIN, "a zombie's end gives no second place back");
+    cr_assert_eq(fm_map_remove(map, KEY("a"), FM_NEVER), 0);
+    cr_assert_eq(try_run(map, "b"), 0);
+    fm_map_destroy(map);
+}
+
+WORKER_TEST(map_limit, a_detached_fiber_leaves_its_place)
+{
+    struct fm_map *map = make_limited(1, 0, FM_EXCESS_FAIL);
+    struct fm_fiber *fiber;
+    cr_assert_eq(try_run(map, "a"), 0);
+    cr_assert_eq(fm_map_detach(map, KEY("a"), &fiber), 0);
+    cr_assert_eq(try_run(map, "b"), 0);
+    cr_assert_eq(fm_fiber_stop(fiber, FM_NEVER, NULL), 0);
+    cr_assert_eq(try_run(map, "c"), -EAGAIN);
+    fm_fiber_unref(fiber);
+    fm_map_destroy(map);
+}
+
+WORKER_TEST(map_limit, a_set_is_counted_but_not_limited)
+{
+    struct fm_map *map = make_limited(1, 0, FM_EXCESS_FAIL);
+    struct fm_fiber *fiber = start(until_interrupted, NULL);
+    cr_assert_eq(try_run(map, "a"), 0);
+    cr_assert_eq(fm_map_set(map, KEY("b"), fiber, NULL), 0);
+    settle();
+    cr_assert_eq(fm_map_remove(map, KEY("a"), FM_NEVER), 0);
+    cr_assert_eq(try_run(map, "a"), -EAGAIN);
+    cr_assert_eq(fm_map_remove(map, KEY("b"), FM_NEVER), 0);
+    cr_assert_eq(try_run(map, "a"), 0);
+    fm_fiber_unref(fiber);
+    fm_map_destroy(map);
+}
+
+WORKER_TEST(map_limit, those_who_wait_are_served_in_turn)
+{
+    struct fm_map *map = make_limited(1, 0, FM_EXCESS_WAIT);
+    struct runs first, second;
+    cr_assert_eq(try_run(map, "a"), 0);
+    struct fm_fiber *one = start_run(&first, map, "b"), *two = start_run(&second, map, "c");
+    cr_assert(first.result == 99 && second.result == 99);
+    cr_assert_eq(fm_map_remove(map, KEY("a"), FM_NEVER), 0);
+    finish(one);
+    cr_assert(first.result == 0 && second.result == 99 && fm_map_has(map, KEY("b")));
+    cr_assert_eq(fm_map_remove(map, KEY("b"), FM_NEVER), 0);
+    finish(two);
+    cr_assert(second.result == 0 && fm_map_size(map) == 1);
+    fm_map_destroy(map);
+}
+
+/* "No permit is lost to an interruption": the next one gets it. */
+WORKER_TEST(map_limit, who_is_interrupted_while_he_waits_takes_nothing_along)
+{
+    struct fm_map *map = make_limited(1, 0, FM_EXCESS_WAIT);
+    struct runs first, second;
+    cr_assert_eq(try_run(map, "a"), 0);
+    struct fm_fiber *one = start_run(&first, map, "b"), *two = start_run(&second, map, "c");
+    fm_fiber_interrupt(one);
+    cr_assert_eq(fm_map_interrupt(map, KEY("a")), 0);
+    finish(one);
+    finish(two);
+    cr_assert_eq(first.result, -ECANCELED);
+    cr_assert_eq(second.result, 0);
+    cr_assert_not(fm_map_has(map, KEY("b")));
+    cr_assert_eq(fm_map_remove(map, KEY("c"), FM_NEVER), 0);
+    cr_assert_eq(try_run(map, "d"), 0);
+    fm_map_destroy(map);
+}
+
+WORKER_TEST(map_limit, closing_sends_those_who_wait_away)
+{
+    struct fm_map *map = make_limited(1, 0, FM_EXCESS_WAIT);
+    struct runs first, second;
+    cr_assert_eq(try_run(map, "a"), 0);
+    struct fm_fiber *one = start_run(&first, map, "b"), *two = start_run(&second, map, "c");
+    cr_assert_eq(fm_map_close(map, NULL, NULL), 0);
+    finish(one);
+    finish(two);
+    cr_assert(first.result == -ESHUTDOWN && second.result == -ESHUTDOWN);
+    fm_map_destroy(map);
+}
+
+/* T151, in a window; a run that waits starts when the window ends. */
+TIMED_WORKER_TEST(map_limit, so_many_start_in_each_interval)
+{
+    struct fm_map *map = make_limited(0, 2, FM_EXCESS_WAIT);
+    int64_t begun_ms = now_ms();
+    for (int i = 0; i < 6; i++) {
+        cr_assert_geq(try_run(map, i % 2 ? "a" : "b"), 0);
+        cr_assert_eq(now_ms() - begun_ms, i / 2 * 100);
+    }
+    fm_map_destroy(map);
+}
+
+EXACT_TEST(map_limit, a_start_too_many_fails_until_the_interval_ends)
+{
+    struct fm_map *map = make_limited(0, 2, FM_EXCESS_FAIL);
+    struct fm_map_run_options keep = conflict(FM_KEEP);
+    cr_assert_eq(try_run(map, "a"), 0);
+    for (int i = 0; i < 5; i++)
+        cr_assert_eq(fm_map_run(map, KEY("a"), until_interrupted, NULL, &keep, NULL),
+                     FM_MAP_KEPT, "nothing starts, nothing is used up");
+    cr_assert_eq(try_run(map, "b"), 0);
+    cr_assert_eq(try_run(map, "c"), -EAGAIN);
+    cr_assert_eq(try_run(map, "a"), -EAGAIN, "a replacement is a start");
+    pass_ms(99);
+    cr_assert_eq(try_run(map, "c"), -EAGAIN);
+    pass_ms(1);
+    cr_assert_eq(try_run(map, "c"), 0);
+    fm_map_destroy(map);
+}
+
+/* T156: the place that was in hand goes back. */
+EXACT_TEST(map_limit, who_is_interrupted_while_he_waits_for_a_start_gives_his_place_back)
+{
+    struct fm_map *map = make_limited(2, 1, FM_EXCESS_WAIT);
+    struct runs runs;
+    cr_assert_eq(try_run(map, "a"), 0);
+    struct fm_fiber *one = start_run(&runs, map, "b");
+    fm_fiber_interrupt(one);
+    finish(one);
+    cr_assert_eq(runs.result, -ECANCELED);
+    one = start_run(&runs, map, "c");
+    pass_ms(100);
+    cr_assert(runs.result == 0 && fm_map_size(map) == 2);
+    finish(one);
+    fm_map_destroy(map);
+}
+
+WORKER_TEST(map_limit, the_longest_idle_makes_room)
+{
+    struct fm_map *map = make_limited(3, 0, FM_EXCESS_EVICT_IDLE);
+    struct fm_fiber *b;
+    cr_assert_eq(try_run(map, "a"), 0);
+    b = run(map, "b", until_interrupted, NULL);
+    cr_assert_eq(try_run(map, "c"), 0);
+    settle();
+    cr_assert_eq(fm_map_touch(map, KEY("a")), 0);
+    cr_assert_eq(fm_map_touch(map, KEY("nobody")), -ENOENT);
+    cr_assert_eq(try_run(map, "d"), 0);
+    expect_interruption(finish(b), FM_BY_REMOVE);
+    cr_assert(fm_map_has(map, KEY("a")) && fm_map_has(map, KEY("c")));
+    cr_assert_eq(try_run(map, "c"), FM_MAP_REPLACED, "which counts as used");
+    cr_assert_eq(try_run(map, "e"), 0);
+    cr_assert(!fm_map_has(map, KEY("a")) && fm_map_has(map, KEY("c")));
+    cr_assert_eq(fm_map_size(map), 3);
+    fm_map_destroy(map);
+}
+
+WORKER_TEST(map_limit, what_makes_no_sense_is_refused)
+{
+    struct fm_map_config config = FM_MAP_CONFIG_INIT;
+    struct fm_map *map = make_map();
+    config.max_starts = 1;
+    cr_assert_eq(fm_map_create(&config, &map), -EINVAL);
+    config.interval_ns = 1;
+    config.on_excess = FM_EXCESS_EVICT_IDLE + 1;
+    cr_assert_eq(fm_map_create(&config, &map), -EINVAL);
+    cr_assert_eq(try_run(map, "a"), 0);
+    cr_assert_eq(fm_map_touch(map, KEY("a")), 0, "a map without limits, too");
+    cr_assert_eq(fm_map_touch(map, KEY("")), -EINVAL);
+    cr_assert_eq(fm_map_touch(NULL, KEY("a")), -EINVAL);
+    fm_map_destroy(map);
+}
