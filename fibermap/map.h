@@ -95,6 +95,8 @@ struct fm_fiber *fm__present_locked(struct entry *entry);
 struct run_more {
     struct exit_node *told; /* an owner node that the new fiber's exit is to tell; then its storage is its fn's */
     bool waits;             /* the caller waits for the fiber, started or found (share.h); ret_fiber is not NULL */
+    bool compares;          /* only in place of the fiber `expected`, or of nobody if that is 0 */
+    uint64_t expected;
     bool stops;             /* if it is started: it ends when nobody waits for it any more */
     struct stripe *stripe;  /* told to who waits: where he is counted */
     struct entry *entry;

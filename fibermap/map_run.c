@@ -73,6 +73,18 @@ static struct fm_fiber *stays_locked(struct stripe *stripe, struct place place,
     return incumbent;
 }
 
+/* For a run that compares: 0 · FM_MAP_KEPT another, referenced, holds the key · -ENOENT nobody does */
+static int compare_locked(struct place place, uint64_t expected, struct fm_fiber **ret_holder)
+{
+    uint64_t id = place.entry ? fm__entry_present(fm__entry_read(place.entry)) : 0;
+    if (id == expected)
+        return 0;
+    *ret_holder = fm__present_locked(place.entry);
+    if (*ret_holder)
+        return FM_MAP_KEPT;
+    return expected ? -ENOENT : 0;
+}
+
 /* Before anything is made: FM_MAP_KEPT, -EEXIST, -ESHUTDOWN, or 0: nobody is there, or goes. */
 static int look_first(struct fm_map *map, struct stripe *stripe, const struct map_key *key,
                       uint32_t conflict, struct run_more *more, struct fm_fiber **ret_fiber)
@@ -198,12 +210,14 @@ run(struct fm_map *map, struct fm_key given, fm_entry_fn *entry, void *arg,
     struct fm_fiber *incumbent = NULL;
     if (!fm__map_is_open(map))
         r = -ESHUTDOWN;
+    else if (more && more->compares)
+        r = compare_locked(place, more->expected, &incumbent);
     else if ((incumbent = stays_locked(stripe, place, options->conflict, more)) != NULL)
         r = FM_MAP_KEPT;
-    else if (keeps_ledger &&
-             (retained = fm__retain_reuse_locked(map, &key, place, options->reuse)) != NULL)
+    if (keeps_ledger && r == 0 &&
+        (retained = fm__retain_reuse_locked(map, &key, place, options->reuse)) != NULL)
         r = FM_MAP_REUSED;
-    else if (keeps_ledger)
+    if (keeps_ledger && r == 0)
         r = fm__limit_take_locked(
             map, hand, place.entry && fm__entry_present(fm__entry_read(place.entry)));
     if (r != 0) {
@@ -213,7 +227,8 @@ run(struct fm_map *map, struct fm_key given, fm_entry_fn *entry, void *arg,
             fm__stay_unref(stay);
         if (retained)
             return fm__retain_hand_out(retained, ret_fiber);
-        return incumbent ? held(incumbent, options->conflict, ret_fiber) : r;
+        uint32_t conflict = more && more->compares ? FM_KEEP : options->conflict;
+        return incumbent ? held(incumbent, conflict, ret_fiber) : r;
     }
 
     struct entry *mine = fm__stripe_take_locked(stripe, &key);
@@ -273,6 +288,19 @@ int fm_map_run(struct fm_map *map, struct fm_key key, fm_entry_fn *entry, void *
                const struct fm_map_run_options *options, struct fm_fiber **ret_fiber)
 {
     return fm__map_run(map, key, entry, arg, options, __builtin_return_address(0), NULL,
+                       ret_fiber);
+}
+
+int fm_map_compare_and_replace(struct fm_map *map, struct fm_key key, struct fm_fiber *expected,
+                               fm_entry_fn *entry, void *arg,
+                               const struct fm_map_run_options *options,
+                               struct fm_fiber **ret_fiber)
+{
+    struct run_more more = { .compares = true,
+                             .expected = expected ? fm__fiber_id(expected) : 0 };
+    if (options && options->conflict != FM_REPLACE)
+        return -EINVAL;
+    return fm__map_run(map, key, entry, arg, options, __builtin_return_address(0), &more,
                        ret_fiber);
 }
 

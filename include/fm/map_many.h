@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * fm/map_many.h - calls of a map over many keys at once
+ * fm/map_many.h - calls of a map over more than one thing: many keys; a key and who is to hold it
  */
 #ifndef FM_MAP_MANY_H
 #define FM_MAP_MANY_H
@@ -25,6 +25,28 @@ extern "C" {
  */
 FM_API int fm_map_remove_many(struct fm_map *map, const struct fm_key keys[], size_t count,
                               int64_t deadline_ns);
+
+/*
+ * fm_map_compare_and_replace - start a fiber in place of that one, and of no other
+ *
+ * Looks who holds the key and puts the new fiber there in one step: of any number of callers
+ * who expect the same fiber one replaces it.
+ *
+ * expected   the fiber that must be present under the key, of which the caller holds a
+ *            reference; NULL: nobody may be.
+ * options    as of fm_map_run; conflict left 0.
+ *
+ * Returns    FM_MAP_REPLACED started, `expected` was interrupted (FM_BY_REPLACE) · 0 started:
+ *            the key was free, as expected, or `expected` ended in that very instant ·
+ *            FM_MAP_KEPT nothing started, ret_fiber is the fiber that holds the key · -ENOENT
+ *            nobody does · and what fm_map_run fails with. Where nothing starts arg stays the
+ *            caller's.
+ * Callers    as fm_map_run.
+ */
+FM_API int fm_map_compare_and_replace(struct fm_map *map, struct fm_key key,
+                                      struct fm_fiber *expected, fm_entry_fn *entry, void *arg,
+                                      const struct fm_map_run_options *options,
+                                      struct fm_fiber **ret_fiber);
 
 #ifdef __cplusplus
 }

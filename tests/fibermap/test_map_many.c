@@ -79,3 +79,70 @@ WORKER_TEST(map_many, who_is_among_them_is_signalled_last)
     cr_assert_eq(finish(run(map, "self", remove_both, map)).reason, FM_BY_REMOVE);
     fm_map_destroy(map);
 }
+
+/* ---- compare and replace ---- */
+
+static int replace(struct fm_map *map, struct fm_fiber *expected, struct fm_fiber **ret_fiber)
+{
+    return fm_map_compare_and_replace(map, KEY("a"), expected, until_interrupted, NULL, NULL,
+                                      ret_fiber);
+}
+
+WORKER_TEST(map_compare, the_expected_fiber_is_replaced_and_no_other)
+{
+    struct fm_map *map = make_map();
+    struct fm_fiber *first, *second, *holder = NULL;
+    cr_assert_eq(replace(map, NULL, &first), 0);
+    settle();
+    cr_assert_eq(replace(map, NULL, &holder), FM_MAP_KEPT);
+    cr_assert_eq(holder, first);
+    fm_fiber_unref(holder);
+    cr_assert_eq(replace(map, first, &second), FM_MAP_REPLACED);
+    expect_interruption(finish(fm_fiber_ref(first)), FM_BY_REPLACE);
+    settle();
+    cr_assert_eq(replace(map, first, &holder), FM_MAP_KEPT, "it is there no more");
+    cr_assert_eq(holder, second);
+    fm_fiber_unref(holder);
+    cr_assert_eq(replace(map, first, NULL), FM_MAP_KEPT);
+    cr_assert_eq(fm_fiber_poll(second, NULL), -EAGAIN);
+    cr_assert_eq(fm_map_remove(map, KEY("a"), FM_NEVER), 0);
+    cr_assert_eq(replace(map, second, &holder), -ENOENT);
+    cr_assert_not(fm_map_has(map, KEY("a")));
+    cr_assert_eq(replace(map, NULL, NULL), 0);
+    cr_assert_eq(fm_map_close(map, NULL, NULL), 0);
+    cr_assert_eq(replace(map, NULL, NULL), -ESHUTDOWN);
+    fm_fiber_unref(first);
+    fm_fiber_unref(second);
+    fm_map_destroy(map);
+}
+
+WORKER_TEST(map_compare, a_conflict_option_makes_no_sense)
+{
+    struct fm_map *map = make_map();
+    struct fm_map_run_options keep = conflict(FM_KEEP);
+    cr_assert_eq(fm_map_compare_and_replace(map, KEY("a"), NULL, until_interrupted, NULL, &keep,
+                                            NULL),
+                 -EINVAL);
+    cr_assert_eq(fm_map_compare_and_replace(NULL, KEY("a"), NULL, until_interrupted, NULL, NULL,
+                                            NULL),
+                 -EINVAL);
+    fm_map_destroy(map);
+}
+
+/* T222 and limits: who compares takes over a place like any other. */
+WORKER_TEST(map_compare, it_obeys_the_limits_of_the_map)
+{
+    struct fm_map_config config = FM_MAP_CONFIG_INIT;
+    struct fm_map *map;
+    struct fm_fiber *first;
+    config.max_live = 1;
+    config.on_excess = FM_EXCESS_FAIL;
+    cr_assert_eq(fm_map_create(&config, &map), 0);
+    cr_assert_eq(replace(map, NULL, &first), 0);
+    cr_assert_eq(replace(map, first, NULL), FM_MAP_REPLACED);
+    cr_assert_eq(fm_map_compare_and_replace(map, KEY("b"), NULL, until_interrupted, NULL, NULL,
+                                            NULL),
+                 -EAGAIN);
+    fm_fiber_unref(first);
+    fm_map_destroy(map);
+}

@@ -255,7 +255,46 @@ static void all_places_are_back(struct slot *slot)
     slot->thing = NULL;
 }
 
+/* ---- compare and replace: a chain, each link of which one caller has put in ---- */
+
+static void make_holder(struct slot *slot)
+{
+    int r = race_run(slot, slot->key, race_park, FM_REPLACE, &slot->first);
+    RACE_CHECK(slot, r == 0, "run: %d", r);
+}
+
+static void replace_expected(struct slot *slot, struct part *part)
+{
+    struct fm_map_run_options options = FM_MAP_RUN_OPTIONS_INIT;
+    options.arg_drop = race_drop;
+    int r = fm_map_compare_and_replace(slot->map, slot->key, slot->first, race_park, slot,
+                                       &options, &slot->fiber[part->index]);
+    slot->result[part->index] = r;
+    if (r == FM_MAP_REPLACED)
+        atomic_fetch_add(&slot->started, 1);
+    else
+        RACE_CHECK(slot, r == FM_MAP_KEPT, "compare and replace: %d", r);
+}
+
+static void one_has_replaced(struct slot *slot)
+{
+    struct fm_fiber *winner = NULL;
+    for (uint32_t i = 0; i < slot->parts; i++) {
+        if (slot->result[i] != FM_MAP_REPLACED)
+            continue;
+        RACE_CHECK(slot, !winner, "two have replaced one fiber");
+        winner = slot->fiber[i];
+    }
+    RACE_CHECK(slot, winner != NULL, "nobody has replaced it");
+    for (uint32_t i = 0; i < slot->parts; i++)
+        RACE_CHECK(slot, slot->fiber[i] == winner, "kept another than the winner");
+    race_release(slot);
+    race_empty(slot);
+}
+
 const struct race watch_races[] = {
+    { "compare_replace", "of all who expect the same fiber one replaces it", make_holder,
+      replace_expected, one_has_replaced, NULL },
     { "places", "so many bodies and no more, and no place is lost to an interruption",
       make_limited, want_place, all_places_are_back, NULL },
     { "retained_once", "who comes while it runs or afterwards gets the one result",
