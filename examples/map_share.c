@@ -1,8 +1,5 @@
-#include <errno.h>
 #include <fm/fm.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 static int stopped(void *url, struct fm_exit exit)
 {
@@ -18,16 +15,6 @@ static struct fm_exit fetch(void *url)
     if (r == 0)
         r = fm_sleep_ms(200);
     return r < 0 ? fm_fail(r) : fm_ok((void *)"42 users");
-}
-
-/* The same with an answer that has to be freed. */
-static struct fm_exit fetch_copy(void *url)
-{
-    struct fm_exit exit = fetch(url);
-    if (exit.kind != FM_SUCCESS)
-        return exit;
-    char *copy = strdup(exit.value);
-    return copy ? fm_ok(copy) : fm_fail(-ENOMEM);
 }
 
 struct clients {
@@ -51,7 +38,6 @@ static struct fm_exit program(void *arg)
     struct clients clients = { 0 };
     struct fm_exit exit;
     struct fm_map *requests;
-    struct fm_fiber *fiber;
     int shared = 0;
 
     int r = fm_map_create_scoped(NULL, &requests);
@@ -73,19 +59,6 @@ static struct fm_exit program(void *arg)
                         fm_after_ms(50), &exit);
     fm_sleep_ms(1000);
     printf("/slow: %s\n", fm_strerror(r));
-
-    /* An answer that goes with its fiber: join, and hold the reference while it is used. */
-    options = (struct fm_map_run_options)FM_MAP_RUN_OPTIONS_INIT;
-    options.conflict = FM_JOIN;
-    options.value_drop = free;
-    r = fm_map_run(requests, fm_key_str("/copy"), fetch_copy, (void *)"/copy", &options,
-                   &fiber);
-    if (r < 0)
-        return fm_fail(r);
-    r = fm_fiber_join(fiber, FM_NEVER, &exit);
-    if (r == 0 && exit.kind == FM_SUCCESS)
-        printf("/copy: %s\n", (const char *)exit.value);
-    fm_fiber_unref(fiber); /* the last one frees the answer */
     return fm_ok(arg);
 }
 

@@ -1,0 +1,70 @@
+#include <fm/fm.h>
+#include <stdio.h>
+
+/* What is typed is looked for when no key has been hit for 300 ms. */
+static struct fm_exit search(void *text)
+{
+    int r = fm_sleep_ms(300);
+    if (r < 0)
+        return fm_fail(r); /* typed on: the next search stands in this place */
+    printf("search for \"%s\"\n", (const char *)text);
+    return fm_ok(NULL);
+}
+
+static struct fm_exit save(void *arg)
+{
+    int *saved = arg;
+    int r = fm_sleep_ms(500);
+    if (r < 0)
+        return fm_fail(r);
+    ++*saved;
+    return fm_ok(NULL);
+}
+
+static struct fm_exit program(void *arg)
+{
+    static const char *const typed[] = { "f", "fi", "fib", "fiber" };
+    struct fm_close_policy drain = FM_CLOSE_POLICY_INIT;
+    struct fm_handle *searching;
+    struct fm_set *saves;
+    int saved[4] = { 0 };
+
+    int r = fm_handle_create_scoped(NULL, &searching);
+    if (r == 0)
+        r = fm_set_create(NULL, &saves);
+    if (r < 0)
+        return fm_fail(r);
+    for (int i = 0; i < 4; i++) {
+        fm_handle_run(searching, search, (void *)typed[i], NULL, NULL); /* at most one */
+        fm_set_run(saves, save, &saved[i], NULL, NULL);                 /* any number */
+        fm_sleep_ms(i == 2 ? 1000 : 100);
+    }
+    printf("%zu save is under way\n", fm_set_size(saves));
+    fm_handle_await_empty(searching, FM_NEVER);
+
+    drain.kind = FM_CLOSE_DRAIN; /* let them end */
+    r = fm_set_close(saves, &drain, NULL);
+    printf("saved: %d %d %d %d\n", saved[0], saved[1], saved[2], saved[3]);
+    fm_set_destroy(saves);
+    return r < 0 ? fm_fail(r) : fm_ok(arg);
+}
+
+int main(void)
+{
+    struct fm_runtime_config config = FM_RUNTIME_CONFIG_INIT;
+    struct fm_runtime *runtime;
+    struct fm_fiber *fiber;
+    struct fm_exit exit = { 0 };
+
+    config.clock = FM_CLOCK_VIRTUAL;
+    if (fm_runtime_create(&config, &runtime) < 0)
+        return 1;
+    int r = fm_runtime_spawn(runtime, program, NULL, NULL, &fiber);
+    if (r == 0) {
+        fm_clock_advance_ns(runtime, INT64_C(3600000000000));
+        r = fm_fiber_poll(fiber, &exit);
+        fm_fiber_unref(fiber);
+    }
+    fm_runtime_destroy(runtime);
+    return r < 0 || exit.kind != FM_SUCCESS;
+}
