@@ -177,7 +177,22 @@ static void count_is_frozen(struct slot *slot)
     race_release(slot);
 }
 
+/* A drain interrupts nobody: who backs off for ever must hear of it, before he waits or in it. */
+static void backing_off(struct slot *slot)
+{
+    slot->choice = (slot->choice & WAITS) | FAILS | BACKS_OFF | DRAINED | CLOSED;
+    restarting(slot);
+}
+
+static void drain(struct slot *slot, struct part *part)
+{
+    if (part->role == 2)
+        restart_and_end(slot, part);
+}
+
 const struct race restart_races[] = {
+    { "x13_drained", "a drain ends whoever backs off", backing_off, drain, count_is_frozen,
+      NULL },
     { "x13_restart", "the count of incarnations never grows after the end was ordered",
       restarting, restart_and_end, count_is_frozen, NULL },
     { NULL, NULL, NULL, NULL, NULL, NULL },
