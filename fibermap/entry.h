@@ -5,7 +5,7 @@
  * lookup may walk over it without a lock, even while it is used again for another key.
  *
  *     state   63 .. 60   59 ................ 0
- *             life       id of the fiber (LIVE, HELD, ZOMBIE, GONE, DETACHED)
+ *             life       id of the fiber (LIVE, HELD, ZOMBIE, GONE, DETACHED, QUEUED)
  *
  *                   publish               end, by the exit
  *          (free) ----------> LIVE ---------------------------> DEAD ----> (buried, swept, free)
@@ -15,6 +15,11 @@
  *             |               | '------- detach --------> DETACHED
  *             |               v
  *             '---- swept -- GONE <---- end ---- ZOMBIE (from displace)
+ *
+ *          (free) --- queue ---> QUEUED --- publish: its turn ---> LIVE          QUEUED --- end ---> DEAD
+ *
+ * QUEUED waits, in no chain, until it may stand under its key (turn.c). It is left by its own fiber alone: that begins, under the stripe
+ * lock, or ends.
  *
  * The exit of the fiber draws `end`, once for each entry. Everything else is drawn by the holder of the stripe lock: displace by a run or
  * set that takes the key over, detach, and hold and release by a snapshot that wants a cut (it holds the map's wait lock as well, and an exit
@@ -30,6 +35,8 @@
  *            (C) read      acquire   by lookups
  *            (D) end       acq_rel   release: what the fiber did, to the run that finds the key free; acquire: of (B), so that the
  *                                    exit of a zombie follows its displacement
+ *            (K) touch     acq_rel   release: that somebody queues behind this fiber, through its (D) to the lookup that reads
+ *                                    DEAD at (C) and must look for who is next
  *            Without A/C a lookup could match a half-written key; without B/C it could follow a successor that is not there yet.
  */
 #ifndef FM_FIBERMAP_ENTRY_H
@@ -46,6 +53,7 @@ enum entry_life {
     ENTRY_ZOMBIE = 3,
     ENTRY_GONE = 4,
     ENTRY_DETACHED = 5,
+    ENTRY_QUEUED = 6,
 };
 
 #define ENTRY_LIFE_SHIFT 60
@@ -96,12 +104,34 @@ static inline uint64_t fm__entry_present(uint64_t state)
     return life == ENTRY_LIVE || life == ENTRY_HELD ? state & ENTRY_ID : 0;
 }
 
+/* The same, and the one that waits for its turn: who counts as live. */
+static inline uint64_t fm__entry_counted(uint64_t state)
+{
+    const unsigned counted = 1u << ENTRY_LIVE | 1u << ENTRY_HELD | 1u << ENTRY_QUEUED;
+    return counted >> fm__entry_life(state) & 1 ? state & ENTRY_ID : 0;
+}
+
 /* The key is written and no lookup can reach the entry but by links from before it was free. id 0: dead from the start. */
 static inline void fm__entry_publish(struct entry *entry, uint64_t id)
 {
     /* release (A) */
     atomic_store_explicit(&entry->state, id ? fm__entry_state(ENTRY_LIVE, id) : 0,
                           memory_order_release);
+}
+
+/* The key is written; the fiber is to wait for its turn. */
+static inline void fm__entry_queue(struct entry *entry, uint64_t id)
+{
+    /* release (A): for those who look at all entries */
+    atomic_store_explicit(&entry->state, fm__entry_state(ENTRY_QUEUED, id),
+                          memory_order_release);
+}
+
+/* Read the state, and let its fiber's exit know what the caller did before. The stripe lock is held. */
+static inline uint64_t fm__entry_touch(struct entry *entry)
+{
+    /* acq_rel (K) */
+    return atomic_fetch_or_explicit(&entry->state, 0, memory_order_acq_rel);
 }
 
 /*
@@ -179,7 +209,12 @@ static inline enum entry_end fm__entry_end(struct entry *entry, uint64_t id)
     case ENTRY_DETACHED:
         atomic_store_explicit(&entry->state, 0, memory_order_release);
         return ENTRY_END_DETACHED;
-    default: return ENTRY_END_HELD;
+    default:
+        if (fm__entry_life(state) == ENTRY_HELD)
+            return ENTRY_END_HELD;
+        /* QUEUED. relaxed: nobody comes to it by its key; who sweeps it has the end from bury */
+        atomic_store_explicit(&entry->state, 0, memory_order_relaxed);
+        return ENTRY_END_PRESENT; /* it was counted as one */
     }
 }
 

@@ -11,6 +11,7 @@
 #include "fibermap/lookup.h"
 #include "fibermap/map.h"
 #include "fibermap/member.h"
+#include "fibermap/turn.h"
 #include "fm/scope.h"
 #include "runtime/fiber/again.h"
 #include "runtime/fiber/runtime.h"
@@ -145,8 +146,10 @@ void fm__map_unref(struct fm_map *map)
     if (atomic_fetch_sub_explicit(&map->refs, 1, memory_order_acq_rel) != 1)
         return;
     fm__describe_wait();
-    fm__map_each_stripe(map, s)
+    fm__map_each_stripe(map, s) {
+        fm__turn_lines_free(s);
         fm__stripe_fini(s);
+    }
     fm__arena_fini(&map->arena);
     while (map->failures) {
         struct closing_failure *failure = map->failures;
@@ -162,12 +165,25 @@ void fm__map_unref(struct fm_map *map)
 
 /* ---- looking up ---- */
 
+static inline uint64_t or_next(struct stripe *stripe, const struct map_key *key, uint64_t id)
+{
+    /* nobody is under the key; whoever queued there and has not taken it yet holds it */
+    if (__builtin_expect(!id, 0) && __builtin_expect(fm__turn_lines_used(stripe), 0))
+        return fm__turn_find(stripe, key);
+    return id;
+}
+
+uint64_t fm__map_find(struct stripe *stripe, const struct map_key *key)
+{
+    return or_next(stripe, key, fm__stripe_find(stripe, key));
+}
+
 static inline __attribute__((always_inline)) struct fm_fiber *look(struct fm_map *map,
-                                                                  const struct map_key *key)
+                                                                   const struct map_key *key)
 {
     struct stripe *stripe = fm__map_stripe(map, key);
     for (;;) {
-        uint64_t id = fm__stripe_find_ahead(stripe, key, fm__slab_fetch);
+        uint64_t id = or_next(stripe, key, fm__stripe_find_ahead(stripe, key, fm__slab_fetch));
         if (!id || !fm__map_is_open(map))
             return NULL;
         struct fm_fiber *fiber = fm__slab_ref(id);
@@ -185,7 +201,7 @@ struct fm_fiber *fm__map_look(struct fm_map *map, const struct map_key *key)
 struct fm_fiber *fm__present_locked(struct entry *entry)
 {
     uint64_t id;
-    while (entry && (id = fm__entry_present(fm__entry_read(entry))) != 0) {
+    while (entry && (id = fm__entry_counted(fm__entry_read(entry))) != 0) {
         struct fm_fiber *fiber = fm__fiber_ref_id(id);
         if (fiber)
             return fiber;
@@ -213,7 +229,7 @@ bool fm_map_has(struct fm_map *map, struct fm_key given)
 {
     struct map_key key;
     return map && fm__key_read(&key, &map->seed, given) &&
-           fm__stripe_find(fm__map_stripe(map, &key), &key) != 0 && fm__map_is_open(map);
+           fm__map_find(fm__map_stripe(map, &key), &key) != 0 && fm__map_is_open(map);
 }
 
 size_t fm_map_size(struct fm_map *map)
@@ -231,7 +247,7 @@ size_t fm_map_count(struct fm_map *map, uint32_t state)
 {
     size_t count = 0;
 
-    if (!map || state > FM_MEMBER_ENDING)
+    if (!map || state > FM_MEMBER_QUEUED)
         return 0;
     fm__map_each_stripe(map, s) {
         if (state == FM_MEMBER_ZOMBIE) {
@@ -243,7 +259,11 @@ size_t fm_map_count(struct fm_map *map, uint32_t state)
         }
         uint32_t made = fm__stripe_made(s);
         for (uint32_t i = 0; i < made; i++) {
-            uint64_t id = fm__entry_present(fm__entry_read(fm__stripe_at(s, i)));
+            uint64_t word = fm__entry_read(fm__stripe_at(s, i)), id = fm__entry_present(word);
+            if (state == FM_MEMBER_QUEUED) {
+                count += fm__entry_life(word) == ENTRY_QUEUED;
+                continue;
+            }
             struct fm_fiber *fiber = id ? fm__fiber_ref_id(id) : NULL;
             if (!fiber)
                 continue;
@@ -269,9 +289,14 @@ int fm_map_detach(struct fm_map *map, struct fm_key given, struct fm_fiber **ret
     struct place place = fm__stripe_find_locked(stripe, &key);
     struct fm_fiber *fiber = fm__map_is_open(map) ? fm__present_locked(place.entry) : NULL;
     bool detached = fiber && fm__entry_detach(place.entry, fm__fiber_id(fiber));
-    if (detached)
+    struct wait next = { NULL, 0 };
+    if (detached) {
         fm__stripe_unlink_locked(stripe, place);
+        next = fm__turn_next_locked(stripe, &key);
+    }
     fm__unlock(&stripe->lock);
+    if (next.who)
+        fm__wake(next, WAKE_CLOSED);
     if (!detached) {
         fm_fiber_unref(fiber);
         atomic_fetch_sub_explicit(&map->refs, 1, memory_order_relaxed);

@@ -6,8 +6,9 @@
  *     stripe.[hc]    lock, table, memory; lookups without the lock
  *     count.[hc]     how many there are, and who waits until there is nobody
  *     member.[hc]    the exit's side: leaving, verdict, failures; signalling
- *     map.c          create, look up, count, detach          map_run.c     run, set
+ *     map.c          create, look up, count, detach          map_run.c     run      map_set.c     set      conflict.[hc] what their options say
  *     map_end.c      remove, clear      map_wait.c   join, await_...      map_close.c   close, destroy
+ *     turn.[hc]      fibers whose bodies wait for others of their key
  *     share.[hc]     callers that share one run      restart.[hc]   fibers that the map runs again
  *     ledger.[hc]    stays, of maps with options: hooks.c, completions.c
  *     snapshot.[hc]  all members at once, copied       runner.c   a map for callers outside fibers
@@ -85,10 +86,12 @@ static inline struct stripe *fm__map_stripe(struct fm_map *map, const struct map
 #define fm__map_each_stripe(map, s) \
     for (struct stripe *s = (map)->stripes; s <= (map)->stripes + (map)->stripe_mask; s++)
 
-/* The fiber that is present under the key: a reference, or NULL. NULL once closing. */
+/* The id of the fiber that is present under the key, or is the next to be; else 0. */
+uint64_t fm__map_find(struct stripe *stripe, const struct map_key *key);
+/* The same: a reference, or NULL. NULL once closing. */
 struct fm_fiber *fm__map_look(struct fm_map *map, const struct map_key *key);
 
-/* The same under the stripe lock, of the entry that was found there (NULL: NULL). */
+/* The same under the stripe lock, of the entry that was found there or in the queue (NULL: NULL). */
 struct fm_fiber *fm__present_locked(struct entry *entry);
 
 /* What callers within the map want of a run besides. */

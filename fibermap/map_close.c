@@ -32,7 +32,7 @@ static int await_others(struct fm_map *map, int64_t deadline_ns)
         for (uint32_t i = 0; i < made; i++) {
             uint64_t state = fm__entry_read(fm__stripe_at(s, i)), id = state & ENTRY_ID;
             if (id == self ||
-                (!fm__entry_present(state) && fm__entry_life(state) != ENTRY_ZOMBIE))
+                (!fm__entry_counted(state) && fm__entry_life(state) != ENTRY_ZOMBIE))
                 continue;
             struct fm_fiber *fiber = fm__fiber_ref_id(id);
             if (!fiber)
@@ -90,7 +90,7 @@ static void copy_stuck(struct fm_map *map, struct fm_close_report *report)
 
     fm__map_each_stripe(map, s)
         report->stuck += fm__count_members(fm__stripe_count(s));
-    if (fm_map_snapshot(map, FM_SNAPSHOT_ZOMBIES, &snapshot) < 0)
+    if (fm_map_snapshot(map, FM_SNAPSHOT_ZOMBIES | FM_SNAPSHOT_QUEUED, &snapshot) < 0)
         return;
     if (fm__snapshot_members(snapshot, fm__self_id(), &report->stuck_members,
                              &report->stuck_count) == 0)

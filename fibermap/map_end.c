@@ -37,7 +37,7 @@ struct found {
     size_t count, room;
 };
 
-/* The ids of all present fibers of a stripe. Memory is taken with the lock free. */
+/* The ids of all present fibers of a stripe, and of those that queue. Memory is taken with the lock free. */
 static int find_present(struct stripe *stripe, struct found *found)
 {
     for (;;) {
@@ -56,7 +56,7 @@ static int find_present(struct stripe *stripe, struct found *found)
     /* The count is lowered after the entry has been left, so no more than `live` are present. */
     uint32_t made = fm__stripe_made(stripe);
     for (uint32_t i = 0; i < made; i++) {
-        uint64_t id = fm__entry_present(fm__entry_read(fm__stripe_at(stripe, i)));
+        uint64_t id = fm__entry_counted(fm__entry_read(fm__stripe_at(stripe, i)));
         if (id)
             found->ids[found->count++] = id;
     }
@@ -121,7 +121,7 @@ int fm_map_clear_matching(struct fm_map *map, fm_match_fn *match, void *ctx,
 
     if (!map || !match)
         return -EINVAL;
-    int r = fm_map_snapshot(map, 0, &snapshot);
+    int r = fm_map_snapshot(map, FM_SNAPSHOT_QUEUED, &snapshot);
     if (r < 0)
         return r;
     uint64_t *ids = fm__malloc((fm_snapshot_count(snapshot) + 1) * sizeof *ids);

@@ -20,8 +20,9 @@
 /* ---- the descriptor's words: [0] the entry, NULL once ended; [1] the stripe, with the flags in its low bits; [2] in a map with a
  * ledger the stay ---- */
 
-#define WORD_FLAGS ((uintptr_t)7)
-_Static_assert((FM_MAP_PROPAGATE_INTERRUPT | FM_MAP_ISOLATE_FAILURE | MEMBER_CLOSES_MAP) <=
+#define WORD_FLAGS ((uintptr_t)63)
+_Static_assert((FM_MAP_PROPAGATE_INTERRUPT | FM_MAP_ISOLATE_FAILURE | MEMBER_CLOSES_MAP |
+                FM_MAP_DYING_IS_ABSENT | FM_AWAIT_PROCEED | FM_MAP_STOP_WITH_LAST_WAITER) <=
                    WORD_FLAGS,
                "the flags fit below the stripe");
 _Static_assert(_Alignof(struct stripe) > WORD_FLAGS, "the flags fit below the stripe");
@@ -259,7 +260,7 @@ void fm__map_signal_all(struct fm_map *map, enum fm_reason reason, bool zombies_
         uint32_t made = fm__stripe_made(s);
         for (uint32_t i = 0; i < made; i++) {
             uint64_t state = fm__entry_read(fm__stripe_at(s, i));
-            uint64_t id = fm__entry_present(state);
+            uint64_t id = fm__entry_counted(state);
             if (!id && zombies_too && fm__entry_life(state) == ENTRY_ZOMBIE)
                 id = state & ENTRY_ID;
             if (id && id != except)
@@ -296,7 +297,7 @@ enum self fm__map_self(struct fm_map *map)
         struct stripe *stripe = fm__member_stripe(self);
         struct entry *entry = fm__described_entry(self);
         uint64_t state = entry && stripe->map == map ? fm__entry_read(entry) : 0;
-        if (fm__entry_present(state))
+        if (fm__entry_counted(state))
             return SELF_PRESENT;
         if (fm__entry_life(state) == ENTRY_ZOMBIE)
             found = SELF_ZOMBIE;
@@ -311,7 +312,7 @@ enum self fm__map_self(struct fm_map *map)
             uint64_t state = fm__entry_read(fm__stripe_at(s, i));
             if ((state & ENTRY_ID) != id)
                 continue;
-            if (fm__entry_present(state))
+            if (fm__entry_counted(state))
                 return SELF_PRESENT;
             if (fm__entry_life(state) == ENTRY_ZOMBIE)
                 found = SELF_ZOMBIE;

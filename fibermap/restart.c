@@ -22,7 +22,7 @@
  * again.c: after a final interruption no incarnation begins.
  *
  * Owns        the lineage: made by run, gone with the body, or with arg_drop if that never ran.
- * Callers     the fiber itself, but for create and discard.
+ * Callers     the fiber itself, but for wrap, arm and unwrap.
  */
 #include "fibermap/restart.h"
 
@@ -42,9 +42,7 @@
 enum { PERIOD_DEFAULT_S = 5 };
 
 struct lineage {
-    fm_entry_fn *entry;
-    void *arg;
-    fm_drop_fn *arg_drop;
+    struct work work;
     struct fm_restart policy;
     struct fm_schedule_run run; /* of the policy's schedule, if it has one */
     struct restart_window window;
@@ -118,8 +116,8 @@ static void lineage_free(struct lineage *lineage)
 static void lineage_drop(void *arg)
 {
     struct lineage *lineage = arg;
-    if (lineage->arg_drop && !lineage->ran)
-        lineage->arg_drop(lineage->arg);
+    if (!lineage->ran)
+        fm__work_drop(&lineage->work);
     lineage_free(lineage);
 }
 
@@ -144,25 +142,25 @@ static int begin_schedule(struct lineage *lineage)
     return r;
 }
 
-static int lineage_make(struct fm_key key, fm_entry_fn *entry, void *arg,
-                        const struct fm_map_run_options *options, struct lineage **ret_lineage)
+static struct fm_exit lineage_body(void *arg);
+
+int fm__restart_wrap(const struct map_key *key, const struct fm_map_run_options *options,
+                     struct work *work)
 {
     struct fm_restart policy;
     int r = policy_read(&policy, options->restart);
     if (r < 0)
         return r;
     size_t times = policy.intensity * sizeof(int64_t);
-    struct lineage *lineage = fm__malloc(sizeof *lineage + times + key.len);
+    struct lineage *lineage = fm__malloc(sizeof *lineage + times + key->len);
     if (!lineage)
         return -ENOMEM;
     *lineage = (struct lineage) {
-        .entry = entry,
-        .arg = arg,
-        .arg_drop = options->arg_drop,
+        .work = *work,
         .policy = policy,
-        .key = fm_key_bytes(lineage->times + policy.intensity, key.len),
+        .key = fm_key_bytes(lineage->times + policy.intensity, key->len),
     };
-    memcpy(lineage->times + policy.intensity, key.data, key.len);
+    memcpy(lineage->times + policy.intensity, key->data, key->len);
     fm__restart_window_init(&lineage->window, policy.intensity, policy.period_ns,
                             lineage->times);
     r = begin_schedule(lineage);
@@ -170,50 +168,33 @@ static int lineage_make(struct fm_key key, fm_entry_fn *entry, void *arg,
         lineage_free(lineage);
         return r;
     }
-    *ret_lineage = lineage;
+    *work = (struct work) { lineage_body, lineage, lineage_drop };
     return 0;
 }
 
-static struct fm_exit lineage_body(void *arg);
-
-int fm__restart_create(struct fm_map *map, const struct map_key *key, fm_entry_fn *entry,
-                       void *arg, const struct fm_map_run_options *options,
-                       const struct fm_spawn_options *spawn, const void *site, bool reference,
-                       struct fm_fiber **ret_fiber)
+int fm__restart_arm(struct fm_map *map, struct fm_fiber *fiber,
+                    const struct fm_restart *restart)
 {
-    struct fm_spawn_options ours = *spawn;
-    struct lineage *lineage;
-    struct fm_fiber *fiber;
-
-    int r = lineage_make(fm_key_bytes(key->data, key->len), entry, arg, options, &lineage);
+    struct fm_restart policy;
+    int r = policy_read(&policy, restart);
+    if (r == 0)
+        r = fm__again_init(fiber, policy.type == FM_PERMANENT ? AGAIN_UNLESS_OWNED
+                                                              : AGAIN_UNLESS_INTERRUPTED);
     if (r < 0)
         return r;
-    ours.arg_drop = lineage_drop;
-    r = fm__fiber_create(map->runtime, lineage_body, lineage, &ours, site, reference, &fiber);
-    if (r < 0) {
-        lineage_free(lineage);
-        return r;
-    }
-    r = fm__again_init(fiber, lineage->policy.type == FM_PERMANENT ? AGAIN_UNLESS_OWNED
-                                                                   : AGAIN_UNLESS_INTERRUPTED);
-    if (r < 0) {
-        lineage_free(lineage);
-        if (reference)
-            fm_fiber_unref(fiber);
-        fm__fiber_discard(fiber);
-        return r;
-    }
     /* relaxed: who closes the map has visited the stripe's lock, under which we are put in */
     if (!atomic_load_explicit(&map->has_lineages, memory_order_relaxed))
         atomic_store_explicit(&map->has_lineages, true, memory_order_relaxed);
-    *ret_fiber = fiber;
     return 0;
 }
 
-void fm__restart_discard(struct fm_fiber *fiber)
+void fm__restart_unwrap(struct work *work)
 {
-    if (fiber->arg_drop == lineage_drop)
-        lineage_free(fiber->arg);
+    if (work->drop != lineage_drop)
+        return;
+    struct lineage *lineage = work->arg;
+    *work = lineage->work;
+    lineage_free(lineage);
 }
 
 /* ---- the body ---- */
@@ -240,7 +221,7 @@ static struct fm_exit incarnation(struct lineage *lineage, struct fm_fiber *self
     int64_t begun_ns = fm_now_ns();
 
     lineage->ran = true;
-    struct fm_exit exit = fm__again_run(self, lineage->entry, lineage->arg,
+    struct fm_exit exit = fm__again_run(self, lineage->work.entry, lineage->work.arg,
                                         policy->schedule ? &lineage->run : NULL);
     if (policy->reset_after_ns && fm_now_ns() - begun_ns >= policy->reset_after_ns)
         lineage->window.count = 0;

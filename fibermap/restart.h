@@ -4,6 +4,7 @@
 #ifndef FM_FIBERMAP_RESTART_H
 #define FM_FIBERMAP_RESTART_H
 
+#include "fibermap/work.h"
 #include "fm/map.h"
 #include "runtime/fiber/fiber.h"
 
@@ -31,15 +32,16 @@ bool fm__restart_window_admit(struct restart_window *window, int64_t now_ns);
 int fm__restart_check(const struct fm_restart *given);
 
 /*
- * As fm__fiber_create, for a fiber that the map runs again as the policy in the options says.
- * `spawn` as for a plain one. 0 · its failures · -ENOMEM
+ * Wrap the work of a fiber that the map is to run again as the policy in the options says; then,
+ * when the fiber is made, before it is started or known to anybody, make it one that may.
+ * 0 · -EINVAL · -E2BIG · -ENOMEM
  */
-int fm__restart_create(struct fm_map *map, const struct map_key *key, fm_entry_fn *entry,
-                       void *arg, const struct fm_map_run_options *options,
-                       const struct fm_spawn_options *spawn, const void *site, bool reference,
-                       struct fm_fiber **ret_fiber);
-/* Before fm__fiber_discard, of any fiber: what restart_create made goes, without arg_drop. */
-void fm__restart_discard(struct fm_fiber *fiber);
+int fm__restart_wrap(const struct map_key *key, const struct fm_map_run_options *options,
+                     struct work *work);
+int fm__restart_arm(struct fm_map *map, struct fm_fiber *fiber,
+                    const struct fm_restart *restart);
+/* It will not be run: what wrap made goes. Any work. */
+void fm__restart_unwrap(struct work *work);
 
 /* The map is closing: lineages that wait to be run again end instead. */
 void fm__restart_end_pauses(struct fm_map *map);

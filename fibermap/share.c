@@ -29,7 +29,7 @@
 /* Whether the fiber is still under its key; an entry that is used again is another fiber's. */
 static bool is_present(struct entry *entry, uint64_t id)
 {
-    return fm__entry_present(fm__entry_read(entry)) == id;
+    return fm__entry_counted(fm__entry_read(entry)) == id;
 }
 
 /* The caller has waited for the fiber, and waits no more. */

@@ -16,6 +16,8 @@
 
 #include "runtime/platform/memory.h"
 
+#define SNAPSHOT_FLAGS (FM_SNAPSHOT_CONSISTENT | FM_SNAPSHOT_ZOMBIES | FM_SNAPSHOT_QUEUED)
+
 struct record {
     struct fm_member member; /* key.data is set when all records stand where they stay */
     size_t bytes_at;         /* of a long key: where in bytes */
@@ -69,8 +71,10 @@ static void copy_locked(struct fm_snapshot *snap, struct stripe *s, uint32_t fla
     for (uint32_t i = 0; i < made; i++) {
         struct entry *e = fm__stripe_at(s, i);
         uint64_t state = fm__entry_read(e), id = fm__entry_present(state);
-        bool zombie = !id && fm__entry_life(state) == ENTRY_ZOMBIE;
-        if (!id && !(zombie && (flags & FM_SNAPSHOT_ZOMBIES)))
+        bool zombie = fm__entry_life(state) == ENTRY_ZOMBIE;
+        bool queued = fm__entry_life(state) == ENTRY_QUEUED;
+        if (!id && !(zombie && (flags & FM_SNAPSHOT_ZOMBIES)) &&
+            !(queued && (flags & FM_SNAPSHOT_QUEUED)))
             continue;
         /* A fiber that has gone has left its entry; one that is held cannot. */
         struct fm_fiber *fiber = fm__fiber_ref_id(state & ENTRY_ID);
@@ -81,7 +85,9 @@ static void copy_locked(struct fm_snapshot *snap, struct stripe *s, uint32_t fla
         record->member = (struct fm_member) {
             .key.len = length,
             .fiber = fiber,
-            .state = zombie ? FM_MEMBER_ZOMBIE : FM_MEMBER_LIVE,
+            .state = zombie   ? FM_MEMBER_ZOMBIE
+                     : queued ? FM_MEMBER_QUEUED
+                              : FM_MEMBER_LIVE,
             .age_ns = e->since_ns,
         };
         if (length <= KEY_INLINE) {
@@ -157,7 +163,7 @@ static int copy_cut(struct fm_snapshot *snap, struct fm_map *map, uint32_t flags
 
 int fm_map_snapshot(struct fm_map *map, uint32_t flags, struct fm_snapshot **ret_snapshot)
 {
-    if (!map || !ret_snapshot || (flags & ~(FM_SNAPSHOT_CONSISTENT | FM_SNAPSHOT_ZOMBIES)))
+    if (!map || !ret_snapshot || (flags & ~SNAPSHOT_FLAGS))
         return -EINVAL;
     struct fm_snapshot *snap = fm__calloc(1, sizeof *snap);
     if (!snap)

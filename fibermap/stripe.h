@@ -18,6 +18,7 @@
 #include "runtime/platform/lock.h"
 
 struct fm_map;
+struct turn_lines;
 
 enum {
     SLAB_FIRST = 16, /* entries of the first slab; each further one doubles */
@@ -73,6 +74,8 @@ struct stripe {
     _Atomic uintptr_t table;     /* struct table * | log2 << 1 | parity; 0: none yet */
     struct fm_map *map;          /* constant */
     struct block_source *source; /* constant; NULL: malloc for all */
+    /* who waits for his turn, by key (turn.c): NULL until somebody does for the first time */
+    _Atomic(struct turn_lines *) lines;
     /* written seldom, under the lock */
     struct key_blob *blob_free[BLOB_CLASSES];
     struct key_blob *blobs;   /* all */

@@ -9,7 +9,9 @@
  *
  * Words      An entry is present from the moment its run or set takes effect until its fiber
  *            has ended, been replaced, or been detached. A zombie is a replaced fiber that has
- *            not ended yet: no lookup finds it, the map still owns it, close waits for it.
+ *            not ended yet: no lookup finds it, the map still owns it, close waits for it. A
+ *            queued fiber waits until it may stand under its key (FM_QUEUE): size counts it,
+ *            clear and close signal and await it.
  * Callers    Every call works from any fiber, any thread, an exit observer (those that wait:
  *            not from an observer) and from the callbacks of the map. No lock of the map is
  *            held while foreign code runs.
@@ -65,6 +67,7 @@ static inline struct fm_key fm_key_bytes(const void *data, size_t len)
 #define FM_MAP_SELF 3
 #define FM_MAP_REUSED 6   /* run: nothing started, the key's last exit is retained and fits */
 #define FM_MAP_SAME 4     /* set: this very fiber stands there already; nothing changed */
+#define FM_MAP_QUEUED 5   /* run: the fiber waits its turn behind others */
 
 /* ---- making and ending a map ---- */
 
@@ -141,6 +144,7 @@ enum fm_member_state {
     FM_MEMBER_LIVE = 0,   /* present */
     FM_MEMBER_ZOMBIE = 1, /* replaced, still ending */
     FM_MEMBER_ENDING = 2, /* present, interrupt pending */
+    FM_MEMBER_QUEUED = 3, /* waits until it may stand under its key */
 };
 
 struct fm_member {
@@ -199,13 +203,21 @@ enum fm_conflict {
     FM_KEEP = 1,
     FM_ONLY_IF_MISSING = FM_KEEP,
     FM_FAIL = 2,
-    FM_JOIN = 4, /* as FM_KEEP, but never a fiber that fm_map_run_wait has given up */
-    /* FM_REPLACE_AWAIT and FM_QUEUE keep 3 and 5 */
+    FM_REPLACE_AWAIT = 3, /* FM_REPLACE; the body begins when the replaced one has ended */
+    FM_JOIN = 4,  /* as FM_KEEP, but never a fiber that fm_map_run_wait has given up */
+    FM_QUEUE = 5, /* in turn: behind who holds the key, and who queues there already */
 };
 
 /* an interruption that the map did not issue counts for fm_map_join */
 #define FM_MAP_PROPAGATE_INTERRUPT 1u
 #define FM_MAP_ISOLATE_FAILURE 2u     /* this fiber's exit never counts for fm_map_join */
+/*
+ * FM_KEEP, FM_FAIL, FM_JOIN: an incumbent that has been interrupted does not hold its key; it
+ * is replaced, as with FM_REPLACE_AWAIT
+ */
+#define FM_MAP_DYING_IS_ABSENT 8u
+/* at deadline_ns the body begins, although the replaced fiber has not ended */
+#define FM_AWAIT_PROCEED 16u
 /* fm_map_run_wait: what this call starts ends when nobody waits for it any more */
 #define FM_MAP_STOP_WITH_LAST_WAITER 32u
 
@@ -294,6 +306,9 @@ struct fm_map_run_options {
     const struct fm_restart *restart; /* read by the call; NULL: the body runs once */
     uint32_t reuse;         /* enum fm_reuse */
     uint32_t reuse_reserved; /* 0 */
+    int64_t deadline_ns;    /* of a body that is to wait for its turn; 0: FM_NEVER */
+    uint32_t queue_max;     /* FM_QUEUE: so many may wait under the key; 0: any number */
+    uint32_t queue_reserved; /* 0 */
 };
 #define FM_MAP_RUN_OPTIONS_INIT {.size = sizeof(struct fm_map_run_options)}
 
@@ -305,19 +320,39 @@ struct fm_map_run_options {
  * The entry is published before the body starts, so the body finds its own key from its first
  * line. The new fiber is no child of the caller.
  *
+ * With FM_REPLACE_AWAIT the swap is the same, and the new fiber is there at once, to be found,
+ * joined, interrupted and removed; but its body begins only when the replaced fiber has ended,
+ * finalizers and children included. Runs with it never have two bodies of a key under way at
+ * once, whatever is interrupted, removed or late in between; only one that FM_REPLACE or set
+ * has replaced is not waited for. A run or set that comes while it waits drops it: its body
+ * never runs, the latest wins.
+ *
+ * With FM_QUEUE a fiber whose key is held comes under it when nobody else is: runs with it are
+ * under way one at a time, first in, first out. It can be joined and interrupted meanwhile.
+ * Other runs and sets go before the queue: FM_REPLACE takes the place of who is under the key,
+ * not of who waits. For FM_KEEP, FM_FAIL, FM_JOIN and lookups a key with a queue is never free:
+ * between two bodies they find the next. remove and detach let the next one go ahead.
+ *
+ * A fiber that waits for its turn ends without its body (arg_drop) when it is interrupted or
+ * replaced, or as a failure: -ETIMEDOUT at deadline_ns, unless FM_AWAIT_PROCEED says that it
+ * begins then, and -EDEADLK where whom it waits for waits for it.
+ *
  * key        copied.
  * arg        passes to the new fiber if one starts; else stays the caller's.
  * options    NULL: replace.
  * ret_fiber  NULL, or a reference to the fiber that holds the key when this call took effect
- *            (0, FM_MAP_REPLACED: the new one; FM_MAP_KEPT: the incumbent).
+ *            (0, FM_MAP_REPLACED: the new one; FM_MAP_KEPT: the incumbent), or that queues
+ *            there (FM_MAP_QUEUED).
  *            With FM_JOIN a fiber that fm_map_run_wait has given up, and that still ends, does
  *            not hold its key: it is replaced.
  *
- * Returns    0 started, the key was free · FM_MAP_REPLACED · FM_MAP_KEPT · -EEXIST (FM_FAIL) ·
- *            -ESHUTDOWN · -ENOMEM · -EAGAIN (the runtime's max_fibers) · -EINVAL · -E2BIG
+ * Returns    0 started, the key was free · FM_MAP_REPLACED · FM_MAP_KEPT · FM_MAP_QUEUED ·
+ *            -EEXIST (FM_FAIL) · -ESHUTDOWN · -ENOMEM · -EAGAIN (the runtime's max_fibers;
+ *            queue_max) · -EINVAL · -E2BIG
  * Order      all before this call happens before the first line of entry.
  * Cost       one stripe lock, under which no foreign code runs; FM_KEEP on a held key takes
- *            none.
+ *            none. A body that waits for its turn has a stack meanwhile, and takes the lock
+ *            each time somebody before it has ended.
  */
 FM_API int fm_map_run(struct fm_map *map, struct fm_key key, fm_entry_fn *entry, void *arg,
                       const struct fm_map_run_options *options, struct fm_fiber **ret_fiber);
@@ -379,7 +414,7 @@ FM_API int fm_map_set(struct fm_map *map, struct fm_key key, struct fm_fiber *fi
 /* 0 with a reference · -ENOENT · -EINVAL. Takes no lock. */
 FM_API int fm_map_get(struct fm_map *map, struct fm_key key, struct fm_fiber **ret_fiber);
 FM_API bool fm_map_has(struct fm_map *map, struct fm_key key);
-/* Present entries; exact whenever the map rests; 0 once closing. */
+/* Present and queued entries; exact whenever the map rests; 0 once closing. */
 FM_API size_t fm_map_size(struct fm_map *map);
 /* Members in a state, of enum fm_member_state; counts zombies of a closing map too. */
 FM_API size_t fm_map_count(struct fm_map *map, uint32_t state);
@@ -400,8 +435,8 @@ FM_API int fm_map_interrupt(struct fm_map *map, struct fm_key key);
  */
 FM_API int fm_map_detach(struct fm_map *map, struct fm_key key, struct fm_fiber **ret_fiber);
 /*
- * Signal all present entries at this moment (FM_BY_CLEAR), then await these, zombies among them
- * not. Entries added meanwhile stay. 0 · FM_MAP_SELF the caller was among them · -ECANCELED ·
+ * Signal all present and queued entries at this moment (FM_BY_CLEAR), then await these, zombies
+ * among them not. Entries added meanwhile stay. 0 · FM_MAP_SELF the caller was among them · -ECANCELED ·
  * -ETIMEDOUT · -ENOMEM · -EINVAL
  */
 FM_API int fm_map_clear(struct fm_map *map, int64_t deadline_ns);
@@ -420,7 +455,7 @@ FM_API int fm_map_clear_matching(struct fm_map *map, fm_match_fn *match, void *c
  */
 FM_API int fm_map_join(struct fm_map *map, int64_t deadline_ns, struct fm_exit *ret_exit);
 /*
- * Returns once an instant without present entries existed after the call began, or the map is
+ * Returns once an instant without present and queued entries existed after the call began, or the map is
  * closed. 0 · -ECANCELED · -ETIMEDOUT · -EDEADLK the caller is present in the map · -EINVAL
  */
 FM_API int fm_map_await_empty(struct fm_map *map, int64_t deadline_ns);
@@ -438,10 +473,11 @@ FM_API int fm_map_await_key(struct fm_map *map, struct fm_key key, int64_t deadl
 /* a point-in-time cut of all stripes; else consistent per stripe */
 #define FM_SNAPSHOT_CONSISTENT 1u
 #define FM_SNAPSHOT_ZOMBIES 2u    /* also who is replaced and has not ended */
+#define FM_SNAPSHOT_QUEUED 4u     /* also who waits until it may stand under its key */
 
 /*
  * 0 · -ENOMEM · -EINVAL. Works on a closing map: shows what is ending. No key twice (zombies
- * aside).
+ * and queued ones aside).
  */
 FM_API int fm_map_snapshot(struct fm_map *map, uint32_t flags,
                            struct fm_snapshot **ret_snapshot);

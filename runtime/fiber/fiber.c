@@ -157,6 +157,20 @@ struct fm_fiber *fm__fiber_ref_id(uint64_t id)
     return fm__slab_ref(id);
 }
 
+uint64_t fm__fiber_peek(uint64_t id)
+{
+    struct fm_fiber *fiber = fm__slab_find((uint32_t)(id & REF_MASK));
+    if (!fiber)
+        return LIFE_DONE;
+    /*
+     * The word, then whose it is: who reads what a later fiber of this slot made of the word
+     * has read, with acquire, what came after the generation was raised.
+     */
+    uint64_t word = fm__state_read(&fiber->state);
+    uint64_t refs = atomic_load_explicit(&fiber->refs, memory_order_acquire);
+    return (refs & ~REF_MASK) == (id & ~REF_MASK) && (refs & REF_MASK) ? word : LIFE_DONE;
+}
+
 struct fiber_extra *fm__fiber_extra(struct fm_fiber *fiber)
 {
     /* acquire, with the release below: the extra is complete */

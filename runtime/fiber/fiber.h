@@ -121,6 +121,12 @@ static inline uint64_t fm__fiber_id(const struct fm_fiber *fiber)
  * One CAS.
  */
 struct fm_fiber *fm__fiber_ref_id(uint64_t id);
+/*
+ * The state word of the fiber of this id, without a reference; LIFE_DONE and no more if its
+ * last one has gone. Old as soon as it is told, but a fiber that is DONE stays so, and so does
+ * an interruption (runtime/fiber/again.h aside).
+ */
+uint64_t fm__fiber_peek(uint64_t id);
 /* The calling fiber, NULL in a thread. It may be kept over a wait; its worker may not. */
 struct fm_fiber *fm__fiber_self(void);
 /*

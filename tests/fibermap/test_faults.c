@@ -173,13 +173,51 @@ static int run_on_held_key(void *kind)
 WORKER_TEST(map_faults, run_without_memory_changes_nothing)
 {
     unsigned met = sweep(replace_one, NULL) + sweep(replace_one, number(1));
-    for (intptr_t kind = FM_REPLACE; kind <= FM_FAIL; kind++)
+    for (intptr_t kind = FM_REPLACE; kind <= FM_QUEUE; kind++)
         met += sweep(run_on_free_key, number(kind));
-    met += sweep(run_on_free_key, number(FM_JOIN));
     cr_assert_gt(met, 0);
     cr_assert_eq(sweep(run_on_held_key, number(FM_KEEP)), 0);
     cr_assert_eq(sweep(run_on_held_key, number(FM_FAIL)), 0);
     cr_assert_eq(sweep(run_on_held_key, number(FM_JOIN)), 0);
+}
+
+/* FM_REPLACE_AWAIT, FM_QUEUE: the new one is there and waits, or nothing has changed. */
+static int wait_behind(void *kind)
+{
+    atomic_bool go = false;
+    struct scene scene = scene_with(false, true);
+    struct fm_fiber *fiber = NULL;
+    scene.conflict = (uint32_t)(intptr_t)kind;
+    int outcome = scene.conflict == FM_QUEUE ? FM_MAP_QUEUED : FM_MAP_REPLACED;
+    cr_assert_eq(fm_map_run(scene.map, scene.key, stubborn, &go, NULL, &scene.old), 0);
+    settle();
+    armed(true);
+    int r = run_in(&scene, scene.key, &fiber);
+    armed(false);
+    if (r < 0) {
+        cr_assert_null(fiber);
+        old_is_untouched(&scene);
+        cr_assert_eq(atomic_load(&scene.drops), 0, "the argument is the caller's");
+        cr_assert_eq(run_in(&scene, scene.key, &fiber), outcome);
+    } else {
+        cr_assert_eq(r, outcome);
+    }
+    settle();
+    cr_assert_eq(atomic_load(&scene.runs), 0);
+    atomic_store(&go, true);
+    finish(scene.old);
+    scene.old = NULL;
+    while (!atomic_load(&scene.runs))
+        fm_yield();
+    fm_fiber_unref(fiber);
+    scene_over(&scene);
+    return r < 0 ? r : 0;
+}
+
+TIMED_WORKER_TEST(map_faults, a_run_that_is_to_wait_changes_nothing_without_memory)
+{
+    cr_assert_gt(sweep(wait_behind, number(FM_REPLACE_AWAIT)), 0);
+    cr_assert_gt(sweep(wait_behind, number(FM_QUEUE)), 0);
 }
 
 /* The run is started, or the argument is the caller's; whether he waits is not asked. */
@@ -287,6 +325,38 @@ WORKER_TEST(map_faults, a_body_that_never_had_a_stack_is_not_run_again)
     struct fm_restart restart = FM_RESTART_INIT;
     restart.type = FM_PERMANENT;
     cr_assert_gt(run_without_a_stack(&restart), 0);
+}
+
+/* What waits without a stack fails, and leaves the line to the next. */
+TIMED_WORKER_TEST(map_faults, a_fiber_that_is_to_wait_and_has_no_stack_leaves_its_turn)
+{
+    for (uint32_t kind = FM_REPLACE_AWAIT; kind <= FM_QUEUE; kind += 2) {
+        atomic_bool go = false;
+        struct scene scene = scene_with(false, false);
+        struct fm_map_run_options options = conflict(kind);
+        struct fm_fiber *fiber;
+        scene.conflict = kind;
+        cr_assert_eq(fm_map_run(scene.map, scene.key, stubborn, &go, NULL, &scene.old), 0);
+        settle();
+        options.arg_drop = dropped;
+        options.stack_bytes = 1 << 20; /* a class of its own, so none is pooled */
+        fm__fault_set(FAULT_MAP, 1, true);
+        cr_assert_gt(fm_map_run(scene.map, scene.key, run_and_park, &scene, &options, &fiber),
+                     0);
+        settle();
+        fm__fault_set(FAULT_MAP, 0, false);
+        cr_assert_eq(finish(fiber).code, -ENOMEM);
+        cr_assert_eq(atomic_load(&scene.drops), 1);
+        cr_assert_geq(run_in(&scene, scene.key, &fiber), 0);
+        settle();
+        cr_assert_eq(atomic_load(&scene.runs), 0, "the old one has not ended");
+        atomic_store(&go, true);
+        finish(fm_fiber_ref(scene.old));
+        while (!atomic_load(&scene.runs))
+            fm_yield();
+        fm_fiber_unref(fiber);
+        scene_over(&scene);
+    }
 }
 
 /* ---- setting, looking at all, ending ---- */

@@ -100,7 +100,7 @@ WORKER_TEST(map_snapshot, what_is_wrong_is_refused_and_no_memory_leaves_nothing)
     cr_assert_eq(fm_map_run(map, KEY("a"), until_interrupted, NULL, NULL, NULL), 0);
     cr_expect_eq(fm_map_snapshot(NULL, 0, &snapshot), -EINVAL);
     cr_expect_eq(fm_map_snapshot(map, 0, NULL), -EINVAL);
-    cr_expect_eq(fm_map_snapshot(map, 4, &snapshot), -EINVAL);
+    cr_expect_eq(fm_map_snapshot(map, 8, &snapshot), -EINVAL);
     for (uint32_t how = 0; how <= FM_SNAPSHOT_CONSISTENT; how++) {
         for (uint64_t nth = 1;; nth++) {
             fm__fault_set(FAULT_MALLOC, nth, false);

@@ -10,14 +10,15 @@
 #include "tests/model/model.h"
 
 /* Notes, one for each fiber: what its exit, and what the writers were told. */
-enum { ENDED = 0, DISPLACED = 8, DETACHED = 16 };
+enum { ENDED = 0, DISPLACED = 8, DETACHED = 16, QUEUED = 24, LOOKED = 25 };
 
 struct world {
     struct entry entry[4]; /* 1 of fiber 1, and so on; 0 is not used */
     struct lock stripe;
     struct lock wait;
-    int work[4];  /* of each fiber, before it ends */
-    int ready[4]; /* made before the entry is published, for who finds it */
+    int work[4];      /* of each fiber, before it ends */
+    int ready[4];     /* made before the entry is published, for who finds it */
+    _Atomic int line; /* somebody queues behind fiber 1 */
 };
 
 /* Fibers 1 to `present` stand under keys of their own; the others are still to come. */
@@ -161,6 +162,57 @@ static void walk(void *arg)
         model_assert(w->ready[3] == 1);
 }
 
+/* Fiber 3 queues; then its turn comes, and it ends under its key. */
+static void queue_3_and_take_the_key(void *arg)
+{
+    struct world *w = arg;
+    fm__lock(&w->stripe);
+    w->ready[3] = 1;
+    fm__entry_queue(&w->entry[3], 3);
+    fm__unlock(&w->stripe);
+    fm__lock(&w->stripe);
+    fm__entry_publish(&w->entry[3], 3);
+    fm__unlock(&w->stripe);
+    end(w, 3);
+}
+
+/* Fiber 3 queues, and ends before its turn. */
+static void queue_3_and_end(void *arg)
+{
+    struct world *w = arg;
+    fm__lock(&w->stripe);
+    w->ready[3] = 1;
+    fm__entry_queue(&w->entry[3], 3);
+    fm__unlock(&w->stripe);
+    end(w, 3);
+}
+
+static void walk_all(void *arg)
+{
+    struct world *w = arg;
+    if (fm__entry_counted(fm__entry_read(&w->entry[3])))
+        model_assert(w->ready[3] == 1);
+}
+
+/* Somebody makes the line of the key, and queues if fiber 1 is there. */
+static void queue_behind_1(void *arg)
+{
+    struct world *w = arg;
+    fm__lock(&w->stripe);
+    atomic_store_explicit(&w->line, 1, memory_order_relaxed);
+    if (fm__entry_present(fm__entry_touch(&w->entry[1])))
+        model_note(QUEUED, 1);
+    fm__unlock(&w->stripe);
+}
+
+/* A lookup that finds fiber 1 gone asks for the line without a lock. */
+static void find_or_ask(void *arg)
+{
+    struct world *w = arg;
+    if (!fm__entry_present(fm__entry_read(&w->entry[1])))
+        model_note(LOOKED, 1 + atomic_load_explicit(&w->line, memory_order_relaxed));
+}
+
 static void together(struct world *w, void (*a)(void *), void (*b)(void *), void (*c)(void *))
 {
     int ta = model_spawn(a, w), tb = model_spawn(b, w), tc = c ? model_spawn(c, w) : 0;
@@ -230,6 +282,28 @@ static void walk_meets_publish_and_a_cut(void)
     settle(1);
 }
 
+static void walk_meets_a_queued_one_and_a_cut(void)
+{
+    struct world *w = world_new(1);
+    together(w, queue_3_and_take_the_key, hold_and_release_3, walk_all);
+    model_assert(model_note(ENDED + 3, 0) == 1 + ENTRY_END_PRESENT);
+}
+
+static void walk_meets_one_that_leaves_the_queue(void)
+{
+    struct world *w = world_new(1);
+    together(w, queue_3_and_end, hold_and_release_3, walk_all);
+    model_assert(model_note(ENDED + 3, 0) == 1 + ENTRY_END_PRESENT);
+}
+
+/* Who queues behind a fiber before it has left is not overlooked by who finds that it has left. */
+static void lookup_meets_exit_and_one_that_queues(void)
+{
+    struct world *w = world_new(1);
+    together(w, end_1, queue_behind_1, find_or_ask);
+    model_assert(!(model_note(QUEUED, 0) && model_note(LOOKED, 0) == 1));
+}
+
 const struct model_scenario model_scenarios[] = {
     SCENARIO(exit_meets_replace),
     SCENARIO(lookup_meets_two_replaces),
@@ -237,5 +311,8 @@ const struct model_scenario model_scenarios[] = {
     SCENARIO(exits_meet_a_cut),
     SCENARIO(exits_and_replace_meet_a_cut),
     SCENARIO(walk_meets_publish_and_a_cut),
+    SCENARIO(walk_meets_a_queued_one_and_a_cut),
+    SCENARIO(walk_meets_one_that_leaves_the_queue),
+    SCENARIO(lookup_meets_exit_and_one_that_queues),
     SCENARIO_END,
 };

@@ -1,0 +1,55 @@
+/*
+ * conflict.c - who comes to a key that somebody holds: what the options say
+ *
+ *     FM_REPLACE        takes the key over                  FM_KEEP, FM_JOIN  get the holder
+ *     FM_REPLACE_AWAIT  the same, and its body waits        FM_FAIL           is refused
+ *     FM_QUEUE          takes it when nobody holds it
+ *
+ * The holder is who is under the key, or else the first in its queue. For FM_JOIN one that was
+ * given up is none, and with FM_MAP_DYING_IS_ABSENT one that was interrupted: they are replaced.
+ *
+ * Callers     run and set.
+ */
+#include "fibermap/conflict.h"
+
+const struct fm_map_run_options fm__run_by_default = FM_MAP_RUN_OPTIONS_INIT;
+
+static bool is_dying(uint64_t id)
+{
+    return fm__fiber_peek(id) & STATE_INTERRUPT;
+}
+
+struct fm_fiber *fm__conflict_stays_locked(struct stripe *stripe, const struct map_key *key,
+                                           struct place place,
+                                           const struct fm_map_run_options *options,
+                                           struct run_more *more)
+{
+    struct entry *holder = fm__conflict_gives_way(options->conflict)
+                               ? fm__holder_locked(stripe, key, place)
+                               : NULL;
+    if (!holder || (options->conflict == FM_JOIN && fm__share_stopping_locked(holder)) ||
+        ((options->flags & FM_MAP_DYING_IS_ABSENT) &&
+         is_dying(fm__entry_counted(fm__entry_read(holder)))))
+        return NULL;
+    struct fm_fiber *incumbent = fm__present_locked(holder);
+    if (incumbent && more && more->waits) {
+        fm__share_join_locked(holder);
+        more->stripe = stripe;
+        more->entry = holder;
+    }
+    return incumbent;
+}
+
+int fm__conflict_look_locked(struct fm_map *map, struct stripe *stripe,
+                             const struct map_key *key,
+                             const struct fm_map_run_options *options, struct run_more *more,
+                             struct fm_fiber **ret_fiber)
+{
+    fm__lock(&stripe->lock);
+    struct place place = fm__stripe_find_locked(stripe, key);
+    struct fm_fiber *incumbent = NULL;
+    if (fm__map_is_open(map))
+        incumbent = fm__conflict_stays_locked(stripe, key, place, options, more);
+    fm__unlock(&stripe->lock);
+    return incumbent ? fm__conflict_held(incumbent, options->conflict, ret_fiber) : 0;
+}
