@@ -112,7 +112,7 @@ static inline uint64_t fm__map_install_locked(struct fm_map *map, struct stripe 
     return fm__stripe_install_locked(stripe, place, entry);
 }
 
-/* A fiber that nobody waits for any more is interrupted for that, whoever is the first to do it. */
+/* A fiber that nobody waits for any more is interrupted for that, whoever does it first. */
 static inline enum fm_reason fm__why_displaced_locked(const struct entry *old)
 {
     return fm__share_stopping_locked(old) ? FM_BY_LAST_WAITER : FM_BY_REPLACE;

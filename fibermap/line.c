@@ -1,7 +1,8 @@
 /*
  * line.c - turns in the lines of their keys
  *
- * A stripe's lines share some buckets, by hash: a list of all turns whose keys fall into it, in the order in which they came.
+ * A stripe's lines share some buckets, by hash: each is a list of all turns whose keys fall
+ * into it, in the order in which they came.
  *
  * Owns        the buckets, from the first turn of a stripe to the end of the map; LEFT turns.
  * Knows not   entries, waiting.

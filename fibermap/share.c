@@ -1,9 +1,10 @@
 /*
  * share.c - callers that share one run
  *
- * Who comes to a key that is held waits for the fiber there, who finds it free starts one: both are decided, and the caller is
- * counted in the entry, under the stripe lock that also decides whose run it is (map_run.c). What they wait for is that fiber's exit,
- * so all get the same one, and the next caller after it finds the key free: nothing is kept.
+ * Who comes to a key that is held waits for the fiber there, who finds it free starts one: both
+ * are decided, and the caller is counted in the entry, under the stripe lock that also decides
+ * whose run it is (conflict.c). What they wait for is that fiber's exit, so all get the same
+ * one, and the next caller after it finds the key free: nothing is kept here.
  *
  *   a waiter leaves                         a caller comes
  *     lock                                    lock
@@ -13,8 +14,9 @@
  *     unlock
  *     set: interrupt the fiber
  *
- * The locks have one order. If the caller was first, the leaver is not the last; if the leaver was, the caller sees STOPPING and never
- * gets the exit of a run that was given up. A waiter who got the exit does not count himself out: the entry has been left.
+ * The locks have one order. If the caller was first, the leaver is not the last; if the leaver
+ * was, the caller sees STOPPING and never gets the exit of a run that was given up. A waiter
+ * who got the exit does not count himself out: the entry has been left.
  *
  * Callers     fibers and threads that may wait.
  */
@@ -49,7 +51,10 @@ static void leave(struct stripe *stripe, struct entry *entry, uint64_t id)
         fm__member_signal(id, FM_BY_LAST_WAITER);
 }
 
-/* A thread that has never waited needs a descriptor for it: better none is to be had now than when the run has begun. */
+/*
+ * A thread that has never waited needs a descriptor for it: better none is to be had now than
+ * when the run has begun.
+ */
 static int can_wait(void)
 {
     struct wait wait;

@@ -1,8 +1,9 @@
 /*
  * turn.c - fibers whose bodies wait for others of their key
  *
- * A body that is to wait is wrapped: the fiber is started like any other, so it can be found, joined, interrupted and awaited at once, and what it
- * does first is to wait for its turn. A turn stands in the line of its key, under the stripe lock, from the run until its body begins
+ * A body that is to wait is wrapped: the fiber is started like any other, so it can be found,
+ * joined, interrupted and awaited at once, and what it does first is to wait for its turn. A
+ * turn stands in the line of its key, under the stripe lock, from the run until its body begins
  * or it gives up. A line holds
  *
  *     AWAITS  a fiber that is under the key, and the one that it displaced (`after`)
@@ -12,28 +13,35 @@
  * and the fiber looks, under the lock, whether it may begin:
  *
  *     AWAITS  displaced meanwhile: never. Else when no `after` in the line is left to end.
- *     QUEUES  when, besides, no QUEUES is before it and nobody is under the key; then it takes the key in the same hold of the lock.
+ *     QUEUES  when, besides, no QUEUES is before it and nobody is under the key; then it takes
+ *             the key in the same hold of the lock.
  *     else    it waits for the end of one whom it has seen, and looks again.
  *
- * A run that displaces AWAITS need not wait for that fiber: displacing and beginning are under one lock, so it has begun (and is in the
- * line no more) or never will. What it waited for stays in the line as the LEFT turn's. So one who AWAITS begins after every fiber that was ever displaced
- * for another to wait, and no two such bodies are ever under way at once, whatever was removed, interrupted or late in between.
+ * A run that displaces AWAITS need not wait for that fiber: displacing and beginning are under
+ * one lock, so it has begun (and is in the line no more) or never will. What it waited for
+ * stays in the line as the LEFT turn's. So one who AWAITS begins after every fiber that was
+ * ever displaced for another to wait, and no two such bodies are under way at once, whatever
+ * was removed, interrupted or late in between.
  *
- * A wait always goes from a turn to a fiber whose body runs, or to a turn before it in the queue: there is no ring in it. A body that waits for
- * its own successor closes one, and is told (-EDEADLK), or that is.
+ * A wait always goes from a turn to a fiber whose body runs, or to a turn before it in the
+ * queue: there is no ring in it. A body that waits for its own successor closes one, and is
+ * told (-EDEADLK), or that is.
  *
- *   the fiber                                  an exit                  detach
- *     begin a wait                               its CAS of the           lock; the CAS; copy the wait of the
- *     lock; look: not yet; note the wait;          entry                    first in the queue; unlock
- *       unlock                                   its joiners:             wake it
- *     on the exit list of whom it saw, or          wake
+ *   the fiber                               an exit             detach
+ *     begin a wait                            its CAS of the      lock; the CAS; copy the wait
+ *     lock; look: not yet; note the wait;       entry               of the first in the queue;
+ *       unlock                                its joiners:        unlock
+ *     on the exit list of whom it saw, or       wake              wake it
  *       sealed: look again
  *     end the wait
  *
- * So the exit does for a line what it does for any joiner, and a key without a line costs nothing.
+ * So the exit does for a line what it does for any joiner, and a key without a line costs
+ * nothing.
  *
- * Owns        turns, until their bodies begin; LEFT ones until the next look at their bucket, or the end of the map.
- * Locks       the stripe's. Under it nothing is allocated or freed, and no reference is taken: fibers are asked by id.
+ * Owns        turns, until their bodies begin; LEFT ones until the next look at their bucket,
+ *             or the end of the map.
+ * Locks       the stripe's. Under it nothing is allocated or freed, and no reference is taken:
+ *             fibers are asked by id.
  */
 #include "fibermap/turn.h"
 
@@ -246,7 +254,10 @@ static int wait_for_interruption(void)
     return r < 0 ? r : fm__wake_result(fm__wait_end(wait, FM_NEVER));
 }
 
-/* Until the body may begin; the turn is not ours any more. 0 · -ECANCELED · -ETIMEDOUT · -EDEADLK */
+/*
+ * Until the body may begin; then the turn is not ours any more. 0 · -ECANCELED · -ETIMEDOUT ·
+ * -EDEADLK
+ */
 static int await_turn(struct turn *turn)
 {
     struct stripe *stripe = turn->stripe;
