@@ -268,7 +268,11 @@ static __attribute__((noinline)) int run_with_ledger(struct fm_map *map, struct 
 
     while ((r = run(map, key, entry, arg, options, site, more, ret_fiber, &hand, true)) ==
            -ERESTART) {
-        r = fm__limit_wait(map, &hand, FM_NEVER);
+        const struct fm_map_run_options *read;
+        struct fm_map_run_options copy;
+        r = fm__run_options_read(options, &copy, &read); /* run has read them: it fits */
+        if (r == 0)
+            r = fm__limit_wait(map, &hand, read->deadline_ns ? read->deadline_ns : FM_NEVER);
         if (r < 0)
             break;
     }

@@ -304,10 +304,11 @@ struct fm_map_run_options {
     fm_drop_fn *arg_drop;   /* called on arg if the started fiber never ran its body */
     fm_drop_fn *value_drop; /* as in spawn */
     const struct fm_restart *restart; /* read by the call; NULL: the body runs once */
-    uint32_t reuse;         /* enum fm_reuse */
+    uint32_t reuse;          /* enum fm_reuse */
     uint32_t reuse_reserved; /* 0 */
-    int64_t deadline_ns;    /* of a body that is to wait for its turn; 0: FM_NEVER */
-    uint32_t queue_max;     /* FM_QUEUE: so many may wait under the key; 0: any number */
+    int64_t deadline_ns;    /* of waiting: for a place in the map (fm/map_limit.h), and then of a
+                               body that is to wait for its turn; 0: FM_NEVER */
+    uint32_t queue_max;      /* FM_QUEUE: so many may wait under the key; 0: any number */
     uint32_t queue_reserved; /* 0 */
 };
 #define FM_MAP_RUN_OPTIONS_INIT {.size = sizeof(struct fm_map_run_options)}
@@ -346,9 +347,13 @@ struct fm_map_run_options {
  *            With FM_JOIN a fiber that fm_map_run_wait has given up, and that still ends, does
  *            not hold its key: it is replaced.
  *
+ * In a map with limits (fm/map_limit.h) the call may wait for a place or a start; in every
+ * other it never waits. With reuse (fm/map_retain.h) it may start nothing.
+ *
  * Returns    0 started, the key was free · FM_MAP_REPLACED · FM_MAP_KEPT · FM_MAP_QUEUED ·
- *            -EEXIST (FM_FAIL) · -ESHUTDOWN · -ENOMEM · -EAGAIN (the runtime's max_fibers;
- *            queue_max) · -EINVAL · -E2BIG
+ *            FM_MAP_REUSED · -EEXIST (FM_FAIL) · -ESHUTDOWN · -ENOMEM · -EAGAIN (the runtime's
+ *            max_fibers; queue_max; one too many in a map with limits) · -EINVAL · -E2BIG.
+ *            Of the wait for a place besides: -ECANCELED · -ETIMEDOUT at deadline_ns
  * Order      all before this call happens before the first line of entry.
  * Cost       one stripe lock, under which no foreign code runs; FM_KEEP on a held key takes
  *            none. A body that waits for its turn has a stack meanwhile, and takes the lock

@@ -10,9 +10,10 @@
  *                nothing does not, unless it waited for its start meanwhile.
  * on_excess      what a run does that is one too many.
  *
- * Waiting is first come, first served, and interruptible: fm_map_run and its like then also
- * return -ECANCELED, -ENOMEM (a thread's first wait) or, if the map closes, -ESHUTDOWN, with
- * nothing started and no place or start lost. A member that waits for a place holds its own;
+ * Waiting is first come, first served, interruptible, and ends at the deadline_ns of the run's
+ * options: fm_map_run and its like then also return -ECANCELED, -ETIMEDOUT, -ENOMEM (a thread's
+ * first wait) or, if the map closes, -ESHUTDOWN (who waits for a start hears of that when he has
+ * it), with nothing started and no place or start lost. A member that waits for a place holds its own;
  * exit observers, hooks and other callers that must not wait want FM_EXCESS_FAIL. fm_map_destroy
  * must not be called while somebody waits.
  */

@@ -76,6 +76,34 @@ WORKER_TEST(map_limit, a_replacement_takes_the_place_over)
     fm_map_destroy(map);
 }
 
+/* Neither a place nor a start is lost with whoever gave up waiting for it. */
+TIMED_WORKER_TEST(map_limit, waiting_has_a_deadline)
+{
+    struct fm_map_run_options until = FM_MAP_RUN_OPTIONS_INIT;
+    struct fm_map *places = make_limited(1, 0, FM_EXCESS_WAIT);
+    struct fm_map *starts = make_limited(0, 1, FM_EXCESS_WAIT);
+
+    cr_assert_eq(try_run(places, "a"), 0);
+    cr_assert_eq(try_run(starts, "a"), 0);
+    for (int i = 0; i < 2; i++) {
+        int64_t begin_ms = now_ms();
+        until.deadline_ns = fm_after_ms(i ? 20 : 30);
+        cr_assert_eq(fm_map_run(i ? starts : places, KEY("b"), until_interrupted, NULL, &until,
+                                NULL),
+                     -ETIMEDOUT);
+        cr_assert_eq(now_ms() - begin_ms, i ? 20 : 30);
+    }
+    cr_assert_eq(fm_map_remove(places, KEY("a"), FM_NEVER), 0);
+    until.deadline_ns = 1;
+    cr_assert_eq(fm_map_run(places, KEY("b"), until_interrupted, NULL, &until, NULL), 0);
+    cr_assert_eq(fm_map_size(places), 1);
+    cr_assert_eq(fm_map_size(starts), 1);
+    cr_assert_eq(try_run(starts, "b"), 0, "at the end of the interval");
+    cr_assert_eq(now_ms(), 100);
+    fm_map_destroy(places);
+    fm_map_destroy(starts);
+}
+
 WORKER_TEST(map_limit, a_detached_fiber_leaves_its_place)
 {
     struct fm_map *map = make_limited(1, 0, FM_EXCESS_FAIL);
