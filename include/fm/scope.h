@@ -24,8 +24,8 @@ struct fm_scope;
 typedef int fm_finalizer_fn(void *arg, struct fm_exit exit);
 
 /*
- * the first failing child interrupts its siblings; the scope's exit becomes its, but for the
- * value
+ * the first failing child interrupts its siblings, those too that are spawned after it, which
+ * never run; the scope's exit becomes its, but for the value
  */
 #define FM_SCOPE_FAIL_FAST 1u
 

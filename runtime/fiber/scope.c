@@ -58,6 +58,8 @@ int fm__scope_add(struct fm_scope *scope, struct fm_fiber *child)
         scope->children->sibling_prev = child;
     scope->children = child;
     scope->count++;
+    if (scope->failed) /* it came after its siblings were signalled */
+        fm__fiber_interrupt(child, FM_BY_PARENT);
     fm__unlock(&scope->lock);
     return 0;
 }
