@@ -223,7 +223,7 @@ TIMED_TEST(edge, all_succeeding_leaves_the_verdict_open_until_close) /* T051 */
     fm_map_destroy(map);
 }
 
-FIBER_TEST(edge, the_first_failure_stays_and_stops_nobody) /* T052 */
+FIBER_TEST(edge, the_first_failure_stays_and_stops_nobody) /* T052, T270 */
 {
     struct fm_map *map = new_map();
     struct fm_exit exit;
