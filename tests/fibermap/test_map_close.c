@@ -52,7 +52,7 @@ FIBER_TEST(map_close, interrupts_and_awaits_all)
     fm_map_destroy(map);
 }
 
-/* T039 */
+/* T039, T234 */
 TIMED_WORKER_TEST(map_close, closed_map_refuses_and_finds_nothing)
 {
     struct fm_map *map = make_map();

@@ -10,7 +10,7 @@
 
 #include "tests/fibermap/restart_test.h"
 
-/* ---- which ends are followed by another incarnation: T249, T231 ---- */
+/* ---- which ends are followed by another incarnation: T249, T250, T231 ---- */
 
 EXACT_TEST(map_restart, temporary_is_never_restarted)
 {

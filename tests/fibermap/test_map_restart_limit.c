@@ -322,6 +322,7 @@ EXACT_TEST(map_restart_limit, limit_removes_quietly)
     fm_map_destroy(map);
 }
 
+/* T261 */
 EXACT_TEST(map_restart_limit, limit_closes_the_map)
 {
     struct fm_map *map = new_map();

@@ -149,6 +149,7 @@ TIMED_WORKER_TEST(map_run, incumbent_that_is_ending_counts_as_present)
     fm_map_destroy(map);
 }
 
+/* T240 */
 WORKER_TEST(map_run, fail_refuses_a_held_key)
 {
     struct fm_map *map = make_map();

@@ -82,6 +82,7 @@ TEST(map_runner, promise_wakes_a_foreign_event_loop)
 }
 
 /* T064 */
+/* T216 */
 TEST(map_runner, promise_of_a_kept_run_follows_the_incumbent)
 {
     struct fm_runner *runner = start_runner();

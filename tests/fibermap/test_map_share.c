@@ -420,6 +420,7 @@ TIMED_WORKER_TEST(map_share, keep_takes_what_was_given_up_and_join_does_not)
     fm_map_destroy(old.map);
 }
 
+/* T216 */
 EXACT_TEST(map_share, join_gives_a_handle_of_the_one_run)
 {
     struct work work = new_work(10, fm_ok(&work));

@@ -19,6 +19,7 @@ static const struct fm_member *find(const struct fm_snapshot *snapshot, const ch
     return NULL;
 }
 
+/* T096 */
 WORKER_TEST(map_snapshot, shows_each_present_key_once)
 {
     for (uint32_t how = 0; how <= FM_SNAPSHOT_CONSISTENT; how++) {

@@ -66,6 +66,7 @@ WORKER_TEST(map_join, first_failure_is_the_verdict_for_all)
     fm_fiber_unref(sibling);
 }
 
+/* T202 */
 TIMED_WORKER_TEST(map_join, close_decides_success)
 {
     struct fm_map *map = make_map();
@@ -195,6 +196,7 @@ TIMED_WORKER_TEST(map_join, replaced_fiber_that_fails_counts)
     fm_map_destroy(map);
 }
 
+/* T221 */
 WORKER_TEST(map_on_failure, cancel_siblings_interrupts_the_others)
 {
     struct fm_map_config config = FM_MAP_CONFIG_INIT;

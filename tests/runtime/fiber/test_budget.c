@@ -239,6 +239,29 @@ static struct fm_exit in_a_scope(void *arg)
     return fm_ok(NULL);
 }
 
+static void take_completion(void *map)
+{
+    cr_assert_eq(fm_map_next(map, FM_NEVER, NULL), 0);
+}
+
+/* T190: a thousand have ended; who takes one after the other lets others run in between. */
+WORKER_TEST(budget, completions_that_are_there_yield)
+{
+    struct fm_map_config config = FM_MAP_CONFIG_INIT;
+    struct fm_map *map;
+    config.completions = 1000;
+    cr_assert_eq(fm_map_create(&config, &map), 0);
+    for (uint64_t i = 0; i < 1000; i++)
+        cr_assert_eq(fm_map_run(map, FM_KEY_U64(i), return_arg, NULL, NULL, NULL), 0);
+    cr_assert_eq(fm_map_await_quiescent(map, FM_NEVER), 0);
+    expect_turn(take_completion, map);
+    while (fm_map_try_next(map, NULL) == 0)
+        ;
+    cr_assert_eq(fm_map_next(map, FM_NEVER, NULL), -ENOENT);
+    cr_assert_eq(fm_map_completions_dropped(map), 0);
+    fm_map_destroy(map);
+}
+
 WORKER_TEST(budget, empty_maps_and_scopes_yield)
 {
     struct fm_map *map;

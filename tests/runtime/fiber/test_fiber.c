@@ -89,7 +89,7 @@ static int acquire_nothing(void *arg, void **ret_resource)
     return 0;
 }
 
-TEST(fiber, calls_for_fibers_alone_refuse_threads)
+TEST(fiber, calls_for_fibers_alone_refuse_threads) /* T279 */
 {
     void *resource;
     cr_assert_eq(fm_yield(), -EPERM);
@@ -229,6 +229,7 @@ static struct fm_exit sticky(void *arg)
     return fm_fail(3);
 }
 
+/* T208, T252 */
 TIMED_WORKER_TEST(fiber, interrupt_is_sticky_and_a_failure_of_the_bodys_own_stays)
 {
     struct fm_fiber *fiber = start(sticky, NULL);

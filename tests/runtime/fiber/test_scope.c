@@ -202,7 +202,7 @@ FIBER_TEST(scope, a_detached_fiber_outlives_its_maker)
     fm_fiber_unref(fiber);
 }
 
-FIBER_TEST(scope, scopes_nest_strictly)
+FIBER_TEST(scope, scopes_nest_strictly) /* T279 */
 {
     struct fm_scope *outer, *inner;
     cr_assert_eq(fm_scope_open(&outer), 0);
@@ -340,7 +340,7 @@ static struct fm_exit fail_soon(void *arg)
     return fm_fail(-EPROTO);
 }
 
-TIMED_TEST(scope, fail_fast_interrupts_siblings_and_becomes_the_exit)
+TIMED_TEST(scope, fail_fast_interrupts_siblings_and_becomes_the_exit) /* T221 */
 {
     struct fm_scope *scope;
     struct fm_fiber *siblings[5];

@@ -38,6 +38,7 @@ static void *latch_thread(void *arg)
     return number(fm_latch_wait(arg, FM_NEVER));
 }
 
+/* T208: of a token, which is a latch of one: each waiter goes once, who is late goes at once. */
 WORKER_TEST(latch, opens_for_all_when_the_count_is_down_and_stays_open)
 {
     struct fm_latch *latch = make_latch(5);

@@ -190,6 +190,63 @@ WORKER_TEST(mutex, interrupted_waiter_is_passed_over)
     fm_mutex_destroy(order.mutex);
 }
 
+struct holding {
+    struct fm_mutex *mutex;
+    struct fm_deferred *go;
+    struct fm_exit exit;
+};
+
+static int give_up(void *mutex, struct fm_exit exit)
+{
+    (void)exit;
+    return fm_mutex_unlock(mutex);
+}
+
+/* Holds the mutex, in a scope that gives it back, until it may end. */
+static struct fm_exit hold_in_a_scope(void *arg)
+{
+    struct holding *holding = arg;
+    int r = fm_mutex_lock(holding->mutex, FM_NEVER);
+    if (r == 0)
+        r = fm_defer(give_up, holding->mutex);
+    if (r == 0)
+        r = fm_deferred_await(holding->go, FM_NEVER, NULL);
+    return r < 0 ? fm_fail(r) : holding->exit;
+}
+
+/* T246 */
+WORKER_TEST(mutex, holder_that_fails_or_is_interrupted_gives_it_to_the_next_who_still_waits)
+{
+    struct fm_exit exits[] = { fm_ok(NULL), fm_fail(-EIO), fm_defect(3), fm_interrupted() };
+    for (int i = 0; i < 4; i++) {
+        struct holding holding = { .mutex = make(), .exit = exits[i] };
+        struct fm_mutex *other = make();
+        struct fm_fiber *fiber[3];
+        cr_assert_eq(fm_deferred_create(&holding.go), 0);
+        for (int n = 0; n < 3; n++) {
+            fiber[n] = start(hold_in_a_scope, &holding);
+            settle();
+        }
+        cr_assert_eq(fm_mutex_trylock(other), 0, "another key is another lock");
+        cr_assert_eq(fm_mutex_unlock(other), 0);
+        cr_assert_eq(fm_fiber_stop(fiber[1], FM_NEVER, NULL), 0);
+        if (exits[i].kind == FM_INTERRUPTED)
+            fm_fiber_interrupt(fiber[0]);
+        else
+            fm_deferred_succeed(holding.go, NULL);
+        cr_assert_eq(finish(fiber[0]).kind, exits[i].kind);
+        settle();
+        fm_deferred_succeed(holding.go, NULL);
+        cr_assert_eq(finish(fiber[2]).kind, exits[i].kind, "it had its turn");
+        cr_assert_eq(finish(fiber[1]).kind, FM_INTERRUPTED);
+        cr_assert_eq(fm_mutex_trylock(holding.mutex), 0);
+        cr_assert_eq(fm_mutex_unlock(holding.mutex), 0);
+        fm_deferred_destroy(holding.go);
+        fm_mutex_destroy(holding.mutex);
+        fm_mutex_destroy(other);
+    }
+}
+
 WORKER_TEST(mutex, free_when_all_who_waited_have_left)
 {
     struct order order = { .mutex = make() };

@@ -141,6 +141,7 @@ static int outrun(void *ctx, struct fm_value *present, struct fm_value **ret_nex
     return add_one(NULL, present, ret_next);
 }
 
+/* T238: what another has changed meanwhile is not overwritten. */
 TEST(ref, update_replaces_what_it_saw_or_nothing)
 {
     struct fm_value *zero, *before, *after;

@@ -55,6 +55,23 @@ TEST(semaphore, permits_given_back_can_be_taken)
     release_all_body(NULL);
 }
 
+/* T222: of a limit; those of a map stand with its limits. */
+WORKER_TEST(semaphore, as_many_tries_succeed_as_there_are_permits)
+{
+    static const int64_t limits[] = { 42, 1, 0 };
+    for (int i = 0; i < 3; i++) {
+        struct fm_semaphore *semaphore = make(limits[i]);
+        for (int round = 0; round < 2; round++) {
+            for (int64_t n = 0; n < limits[i]; n++)
+                cr_assert_eq(fm_semaphore_try_acquire(semaphore, 1), 0);
+            cr_assert_eq(fm_semaphore_try_acquire(semaphore, 1), -EAGAIN);
+            cr_assert_eq(fm_semaphore_acquire(semaphore, 1, 0), -ETIMEDOUT);
+            cr_assert_eq(fm_semaphore_release(semaphore, limits[i]), 0);
+        }
+        fm_semaphore_destroy(semaphore);
+    }
+}
+
 /* T145 */
 WORKER_TEST(semaphore, smaller_total_keeps_waiters_until_enough_came_back)
 {
