@@ -34,6 +34,7 @@ static uint64_t under_key(struct fm_map *map)
     return id;
 }
 
+/* T246: a lock by key. */
 EXACT_TEST(map_queue, bodies_run_one_at_a_time_first_in_first_out)
 {
     struct told told = { 0 };
@@ -53,6 +54,7 @@ EXACT_TEST(map_queue, bodies_run_one_at_a_time_first_in_first_out)
     fm_map_destroy(map);
 }
 
+/* T246 */
 EXACT_TEST(map_queue, next_one_begins_when_finalizers_are_done_whatever_the_end)
 {
     struct told told = { 0 };
@@ -93,6 +95,7 @@ EXACT_TEST(map_queue, queues_behind_whoever_holds_the_key)
     }
 }
 
+/* T246 */
 EXACT_TEST(map_queue, keys_are_apart)
 {
     struct told told = { 0 };
@@ -135,6 +138,7 @@ EXACT_TEST(map_queue, so_many_may_wait_and_no_more)
 
 /* ---- leaving the queue ---- */
 
+/* T246 */
 EXACT_TEST(map_queue, one_that_waits_can_be_interrupted_and_the_others_keep_their_order)
 {
     struct told told = { 0 };
