@@ -2,9 +2,9 @@
 /*
  * test_peer_supervisor.c - what the tests of other supervisors promise
  *
- * cats-effect's Supervisor, Elixir's Registry and DynamicSupervisor, OTP's supervisor. The T-numbers
- * are those of the list of peers' cases; those of restarting stand in test_map_restart.c and
- * test_map_restart_limit.c.
+ * cats-effect's Supervisor, Elixir's Registry and DynamicSupervisor, OTP's supervisor. The
+ * T-numbers are those of the list of peers' cases; those of restarting stand in
+ * test_map_restart.c and test_map_restart_limit.c.
  */
 #include <time.h>
 
@@ -303,7 +303,7 @@ static struct fm_exit supervise(void *arg)
 }
 
 /* T267 */
-EXACT_TEST(peer_supervisor, a_supervisor_that_crashes_comes_back_with_its_own_and_without_the_added)
+EXACT_TEST(peer_supervisor, a_supervisor_that_crashes_comes_back_with_its_own_members_alone)
 {
     struct fm_map *outer = new_map();
     struct fm_map_run_options options = FM_MAP_RUN_OPTIONS_INIT;
