@@ -57,7 +57,7 @@ class Builder:
             objects.append(str(target))
         if not objects:
             raise LookupError(f"nothing includes {mutant.file}")
-        program = folder / "explore_races"
+        program = folder / "program"
         self.run([*objects, *self.options.link, "-o", str(program)])
         return program
 
@@ -94,8 +94,8 @@ def judge(builder, index, mutant, options):
     return True, f"found      {mutant.name}\n           {where}"
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def options_of(doc, schedules):
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
     parser.add_argument("--list", required=True, type=Path)
     parser.add_argument("--root", required=True, type=Path)
     parser.add_argument("--work", required=True, type=Path)
@@ -103,7 +103,7 @@ def main():
     parser.add_argument("--cflag", action="append", default=[])
     parser.add_argument("--link", action="append", default=[])
     parser.add_argument("--source", action="append", default=[], help="a room of the library")
-    parser.add_argument("--schedules", type=int, default=6000)
+    parser.add_argument("--schedules", type=int, default=schedules)
     parser.add_argument("--only", default="", help="mutants whose name has this in it")
     options = parser.parse_args()
 
@@ -111,6 +111,11 @@ def main():
     options.source = [os.path.relpath(Path(source).resolve(), options.root.resolve())
                       for source in options.source]
     options.work.mkdir(parents=True, exist_ok=True)
+    return options
+
+
+def main():
+    options = options_of(__doc__, schedules=6000)
     mutants = [m for m in read_list(options.list) if options.only in m.name]
     builder = Builder(options)
     found = 0
