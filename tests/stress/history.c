@@ -188,7 +188,10 @@ static uint64_t id_not_started(struct client *c)
 static void do_run(struct client *c, int32_t key, enum op op)
 {
     static const uint32_t conflicts[] = {
-        [RUN] = FM_REPLACE, [RUN_MISSING] = FM_KEEP, [RUN_JOIN] = FM_JOIN
+        [RUN] = FM_REPLACE,
+        [RUN_MISSING] = FM_KEEP,
+        [RUN_JOIN] = FM_JOIN,
+        [RUN_AWAIT] = FM_REPLACE_AWAIT,
     };
     struct fm_map_run_options options = FM_MAP_RUN_OPTIONS_INIT;
     struct fm_fiber *fiber = NULL;
@@ -206,7 +209,7 @@ static void do_run(struct client *c, int32_t key, enum op op)
         record->result = CLOSED;
     else if (r < 0)
         record->result = FAILED;
-    else if (op != RUN)
+    else if (op == RUN_MISSING || op == RUN_JOIN)
         note_number(record, fm_fiber_id(fiber));
     else if (r == 0)
         note_number(record, 0);
@@ -267,9 +270,10 @@ static void do_set(struct client *c, int32_t key)
     struct told *told;
 
     if (c->owned_count && stress_random(&c->random) % 4) {
+        /* who is shared stands under his key once: a waiter leaves the one stay that he knows */
         struct owned *owned = &c->owned[stress_random(&c->random) % (uint64_t)c->owned_count];
-        fiber = fm_fiber_ref(fiber_of(c, owned, false));
         told = owned->told;
+        fiber = told->by_run_wait ? NULL : fm_fiber_ref(owned->fiber);
     }
     if (!fiber) {
         told = new_told(c);
@@ -433,8 +437,8 @@ static const struct {
     enum op op;
     uint32_t percent;
 } mix[] = {
-    { GET, 15 },      { HAS, 7 }, { RUN, 18 },      { RUN_MISSING, 14 }, { RUN_JOIN, 7 },
-    { RUN_WAIT, 10 }, { SET, 9 }, { INTERRUPT, 7 }, { REMOVE, 10 },
+    { GET, 15 },     { HAS, 7 },       { RUN, 13 }, { RUN_AWAIT, 5 }, { RUN_MISSING, 14 },
+    { RUN_JOIN, 7 }, { RUN_WAIT, 10 }, { SET, 9 },  { INTERRUPT, 7 }, { REMOVE, 10 },
 };
 
 static void operate(struct client *c)

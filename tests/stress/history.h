@@ -35,6 +35,7 @@ enum op {
     RUN_MISSING,
     RUN_JOIN,
     RUN_WAIT,
+    RUN_AWAIT,
     SET,
     GET,
     HAS,

@@ -181,6 +181,8 @@ class Search:
             return DONE if late else None
         if name not in READS and name not in ("remove", "clear") and (result is None or name == "detach" and result):
             return None
+        if name == "run_wait" and result is False:
+            return None  # joined somebody: it need not be this one, and another's waiters are counted
         for after, done in outcomes(op, state):
             # whoever is found first leaves first: the earlier a removal has found, the earlier it is through
             if after == state:
@@ -289,7 +291,7 @@ class Total:
         if op.name in ("exit", "gone", "step", "body", "see"):
             return  # what the fibers tell, and one snapshot is one of each key
         self.calls += 1
-        if op.name in ("run", "set", "interrupt"):
+        if op.name in ("run", "run_await", "set", "interrupt"):
             self.open += op.result is None
             self.told += isinstance(op.result, int)
 
@@ -351,6 +353,8 @@ ACCEPTED = {
     "one waiter of two leaves": "run_wait+stops 1 1 0 9; run_wait+left 2 1 2 3; run_join 3 1 4 5; exit 1 true 6 7",
     "the last waiter leaves": "run_wait+stops+left 1 1 0 1; run_join 2 2 2 3; exit 1 false 4 5; get - 2 6 7",
     "the last waiter of two leaves": "run_wait+stops+left 1 1 0 3; run_wait+left 2 1 1 4; exit+given_up 1 true 5 6",
+    "joined the second of two": "run 1 0 0 1; exit 1 true 2 9; run_wait+stops+left 2 2 3 9; "
+                                "run_wait+left 9 false 4 15; run_join 8 2 10 11; exit 2 true 16 17",
     "no one stops who goes on": "run_wait+left 1 1 0 1; run_join 2 1 2 3; exit 1 true 4 5",
     "a closing map still shows who ends": "run 1 0 0 1; close - - 2 9; get - 0 3 4; see - 1 5 6; exit 1 true 7 8",
 }

@@ -8,11 +8,11 @@
 
 #include "tests/stress/history.h"
 
-static const char *const op_names[] = { "run",       "run_missing", "run_join", "run_wait",
-                                        "set",       "get",         "has",      "see",
-                                        "interrupt", "remove",      "detach",   "exit",
-                                        "gone",      "clear",       "close",    "step",
-                                        "body" };
+static const char *const op_names[] = {
+    "run",  "run_missing", "run_join", "run_wait",  "run_await", "set",
+    "get",  "has",         "see",      "interrupt", "remove",    "detach",
+    "exit", "gone",        "clear",    "close",     "step",      "body",
+};
 
 static uint32_t client_count(const struct history *h)
 {
@@ -75,7 +75,7 @@ static struct record *look_up(const struct index *index, uint64_t number)
 
 static bool puts_in(const struct record *record)
 {
-    return record->op == RUN || record->op == SET;
+    return record->op == RUN || record->op == RUN_AWAIT || record->op == SET;
 }
 
 /* Fiber and key in one: ids have less than 53 bits in any history that ends. */
