@@ -10,8 +10,7 @@
  *   2. tasks spawned here and not yet run, newest first: a fork-join program then works through
  *      its tree depth first, in memory that grows with the depth and not with the breadth. What
  *      a spawn pushes out of the slot counts with them: it is older than the spawned task and
- *      younger than all others. Of tasks that are spawned one after the other the first stands
- *      in the slot.
+ *      younger than all others.
  *   3. the queue, oldest first.
  *   4. every tick (about 200 us): timers and io, and then in turn one of the inbox, of the
  *      inject lists, and the oldest task of the own queue before anything newer (after ten

@@ -3,7 +3,6 @@
  *
  * A task that is made runnable goes to the slot of the worker that did it; what it pushes out
  * goes to the end of that worker's queue, and from a full queue half goes to the inject lists.
- * A spawned task pushes no spawned one out: it goes to the queue itself.
  * Tasks made runnable by other threads go to the inject lists at once, pinned ones to their
  * worker's inbox. Each way ends in a look whether somebody must be woken for it.
  *
@@ -104,23 +103,15 @@ void fm__sched_ready(struct sched *sched, struct task *task)
      * Into the slot. Only the owner fills it, anybody may empty it: release for who takes it,
      * acquire of nothing (a task that comes back from the slot was put there by this thread).
      */
-    bool spawned = (task->flags & TASK_SPAWNED) != 0;
     struct task *older = atomic_load_explicit(&w->lifo, memory_order_relaxed);
     if (!older) {
-        w->lifo_spawned = spawned;
         atomic_store_explicit(&w->lifo, task, memory_order_release);
         return;
     }
-    if (spawned && w->lifo_spawned) {
-        /* One after the other is spawned: which of them stands in the slot is all the same. */
-        fm__worker_push(w, task, true);
-        return;
-    }
-    bool older_spawned = w->lifo_spawned;
-    w->lifo_spawned = spawned;
+    bool spawned = (task->flags & TASK_SPAWNED) != 0;
     older = atomic_exchange_explicit(&w->lifo, task, memory_order_acq_rel);
     if (older)
-        fm__worker_push(w, older, spawned || older_spawned);
+        fm__worker_push(w, older, spawned || (older->flags & TASK_SPAWNED));
 }
 
 /* ---- the owner's queue ---- */

@@ -35,7 +35,6 @@ struct worker {
     uint32_t tick;          /* counts down to the next look around */
     uint32_t tick_interval; /* tuned to about 200 us */
     uint32_t lifo_runs;     /* from the slot, in a row */
-    bool lifo_spawned;      /* what was put into the slot last had been spawned */
     uint32_t tick_place;    /* where the next tick looks for a task first */
     uint32_t inject_next;   /* the inject list whose turn it is */
     /* so many tasks at the bottom of the queue are new: taken newest first */
