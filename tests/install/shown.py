@@ -37,7 +37,7 @@ def check(page, built):
         elif language == 'text' and built:
             if outputs is None:
                 programs = [built / f'example_{pathlib.Path(example).stem}' for example in examples]
-                outputs = [subprocess.run([program], check=True, timeout=100, text=True,
+                outputs = [subprocess.run([program], check=True, timeout=20, text=True,
                                           stdout=subprocess.PIPE).stdout for program in programs]
             if not any(stands_in(block, output) for output in outputs):
                 yield f'{where}: none of these prints it: {" ".join(examples) or "(no example linked)"}'
