@@ -7,11 +7,11 @@
  *   fresh     the same, each piece leaves something behind and so costs a fiber of its own
  *   race      a race of two, of which one succeeds at once and one waits for ever
  *   timeout   a body that ends at once, under a deadline
- *   step      one step of a schedule as retries use them: exponential, capped, jittered, bounded
+ *   step      a step of a schedule as retries use them: exponential, capped, jittered, bounded
  */
 #include "benchmarks/support/bench.h"
 
-enum { BOUND = 8 };
+static uint64_t bound = 8;
 
 static void report(const struct bench_run *run, const char *metric, int64_t start)
 {
@@ -46,7 +46,7 @@ static struct fm_exit for_each(const struct bench_run *run, fm_index_fn *fn, con
     char *done = calloc(run->count, 1);
     BENCH_CHECK(done, "no memory");
     int64_t start = fm_now_ns();
-    int r = fm_for_each(run->count, BOUND, fn, done, &exit);
+    int r = fm_for_each(run->count, bound, fn, done, &exit);
     report(run, metric, start);
     BENCH_CHECK(r == 0 && exit.kind == FM_SUCCESS, "for_each: %s", fm_strerror(r));
     for (uint64_t i = 0; i < run->count; i++)
@@ -140,5 +140,6 @@ int main(int argc, char **argv)
     };
     if (fm_local_key_create(&key, NULL) < 0)
         return 1;
+    bench_parameter("bound", &bound, 1, 1000000, "pieces of for_each at a time");
     return bench_main(argc, argv, "what the structured calls cost", cases, 6);
 }

@@ -24,7 +24,11 @@
 #include <errno.h>
 #include <stdatomic.h>
 
-enum { ROUND = 1000, HOT = 16, KEY_BYTES = 24 };
+enum { KEY_BYTES = 24 };
+
+static uint64_t round_keys = 1000; /* in flight in i-batch, shared by the storms */
+static uint64_t hot_keys = 16;
+static uint64_t entry_count = 100000; /* of iv */
 
 struct names {
     char (*text)[KEY_BYTES];
@@ -136,21 +140,22 @@ static struct fm_exit i_seq(void *arg)
 static struct fm_exit i_batch(void *arg)
 {
     const struct bench_run *run = arg;
-    uint64_t rounds = run->count / ROUND;
-    struct names names = make_names(rounds * ROUND);
+    uint64_t rounds = run->count / round_keys;
+    BENCH_CHECK(rounds > 0, "a count below --keys");
+    struct names names = make_names(rounds * round_keys);
     struct fm_map *map = make_map();
     int64_t start = fm_now_ns();
-    for (uint64_t i = 0; i < rounds * ROUND; i++) {
+    for (uint64_t i = 0; i < rounds * round_keys; i++) {
         int r = fm_map_run(map, names.keys[i], count_one, NULL, NULL, NULL);
         BENCH_CHECK(r == 0, "run: %d", r);
-        if (i % ROUND == ROUND - 1) {
+        if (i % round_keys == round_keys - 1) {
             r = fm_map_await_empty(map, FM_NEVER);
             BENCH_CHECK(r == 0, "await: %d", r);
             BENCH_CHECK(atomic_load(&bodies) == i + 1, "%lu ran", (unsigned long)bodies);
         }
     }
     int64_t end = fm_now_ns();
-    report(run, "i-batch", end - start, rounds * ROUND);
+    report(run, "i-batch", end - start, rounds * round_keys);
     fm_map_destroy(map);
     free_names(&names);
     return fm_ok(NULL);
@@ -158,21 +163,22 @@ static struct fm_exit i_batch(void *arg)
 
 static struct fm_exit storm(const struct bench_run *run, const char *metric, bool yield)
 {
-    struct names names = make_names(ROUND);
+    struct names names = make_names(round_keys);
     struct fm_map *map = make_map();
     uint64_t replaced = 0;
+    BENCH_CHECK(run->count >= round_keys, "a count below --keys");
     int64_t start = fm_now_ns();
     for (uint64_t i = 0; i < run->count; i++) {
-        int r = fm_map_run(map, names.keys[i % ROUND], block, map, &replace, NULL);
+        int r = fm_map_run(map, names.keys[i % round_keys], block, map, &replace, NULL);
         BENCH_CHECK(r >= 0, "run: %d", r);
         replaced += r == FM_MAP_REPLACED;
-        if (yield && i % ROUND == ROUND - 1)
+        if (yield && i % round_keys == round_keys - 1)
             fm_yield();
     }
     fm_map_clear(map, FM_NEVER);
     fm_map_await_quiescent(map, FM_NEVER);
     int64_t end = fm_now_ns();
-    BENCH_CHECK(replaced == run->count - ROUND, "%lu replaced", (unsigned long)replaced);
+    BENCH_CHECK(replaced == run->count - round_keys, "%lu replaced", (unsigned long)replaced);
     BENCH_CHECK(ended() == run->count, "%lu ended", (unsigned long)ended());
     report(run, metric, end - start, run->count);
     fm_map_destroy(map);
@@ -248,8 +254,6 @@ static struct fm_exit iii_ref(void *arg)
     return held(arg, "iii-ref", true);
 }
 
-enum { ENTRIES = 100000 };
-
 static void fill(struct fm_map *map, const struct names *names, uint64_t count)
 {
     for (uint64_t i = 0; i < count; i++) {
@@ -264,14 +268,14 @@ static void fill(struct fm_map *map, const struct names *names, uint64_t count)
 static struct fm_exit get_many(void *arg)
 {
     const struct work *work = arg;
-    uint64_t place = work->seed % ENTRIES, found = 0;
+    uint64_t place = work->seed % entry_count, found = 0;
     for (uint64_t i = 0; i < work->count; i++) {
         struct fm_fiber *fiber;
         if (fm_map_get(work->map, work->order[place], &fiber) == 0) {
             found++;
             fm_fiber_unref(fiber);
         }
-        place = place + 1 == ENTRIES ? 0 : place + 1;
+        place = place + 1 == entry_count ? 0 : place + 1;
     }
     BENCH_CHECK(found == work->count, "%lu found", (unsigned long)found);
     return fm_ok(NULL);
@@ -280,20 +284,24 @@ static struct fm_exit get_many(void *arg)
 static struct fm_exit iv(void *arg)
 {
     const struct bench_run *run = arg;
-    static struct fm_key order[ENTRIES];
-    struct work common = { .map = make_map(), .names = make_names(ENTRIES), .order = order };
+    struct fm_key *order = calloc(entry_count, sizeof *order);
+    struct work common = { .map = make_map(),
+                           .names = make_names(entry_count),
+                           .order = order };
     struct work works[64];
     uint64_t random = 88172645463325252u;
-    for (uint32_t i = 0; i < ENTRIES; i++) { /* inside-out shuffle */
+    BENCH_CHECK(order, "no memory");
+    for (uint64_t i = 0; i < entry_count; i++) { /* inside-out shuffle */
         uint64_t j = bench_random(&random) % (i + 1);
         order[i] = order[j];
         order[j] = common.names.keys[i];
     }
-    fill(common.map, &common.names, ENTRIES);
+    fill(common.map, &common.names, entry_count);
     int64_t ns = in_each_worker(run, get_many, works, &common);
     report(run, "iv", ns, run->count / run->workers * run->workers);
     fm_map_destroy(common.map);
     free_names(&common.names);
+    free(order);
     return fm_ok(NULL);
 }
 
@@ -303,7 +311,7 @@ static struct fm_exit hot_many(void *arg)
     uint64_t random = work->seed;
     for (uint64_t i = 0; i < work->count; i++) {
         uint64_t draw = bench_random(&random);
-        struct fm_key key = work->names.keys[draw % HOT];
+        struct fm_key key = work->names.keys[draw % hot_keys];
         uint64_t percent = (draw >> 32) % 100;
         struct fm_fiber *fiber;
         int r;
@@ -332,7 +340,7 @@ static struct fm_exit v(void *arg)
 {
     const struct bench_run *run = arg;
     struct fm_map *map = make_map();
-    struct names names = make_names(HOT);
+    struct names names = make_names(hot_keys);
     struct work works[2];
     struct fm_fiber *fibers[2];
     int64_t start = fm_now_ns();
@@ -388,6 +396,9 @@ int main(int argc, char **argv)
         { .name = "v", .body = v, .count = 400000 },
         { .name = "vi", .body = vi, .count = 100000 },
     };
+    bench_parameter("keys", &round_keys, 1, 1000000, "keys in flight in i-batch and ii");
+    bench_parameter("hot", &hot_keys, 1, 1000000, "keys of v");
+    bench_parameter("entries", &entry_count, 1, 10000000, "entries of iv");
     return bench_main(argc, argv, "what supervision by key costs", cases,
                       sizeof cases / sizeof *cases);
 }

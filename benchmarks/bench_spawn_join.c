@@ -8,7 +8,7 @@
  */
 #include "benchmarks/support/bench.h"
 
-enum { BATCH = 1000 };
+static uint64_t batch_fibers = 1000;
 
 static struct fm_exit nothing(void *arg)
 {
@@ -36,21 +36,24 @@ static struct fm_exit one(void *arg)
 
 static struct fm_exit batches(const struct bench_run *run, const char *metric, bool many)
 {
-    static struct fm_fiber *fibers[BATCH];
+    struct fm_fiber **fibers = calloc(batch_fibers, sizeof(struct fm_fiber *));
     uint64_t joined = 0;
+    BENCH_CHECK(fibers, "no memory");
     int64_t start = fm_now_ns();
-    for (uint64_t b = 0; b < run->count / BATCH; b++) {
+    for (uint64_t b = 0; b < run->count / batch_fibers; b++) {
         if (many) {
-            int r = fm_fiber_spawn_many(nothing, NULL, BATCH, NULL, fibers);
+            int r = fm_fiber_spawn_many(nothing, NULL, batch_fibers, NULL, fibers);
             BENCH_CHECK(r == 0, "spawn_many: %s", fm_strerror(r));
         }
-        for (int i = 0; i < BATCH && !many; i++)
+        for (uint64_t i = 0; i < batch_fibers && !many; i++)
             fibers[i] = bench_spawn(nothing, NULL);
-        for (int i = 0; i < BATCH; i++)
+        for (uint64_t i = 0; i < batch_fibers; i++)
             joined += bench_finish(fibers[i]).kind == FM_SUCCESS;
     }
-    BENCH_CHECK(joined == run->count / BATCH * BATCH, "%lu joined", (unsigned long)joined);
+    BENCH_CHECK(joined == run->count / batch_fibers * batch_fibers, "%lu joined",
+                (unsigned long)joined);
     report(run, metric, start, joined);
+    free(fibers);
     return fm_ok(NULL);
 }
 
@@ -71,5 +74,6 @@ int main(int argc, char **argv)
         { .name = "batch", .body = batch, .count = 500000 },
         { .name = "many", .body = many, .count = 500000 },
     };
+    bench_parameter("batch", &batch_fibers, 1, 1000000, "fibers started before a join");
     return bench_main(argc, argv, "what spawn and join cost", cases, 3);
 }

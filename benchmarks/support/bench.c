@@ -28,7 +28,7 @@
 
 extern const char bench_commit[];
 
-enum { METRICS_MAX = 128, WORKERS_MAX = 16 };
+enum { METRICS_MAX = 128, WORKERS_MAX = 16, PARAMETERS_MAX = 8 };
 
 struct metric {
     const char *name;
@@ -50,6 +50,18 @@ struct sent {
     const char *metric, *unit;
     double value;
 };
+
+static struct parameter {
+    const char *name, *meaning;
+    uint64_t *value, least, most;
+} parameters[PARAMETERS_MAX];
+static int parameter_count;
+
+static struct program {
+    const char *name, *question;
+    const struct bench_case *cases;
+    size_t case_count;
+} program;
 
 struct options {
     uint32_t workers[WORKERS_MAX];
@@ -126,34 +138,74 @@ uint64_t bench_random(uint64_t *state)
 
 /* ---- options ---- */
 
-static _Noreturn void usage(const char *program, const char *question, int status)
+void bench_parameter(const char *name, uint64_t *value, uint64_t least, uint64_t most,
+                     const char *meaning)
 {
-    fprintf(status ? stderr : stdout,
+    BENCH_CHECK(parameter_count < PARAMETERS_MAX, "too many parameters");
+    parameters[parameter_count++] = (struct parameter) { name, meaning, value, least, most };
+}
+
+static _Noreturn void usage(int status)
+{
+    FILE *out = status ? stderr : stdout;
+    fprintf(out,
             "%s - %s\n"
-            "  --workers LIST   worker counts that take turns (1,2)\n"
-            "  --runs N         counted runs of each (7)\n"
-            "  --warmup N       runs before, not counted (1)\n"
-            "  --count N        operations or fibers of a run, instead of each case's own "
-            "(--fibers)\n"
-            "  --only NAME      this case alone\n"
-            "  --json           one JSON object a line\n",
-            program, question);
+            "  --workers LIST       worker counts that take turns (1,2)\n"
+            "  --runs N             counted runs of each (7)\n"
+            "  --warmup N           runs before, not counted (1)\n"
+            "  --count, --fibers N  operations or fibers of a run, instead of each case's own\n"
+            "  --only CASE          this case alone\n"
+            "  --json               one JSON object a line\n",
+            program.name, program.question);
+    for (int i = 0; i < parameter_count; i++) {
+        const struct parameter *p = &parameters[i];
+        fprintf(out, "  --%-8s N         %s (%" PRIu64 ")\n", p->name, p->meaning, *p->value);
+    }
+    fputs("cases, and the count of each:\n", out);
+    for (size_t i = 0; i < program.case_count; i++)
+        fprintf(out, "  %-18s %" PRIu64 "\n", program.cases[i].name, program.cases[i].count);
     exit(status);
 }
 
-static uint64_t read_number(const char *text, const char *program, const char *question)
+/* A number that ends at the text's end or at a comma. */
+static uint64_t read_number(const char *text, uint64_t least, uint64_t most)
 {
     char *end;
     errno = 0;
     unsigned long long n = strtoull(text, &end, 0);
-    if (errno || end == text || (*end && *end != ','))
-        usage(program, question, 2);
+    bool read = !errno && end != text && *text != '-' && (!*end || *end == ',');
+    if (!read || n < least || n > most) {
+        fprintf(stderr, "%s: a number from %" PRIu64 " to %" PRIu64 " is wanted, not %s\n",
+                program.name, least, most, text);
+        exit(2);
+    }
     return n;
 }
 
-static struct options read_options(int argc, char **argv, const char *question)
+static void read_workers(struct options *options, const char *text)
 {
-    static const struct option longs[] = {
+    options->worker_kinds = 0;
+    for (const char *s = text; s; s = strchr(s, ',')) {
+        s += *s == ',';
+        if (options->worker_kinds == WORKERS_MAX)
+            usage(2);
+        options->workers[options->worker_kinds++] = (uint32_t)read_number(s, 1, UINT32_MAX);
+    }
+}
+
+static void check_only(const char *only)
+{
+    for (size_t i = 0; i < program.case_count; i++)
+        if (strcmp(program.cases[i].name, only) == 0)
+            return;
+    fprintf(stderr, "%s: no case %s\n", program.name, only);
+    exit(2);
+}
+
+static struct options read_options(int argc, char **argv)
+{
+    enum { FIRST_PARAMETER = 256 };
+    struct option longs[9 + PARAMETERS_MAX] = {
         { "workers", required_argument, NULL, 'w' },
         { "runs", required_argument, NULL, 'r' },
         { "warmup", required_argument, NULL, 'u' },
@@ -162,34 +214,32 @@ static struct options read_options(int argc, char **argv, const char *question)
         { "only", required_argument, NULL, 'o' },
         { "json", no_argument, NULL, 'j' },
         { "help", no_argument, NULL, 'h' },
-        { NULL, 0, NULL, 0 },
     };
     struct options options = { .workers = { 1, 2 }, .worker_kinds = 2, .runs = 7, .warmup = 1 };
     int option;
 
+    for (int i = 0; i < parameter_count; i++)
+        longs[8 + i] = (struct option) { parameters[i].name, required_argument, NULL,
+                                         FIRST_PARAMETER + i };
     while ((option = getopt_long(argc, argv, "w:r:u:n:o:jh", longs, NULL)) != -1) {
         switch (option) {
-        case 'w':
-            options.worker_kinds = 0;
-            for (const char *s = optarg; s; s = strchr(s, ',')) {
-                s += *s == ',';
-                if (options.worker_kinds == WORKERS_MAX)
-                    usage(argv[0], question, 2);
-                options.workers[options.worker_kinds++] = (uint32_t)read_number(s, argv[0],
-                                                                                question);
-            }
-            break;
-        case 'r': options.runs = (unsigned)read_number(optarg, argv[0], question); break;
-        case 'u': options.warmup = (unsigned)read_number(optarg, argv[0], question); break;
-        case 'n': options.count = read_number(optarg, argv[0], question); break;
-        case 'o': options.only = optarg; break;
+        case 'w': read_workers(&options, optarg); break;
+        case 'r': options.runs = (unsigned)read_number(optarg, 1, 1000000); break;
+        case 'u': options.warmup = (unsigned)read_number(optarg, 0, 1000000); break;
+        case 'n': options.count = read_number(optarg, 1, UINT64_MAX); break;
+        case 'o': check_only(options.only = optarg); break;
         case 'j': options.json = true; break;
-        case 'h': usage(argv[0], question, 0);
-        default: usage(argv[0], question, 2);
+        case 'h': usage(0);
+        default: {
+            if (option < FIRST_PARAMETER)
+                usage(2);
+            const struct parameter *p = &parameters[option - FIRST_PARAMETER];
+            *p->value = read_number(optarg, p->least, p->most);
+        }
         }
     }
     if (optind != argc)
-        usage(argv[0], question, 2);
+        usage(2);
     return options;
 }
 
@@ -229,14 +279,14 @@ static double quantile(const struct metric *m, double q)
     return m->values[low] + (place - (double)low) * (m->values[high] - m->values[low]);
 }
 
-static void print_table(const struct options *options, const char *question)
+static void print_table(const struct options *options)
 {
     struct utsname os;
     uname(&os);
     printf(
         "# %s\n# machine   %s, %ld processors, %ld MiB, %s\n# kernel    %s %s\n"
         "# compiler  %s\n# flags     %s\n# commit    %s\n# runs      %u after %u of warm-up\n",
-        question, processor(), sysconf(_SC_NPROCESSORS_ONLN),
+        program.question, processor(), sysconf(_SC_NPROCESSORS_ONLN),
         sysconf(_SC_PHYS_PAGES) / 1024 * (sysconf(_SC_PAGESIZE) / 1024), os.machine, os.sysname,
         os.release, COMPILER, BENCH_FLAGS, bench_commit, options->runs, options->warmup);
     printf("%-36s %7s %12s %12s %12s  %s\n", "", "workers", "min", "median", "p99", "unit");
@@ -323,7 +373,8 @@ static void run_case(const struct options *options, const struct bench_case *c,
 int bench_main(int argc, char **argv, const char *question, const struct bench_case cases[],
                size_t case_count)
 {
-    struct options options = read_options(argc, argv, question);
+    program = (struct program) { argv[0], question, cases, case_count };
+    struct options options = read_options(argc, argv);
 
     for (unsigned i = 0; i < options.warmup + options.runs; i++)
         for (size_t c = 0; c < case_count; c++)
@@ -335,6 +386,6 @@ int bench_main(int argc, char **argv, const char *question, const struct bench_c
     if (options.json)
         print_json(&options);
     else
-        print_table(&options, question);
+        print_table(&options);
     return 0;
 }

@@ -44,6 +44,13 @@ struct bench_run {
     bool counted; /* not a warm-up */
 };
 
+/*
+ * One more number that the program takes, --name N, least to most; *value holds the default.
+ * Before bench_main().
+ */
+void bench_parameter(const char *name, uint64_t *value, uint64_t least, uint64_t most,
+                     const char *meaning);
+
 int bench_main(int argc, char **argv, const char *question, const struct bench_case cases[],
                size_t case_count);
 
