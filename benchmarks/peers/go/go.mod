@@ -1,0 +1,3 @@
+module fibermap/benchmarks/peers/go
+
+go 1.19

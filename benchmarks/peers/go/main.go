@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// peer - the questions of the benchmarks, asked of Go; GOMAXPROCS is the number of workers
+//
+// peer QUESTION [--workers N] [--only CASE] [--count N] ... does each case twice and prints
+// the second time as a JSON line, as the benchmarks do.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"runtime"
+	"time"
+)
+
+type work struct {
+	name  string
+	count int // operations, unless --count is given
+	body  func(count int)
+}
+
+var questions = map[string][]work{
+	"yield":      {{"yield", 4000000, yield}},
+	"spawn_join": {{"one", 300000, spawnJoin}, {"batch", 500000, spawnBatch}},
+	"fib":        {{"later", 25, fib}},
+	"skynet":     {{"later", 1000000, skynet}},
+	"pingpong":   {{"cond", 300000, pingPongCond}, {"channel", 300000, pingPong}},
+	"flow": {{"each", 1000000, forEach}, {"race", 100000, race},
+		{"timeout", 100000, timeout}},
+	"channel": {{"producer_consumer", 1000000, oneToOne}, {"many", 1000000, fourToFour},
+		{"select", 1000000, selects}, {"select_wait", 300000, selectsWaiting}},
+	"keyed": {{"i-seq", 200000, sequential}, {"i-batch", 200000, batch}, {"ii", 200000, storm},
+		{"ii-started", 200000, stormStarted}, {"iii", 2000000, held}, {"iv", 1000000, lookup},
+		{"v", 400000, hot}, {"vi", 100000, clearAll}},
+	"parked": {{"parked", 1000000, parked}},
+	"timers": {{"sleeps", 1000000, sleeps}},
+}
+
+// What else the questions take.
+var (
+	workers = flag.Int("workers", 1, "GOMAXPROCS")
+	only    = flag.String("only", "", "this case alone")
+	counted = flag.Int("count", 0, "operations, instead of each case's own")
+	keys    = flag.Int("keys", 1000, "keys in flight in i-batch and the storms")
+	hotKeys = flag.Int("hot", 16, "keys of v")
+	entries = flag.Int("entries", 100000, "entries of iv")
+	inBatch = flag.Int("batch", 1000, "goroutines that are started before a join")
+	bound   = flag.Int("bound", 8, "pieces of for_each at a time")
+)
+
+var printing bool
+
+func report(metric, unit string, value float64) {
+	if printing {
+		fmt.Printf(`{"who":"go","metric":"%s","workers":%d,"unit":"%s","median":%.6g}`+"\n",
+			metric, runtime.GOMAXPROCS(0), unit, value)
+	}
+}
+
+func reportTime(metric string, elapsed time.Duration, count int) {
+	report(metric, "ns", float64(elapsed.Nanoseconds())/float64(count))
+}
+
+// perOp reports the time since start, by operation.
+func perOp(metric string, start time.Time, count int) {
+	reportTime(metric, time.Since(start), count)
+}
+
+func check(ok bool, what string) {
+	if !ok {
+		fmt.Fprintln(os.Stderr, "peer:", what)
+		os.Exit(1)
+	}
+}
+
+func xorshift(state *uint64) uint64 {
+	*state ^= *state << 13
+	*state ^= *state >> 7
+	*state ^= *state << 17
+	return *state
+}
+
+func main() {
+	check(len(os.Args) > 1, "QUESTION [--workers N] [--only CASE] [--count N] ...")
+	if os.Args[1] == "--version" {
+		fmt.Println(runtime.Version())
+		return
+	}
+	cases, known := questions[os.Args[1]]
+	check(known, "no question "+os.Args[1])
+	flag.CommandLine.Parse(os.Args[2:])
+	runtime.GOMAXPROCS(*workers)
+	for _, each := range cases {
+		if *only != "" && *only != each.name {
+			continue
+		}
+		count := each.count
+		if *counted > 0 {
+			count = *counted
+		}
+		for _, printing = range []bool{false, true} {
+			runtime.GC() // nobody pays for what was there before
+			each.body(count)
+		}
+	}
+}

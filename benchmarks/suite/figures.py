@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""figures.py - runs a program, keeps the figures that it prints
+
+A program, ours or a peer's, prints a JSON object a line:
+    {"who": "go", "metric": "yield", "workers": 2, "unit": "ns", "median": 140}
+and, where it has measured more than once, "values": [...]. Lower is better, always.
+"""
+import collections
+import json
+import statistics
+import subprocess
+
+Place = collections.namedtuple('Place', 'question metric workers')
+
+
+def quantile(values, q):
+    """The q-quantile, with a straight line between two values."""
+    values = sorted(values)
+    place = q * (len(values) - 1)
+    low = int(place)
+    high = min(low + 1, len(values) - 1)
+    return values[low] + (place - low) * (values[high] - values[low])
+
+
+class Figures:
+    """Every value that was taken, by place and by who; complaints about what did not work."""
+
+    def __init__(self):
+        self.values = {}
+        self.units = {}
+        self.complaints = []
+        self.built_with = {}  # what our programs say of themselves
+
+    def take(self, question, command, env, timeout_s, counted):
+        """Run one program; keep its figures if counted. True if it worked."""
+        command = [str(word) for word in command]
+        try:
+            done = subprocess.run(command, env=env, capture_output=True, text=True, check=False,
+                                  timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            self.complaints.append(f'{" ".join(command)}: not done after {timeout_s:.0f} s')
+            return False
+        if done.returncode:
+            said = done.stderr.strip().splitlines()[-3:]
+            self.complaints.append(f'{" ".join(command)}: ended with {done.returncode}: '
+                                   f'{" / ".join(said)}')
+            return False
+        for line in done.stdout.splitlines():
+            self._keep(question, json.loads(line), counted)
+        return True
+
+    def _keep(self, question, figure, counted):
+        place = Place(question, figure['metric'], figure['workers'])
+        self.units[place] = figure['unit']
+        self.built_with.update({what: figure[what] for what in ('compiler', 'flags')
+                                if what in figure})
+        by_who = self.values.setdefault(place, {})
+        if counted:
+            values = figure.get('values', [figure['median']])
+            by_who.setdefault(figure['who'], []).extend(values)
+
+    def median(self, place, who):
+        """The median of what was taken, None if nothing was."""
+        values = self.values[place].get(who)
+        return statistics.median(values) if values else None
+
+    def places(self, question=None):
+        """All places with a value, as they came: by question, then by metric."""
+        return [place for place, by_who in self.values.items()
+                if by_who and question in (None, place.question)]
+
+    def records(self):
+        """One object a place and who: what figures.jsonl holds."""
+        for place in self.places():
+            for who, values in self.values[place].items():
+                yield {**place._asdict(), 'who': who, 'unit': self.units[place],
+                       'min': min(values), 'median': statistics.median(values),
+                       'p99': quantile(values, 0.99), 'values': values}

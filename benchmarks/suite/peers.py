@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""peers.py - the runtimes we stand beside: how each is built and started
+
+Every peer is a folder under benchmarks/peers, copied to the build folder and built there, so
+that nothing it makes lies in the tree. One that is not installed is left out, with one line
+that says so; `tools/need peers` installs what they need. All take the same command line:
+
+    PEER QUESTION [--workers N] [--only CASE] [--count N] [--keys N] ...    as bench_QUESTION
+    PEER --version                                                          one line
+
+do each case of the question twice, check the result, and print the second (see figures.py).
+"""
+import collections
+import pathlib
+import shutil
+import subprocess
+
+SOURCES = pathlib.Path(__file__).resolve().parent.parent / 'peers'
+
+# tools: commands that must be there. build: run in the copy of its folder, one after the other.
+# run: how it is started; {here} is the copy. workers: the most it makes use of.
+Peer = collections.namedtuple('Peer', 'name tools build run workers')
+
+PEERS = [
+    Peer('go', ['go'], ['go build -o peer .'], '{here}/peer', 64),
+    Peer('boost_fiber', ['g++'],
+         ['g++ -std=c++17 -O2 -DNDEBUG -I.. -o peer fibers.cpp -lboost_fiber -lboost_context '
+          '-lpthread'], '{here}/peer', 64),
+]
+
+
+class NotThere(Exception):
+    """This peer cannot take part."""
+
+
+class Built:
+    """A peer that can be started."""
+
+    def __init__(self, peer, folder):
+        self.name = peer.name
+        self.workers = peer.workers
+        self.command = peer.run.format(here=folder / peer.name).split()
+        said = subprocess.run(self.command + ['--version'], capture_output=True, text=True,
+                              check=False).stdout
+        self.version = said.strip() or 'unknown'
+
+    def start(self, question, workers, parameters):
+        """The command line that asks it one question."""
+        return self.command + [question, '--workers', str(workers), *parameters]
+
+
+def build(peer, folder):
+    """Build one peer in folder/name. Raises NotThere."""
+    for tool in peer.tools:
+        if not shutil.which(tool):
+            raise NotThere(f'no {tool}')
+    here = folder / peer.name
+    shutil.copytree(SOURCES / 'support', folder / 'support', dirs_exist_ok=True)
+    shutil.copytree(SOURCES / peer.name, here, dirs_exist_ok=True)
+    for command in peer.build:
+        done = subprocess.run(command.split(), cwd=here, capture_output=True, text=True,
+                              check=False)
+        if done.returncode:
+            said = (done.stderr.strip() or done.stdout.strip()).splitlines()
+            first = next((line for line in said if 'error' in line.lower()), (said or [''])[-1])
+            (here / 'build.log').write_text(done.stdout + done.stderr, encoding='utf-8')
+            raise NotThere(f'{first.strip()[:160]} ({here / "build.log"})')
+    return Built(peer, folder)

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""questions.py - what is asked, by which program, and which peers answer it too
+
+One line a question. Peers know a question by the same name. `short` are the parameters of a run
+that only shows that the programs work (tools/bench --short).
+"""
+import collections
+
+Question = collections.namedtuple('Question', 'name program peers short')
+
+
+def _question(name, peers, short, program=None):
+    return Question(name, program or 'bench_' + name, peers.split(), short.split())
+
+
+QUESTIONS = [
+    _question('yield', 'go boost_fiber', '--count 1000'),
+    _question('spawn_join', 'go boost_fiber', '--count 2000'),
+    _question('fib', 'go boost_fiber', '--count 10'),
+    _question('skynet', 'go', '--count 1000'),
+    _question('flow', 'go', '--count 1000'),
+    _question('pingpong', 'go boost_fiber', '--count 1000'),
+    _question('channel', 'go boost_fiber', '--count 1000'),
+    _question('keyed', 'go', '--count 2000'),
+    _question('parked', 'go', '--count 1000'),
+    _question('timers', 'go', '--count 1000'),
+]
+
+
+def chosen(words):
+    """The questions that words name, wholly or else in part; all for none. Raises KeyError."""
+    if not words:
+        return QUESTIONS
+    names = []
+    for word in words:
+        found = ([q.name for q in QUESTIONS if q.name == word] or
+                 [q.name for q in QUESTIONS if word in q.name])
+        if not found:
+            raise KeyError(word)
+        names += found
+    return [q for q in QUESTIONS if q.name in names]
