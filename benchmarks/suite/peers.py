@@ -23,9 +23,11 @@ Peer = collections.namedtuple('Peer', 'name tools build run workers')
 
 PEERS = [
     Peer('go', ['go'], ['go build -o peer .'], '{here}/peer', 64),
+    Peer('tokio', ['cargo'], ['./prepare.sh', 'cargo build --release --quiet'],
+         '{here}/target/release/peer', 64),
     Peer('boost_fiber', ['g++'],
          ['g++ -std=c++17 -O2 -DNDEBUG -I.. -o peer fibers.cpp -lboost_fiber -lboost_context '
-          '-lpthread'], '{here}/peer', 64),
+          '-Wl,--no-as-needed -ljemalloc -lpthread'], '{here}/peer', 64),
 ]
 
 

@@ -14,16 +14,16 @@ def _question(name, peers, short, program=None):
 
 
 QUESTIONS = [
-    _question('yield', 'go boost_fiber', '--count 1000'),
-    _question('spawn_join', 'go boost_fiber', '--count 2000'),
-    _question('fib', 'go boost_fiber', '--count 10'),
-    _question('skynet', 'go', '--count 1000'),
-    _question('flow', 'go', '--count 1000'),
-    _question('pingpong', 'go boost_fiber', '--count 1000'),
-    _question('channel', 'go boost_fiber', '--count 1000'),
-    _question('keyed', 'go', '--count 2000'),
-    _question('parked', 'go', '--count 1000'),
-    _question('timers', 'go', '--count 1000'),
+    _question('yield', 'go tokio boost_fiber', '--count 1000'),
+    _question('spawn_join', 'go tokio boost_fiber', '--count 2000'),
+    _question('fib', 'go tokio boost_fiber', '--count 10'),
+    _question('skynet', 'go tokio', '--count 1000'),
+    _question('flow', 'go tokio', '--count 1000'),
+    _question('pingpong', 'go tokio boost_fiber', '--count 1000'),
+    _question('channel', 'go tokio boost_fiber', '--count 1000'),
+    _question('keyed', 'go tokio', '--count 2000'),
+    _question('parked', 'go tokio', '--count 1000'),
+    _question('timers', 'go tokio', '--count 1000'),
 ]
 
 
