@@ -117,8 +117,8 @@ void fm__retain_put_locked(struct fm_map *map, struct stay *stay);
 /* No lock is held. */
 void fm__retain_drop(struct stay *dropped);
 /*
- * Nobody is under the key, and what is retained of it fits (enum fm_reuse): a reference, else
- * NULL. It goes with hand_out: FM_MAP_REUSED.
+ * Nobody is under the key or queues for it, and what is retained of it fits (enum fm_reuse): a
+ * reference, else NULL. It goes with hand_out: FM_MAP_REUSED.
  */
 struct stay *fm__retain_reuse_locked(struct fm_map *map, const struct map_key *key,
                                      struct place place, uint32_t reuse);

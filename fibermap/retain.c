@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "fibermap/conflict.h"
 #include "fibermap/ledger.h"
 #include "runtime/platform/memory.h"
 
@@ -128,7 +129,7 @@ struct stay *fm__retain_reuse_locked(struct fm_map *map, const struct map_key *k
                                      struct place place, uint32_t reuse)
 {
     if (!reuse || !map->ledger->retained || !fm__map_is_open(map) ||
-        (place.entry && fm__entry_present(fm__entry_read(place.entry))))
+        fm__holder_locked(fm__map_stripe(map, key), key, place))
         return NULL;
     return look(map, key, reuse == FM_REUSE_SUCCESS);
 }

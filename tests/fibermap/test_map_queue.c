@@ -311,6 +311,37 @@ EXACT_TEST(map_queue, a_key_with_a_queue_is_never_free)
 
 /* ---- all of them ---- */
 
+/* The exit of the removed one is retained; the queue still waits for whom that one waited for. */
+EXACT_TEST(map_queue, a_retained_exit_is_not_used_while_somebody_queues)
+{
+    struct told told = { 0 };
+    struct act a = { &told, 'A', -1, 20, 0 }, b = { &told, 'B', 0, 0, 0 },
+               c = { &told, 'C', 0, 0, 0 }, d = { &told, 'D', 0, 0, 0 };
+    struct fm_map_config config = FM_MAP_CONFIG_INIT;
+    struct fm_map *map;
+    config.retain_count = 1;
+    cr_assert_eq(fm_map_create(&config, &map), 0);
+    fm_fiber_unref(act_started(map, &a, FM_REPLACE, 0));
+    fm_fiber_unref(act_started(map, &b, FM_REPLACE_AWAIT, FM_MAP_REPLACED));
+    cr_assert_eq(fm_map_remove(map, fm_key_str("key"), FM_NEVER), 0);
+    cr_assert_eq(fm_map_last_exit(map, fm_key_str("key"), NULL), 0);
+    fm_fiber_unref(act_started(map, &c, FM_QUEUE, FM_MAP_QUEUED));
+    static const struct {
+        uint32_t conflict;
+        int outcome;
+    } runs[] = {
+        { FM_KEEP, FM_MAP_KEPT }, { FM_QUEUE, FM_MAP_QUEUED }, { FM_REPLACE, 0 }
+    };
+    for (int i = 0; i < 3; i++) {
+        struct fm_map_run_options options = act_options(runs[i].conflict);
+        options.reuse = FM_REUSE_ANY;
+        cr_assert_eq(act_run_as(map, &d, options, NULL), runs[i].outcome, "%d", i);
+    }
+    pass_ms(20);
+    told_is(&told, "A-BDdaCcDd");
+    fm_map_destroy(map);
+}
+
 EXACT_TEST(map_queue, those_who_wait_are_counted_and_shown)
 {
     struct told told = { 0 };
