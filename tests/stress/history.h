@@ -2,20 +2,30 @@
 /*
  * history.h - random calls on a map, recorded for a linearizability checker
  *
- *     history.c                the clients, their calls, what the fibers tell of themselves
+ *     history.c                the map, the clients, their memory
+ *     history_calls.c          the clients' calls
+ *     history_fibers.c         the fibers of the map, what they tell of themselves
  *     history_write.c          what became known later, and the lines
  *     map_history.c            on real workers and threads
  *     map_history_explored.c   under an arbiter, one short history a schedule
  *
- * Each client records into memory of its own, all is written at the end: a shared log would order what it watches.
+ * Each client records into memory of its own, all is written at the end: a shared log would
+ * order what it watches.
  *
- * A call does not tell everything; what it leaves open stands as null and weakens the check. So each call that may signal is
- * made by a fiber of its own (of a thread's: by a thread, which has no id): an interrupted fiber has the id of that one
- * on record, and that says whom a run displaced, whom an interrupt or a remove found. A map that is watched has hooks and
- * completions, which say it of all runs and sets, and of each exit whether it took its entry out; but watching takes other
+ * A call does not tell everything; what it leaves open stands as null and weakens the check. So
+ * each call that may signal is
+ * made by a fiber of its own (of a thread's: by a thread, which has no id): an interrupted
+ * fiber has the id of that one
+ * on record, and that says whom a run displaced, whom an interrupt or a remove found. A map
+ * that is watched has hooks and
+ * completions, which say it of all runs and sets, and of each exit whether it took its entry
+ * out; but watching takes other
  * ways through the map, so histories are made of both kinds.
  *
- * Not known even so: in a plain map, whether an exit took its entry out, and whom a thread displaced, or whom somebody else had
+ * A map that retains its last exits is asked for them too, and runs are content with them.
+ *
+ * Not known even so: in a plain map, whether an exit took its entry out, and whom a thread
+ * displaced, or whom somebody else had
  * interrupted first.
  */
 #ifndef TESTS_STRESS_HISTORY_H
@@ -31,12 +41,16 @@ enum { OWNED_MAX = 48, STEPS_MAX = 2, CLIENTS_MAX = 256, KEY_BYTES = 16 };
 #define NOT_STARTED (UINT64_C(1) << 52)
 
 enum op {
+    /* what puts a fiber in */
     RUN,
     RUN_MISSING,
     RUN_JOIN,
     RUN_WAIT,
     RUN_AWAIT,
+    RUN_QUEUE,
+    RUN_IF,
     SET,
+    /* and what does not */
     GET,
     HAS,
     SEE,
@@ -48,20 +62,27 @@ enum op {
     CLEAR,
     CLOSE,
     STEP,
-    BODY
+    BODY,
+    TURN,
+    LAST,
+    FORGET
 };
 
-enum result { UNKNOWN, NUMBER, TRUTH, CLOSED, FAILED };
+enum result { UNKNOWN, NUMBER, TRUTH, CLOSED, FAILED, WAITS, FULL };
 
 enum record_flag {
     RECORD_STOPS = 1,    /* run_wait: what it starts ends with the last waiter */
     RECORD_LEFT = 2,     /* run_wait: did not stay to the end */
     RECORD_GIVEN_UP = 4, /* exit: its last waiter has ended it */
+    RECORD_REUSES = 8,   /* a run: content with the exit that is retained ... */
+    RECORD_REUSED = 16,  /* ... and that is what it got */
+    RECORD_FOLLOWS = 32, /* run_if: whom it expected had ended in that instant */
 };
 
 struct record {
     int64_t call_ns, return_ns;
     uint64_t arg, number;
+    uint64_t expect;   /* run_if: who must be there; run_queue: how many may wait */
     uint64_t by;       /* id of the fiber that made the call; 0: a thread */
     struct told *told; /* arg is its id, which may become known after the call; else NULL */
     int32_t key;       /* -1: none */
@@ -72,6 +93,7 @@ struct record {
 struct told {
     uint64_t kind; /* what its body does, random */
     bool by_run_wait;
+    bool queued;                     /* came under its key in its turn */
     struct fm_fiber *caller;         /* of run_wait: the fiber that called, NULL: a thread */
     _Atomic(struct fm_fiber *) self; /* of run_wait: a reference, from its start on */
     bool refused;                    /* of run_wait: the call joined another fiber */
@@ -127,6 +149,7 @@ struct history {
     uint32_t rare;       /* of a thousand calls so many concern all keys */
     bool close;          /* at a random moment, not at the end only */
     bool watched;
+    bool retains;
     void (*pause)(void); /* of who waits for others to go on; a fiber yields */
     char (*names)[KEY_BYTES];
     _Atomic uint64_t not_started;
@@ -144,10 +167,36 @@ void history_fini(struct history *h);
 void history_play(struct client *client);
 /* By nobody but the last client: at any time, and again at the end. */
 void history_close(struct history *h);
-/* When all have played and the map is closed: what has ended since, and what the map has kept of it. */
+/*
+ * When all have played and the map is closed: what has ended since, and what the map has kept
+ * of it.
+ */
 void history_end(struct history *h);
 
-/* From what was learned later: whom a call displaced or found, whether an exit took its entry out. */
+/* ---- between the rooms ---- */
+
+struct record *history_note(struct client *c, enum op op, int32_t key, uint64_t arg,
+                            int64_t call_ns, int64_t return_ns);
+void history_note_number(struct record *record, uint64_t number);
+void history_note_truth(struct record *record, bool truth);
+/* A body, with a struct told. Its exit's value is the fiber's id: who joined it knows whom. */
+struct fm_exit history_body(void *arg);
+/* arg_drop of run_wait. */
+void history_never_begun(void *arg);
+struct told *history_new_told(struct client *c);
+/*
+ * `fiber` is the client's to look after, from a call of that time on. NULL: it will tell
+ * itself.
+ */
+void history_own(struct client *c, struct fm_fiber *fiber, struct told *told, int32_t key,
+                 int64_t since_ns);
+/* Look after what has ended; with `all`, end and await the rest. */
+void history_reap(struct client *c, bool all);
+
+/*
+ * From what was learned later: whom a call displaced or found, whether an exit took its entry
+ * out.
+ */
 void history_resolve(struct history *h);
 void history_write(const struct history *h, FILE *out, const char *title);
 

@@ -13,20 +13,29 @@ The search follows Wing and Gong, with the memory that Lowe gave it, in the form
 configuration is the state of the entry and what the open calls have done so far; at a return the call must have taken effect.
 What changes nothing and fits is taken at once. An exit of unknown result waits while its fiber may still come.
 
-The state of an entry is the fiber, whether the map is closing, and how many callers share the run: None where it goes on
-without them, else their number; 0 is a run that its last waiter has given up.
+The state of an entry is
+    fiber    who is under the key, or 0
+    closing  whether the map is
+    shared   how many callers share the run: None where it goes on without them; 0 is one that its last waiter has given up
+    queue    who waits to come under the key, the next one first
+    last     whose exit is retained, or 0
 
-remove, clear and close have two steps: they find a fiber, and it is no more in the entry. So has run_wait, which starts or joins
-one first; where it left early its second step is the leaving.
+remove, clear and close have two steps: they find fibers, and these are no more in the entry. So has run_wait, which starts or joins
+one first; where it left early its second step is the leaving. A run_if that found whom it expected may come in right after the end of
+that one. A fiber that queued has a step of its own, its turn, between its run and the begin of its body; one that never began leaves the
+queue first, and ends.
 """
 import gc
 import json
 import subprocess
 import sys
+from bisect import bisect_left
 from collections import defaultdict
 
-STARTS = ("run", "run_await", "run_missing", "run_join", "run_wait", "run_if", "set")
-READS = ("get", "has", "see", "interrupt", "gone", "step", "body")
+from history_cases import ACCEPTED, REJECTED
+
+STARTS = ("run", "run_await", "run_missing", "run_join", "run_wait", "run_queue", "run_if", "set")
+READS = ("get", "has", "see", "interrupt", "gone", "step", "body", "last")
 DONE = ("done",)
 GIVEN_UP = 0
 
@@ -38,7 +47,8 @@ class Violation(Exception):
 class Op:
     """One line. Many of them are kept, so each is small."""
 
-    __slots__ = ("name", "key", "arg", "result", "call", "returned", "client", "expect", "stops", "left", "given_up")
+    __slots__ = ("name", "key", "arg", "result", "call", "returned", "client", "expect", "most", "stops", "left", "given_up",
+                 "reuses", "reused", "follows", "behind", "retained")
 
     def __init__(self, line):
         self.name = sys.intern(line["op"])
@@ -52,6 +62,12 @@ class Op:
         self.stops = line.get("stops", False)
         self.left = line.get("left", False)
         self.given_up = line.get("given_up", False)
+        self.most = line.get("most", 0)
+        self.reuses = line.get("reuses", False)
+        self.reused = line.get("reused", False)
+        self.follows = line.get("follows", False)
+        self.retained = False  # exit: of a map that retains it
+        self.behind = False  # run_queue: somebody may still end who was displaced for another to wait
 
     def __str__(self):
         return json.dumps({name: getattr(self, name) for name in self.__slots__
@@ -60,16 +76,17 @@ class Op:
 
 def outcomes(op, state):
     """All that the call may do in this state: (the state after it, what it has done: DONE, or what is left of it)."""
-    fiber, closing, shared = state
+    fiber, closing, shared, queue, last = state
     name, arg, result = op.name, op.arg, op.result
     same = (state, DONE)
+    holder = fiber or (queue[0] if queue else 0)
 
     def told(*possible):
         return result is None or any(result is p if isinstance(p, bool) or isinstance(result, bool) else result == p
                                      for p in possible)
 
     def puts(new, shared=None):
-        return (new, closing, shared)
+        return (new, closing, shared, queue, last)
 
     if name in STARTS:
         if result == "failed":
@@ -78,60 +95,90 @@ def outcomes(op, state):
             return [same] if told("closed") else []
         if result == "closed":
             return []
+        if op.reuses and last and not holder:
+            if name == "run_wait":  # which does not say whom it met
+                return [same] if told(last, False) and not op.left else []
+            return [same] if op.reused and told(last) else []
+        if op.reused:
+            return []
     if name in ("run", "run_await"):
         return [(puts(arg), DONE)] if told(fiber) else []
     if name == "run_missing":
-        if fiber == 0:
+        if not holder:
             return [(puts(arg), DONE)] if told(arg, True) else []
-        return [same] if told(fiber, False) else []
+        return [same] if told(holder, False) else []
     if name == "run_join":
-        if fiber == 0 or shared == GIVEN_UP:
+        if not holder or (fiber and shared == GIVEN_UP):
             return [(puts(arg), DONE)] if told(arg, True) else []
-        return [same] if told(fiber, False) else []
+        return [same] if told(holder, False) else []
     if name == "run_wait":
-        if fiber == 0 or shared == GIVEN_UP:
+        if not holder or (fiber and shared == GIVEN_UP):
             after = puts(arg, 1 if op.stops else None) if told(arg, True) else None
-        else:
+        elif fiber:
             after = puts(fiber, None if shared is None else shared + 1) if told(fiber, False) else None
+        else:
+            after = state if told(holder, False) else None
         if not after:
             return []
         if not op.left:
-            return [(after, ("wait", after[0]))]
-        return [(after, DONE if after[2] is None else ("leave", after[0]))]
-    if name == "run_if":
-        if fiber == op.expect:
-            return [(puts(arg), DONE)] if told(True) else []
-        return [same] if told(False) else []
-    if name == "set":
-        if not told(fiber):
+            return [(after, ("wait", after[0] or holder))]
+        return [(after, ("leave", after[0]) if after[0] and after[2] is not None else DONE)]
+    if name == "run_queue":
+        if result == "full":
+            return [same] if len(queue) >= op.most else []
+        waits = (fiber, closing, shared, queue + (arg,), last)
+        if op.most and len(queue) >= op.most:
             return []
-        return [same] if fiber == arg else [(puts(arg), DONE)]
+        if holder or op.behind and result == "queued":
+            return [(waits, DONE)] if told("queued") else []
+        return [(puts(arg), DONE)] if told(0) else []
+    if name == "turn":
+        return [((arg, closing, None, queue[1:], last), DONE)] if not fiber and queue and queue[0] == arg else []
+    if name == "run_if":
+        if op.follows:
+            return [(state, ("follow", fiber))] if fiber and fiber == op.expect else []
+        if fiber == op.expect:
+            return [(puts(arg), DONE)] if told(arg, True) else []
+        return [same] if told(fiber, False) else []
+    if name == "set":
+        if holder == arg:
+            return [same] if told(arg) else []
+        return [(puts(arg), DONE)] if told(fiber) else []
     if name in ("get", "interrupt"):
-        return [same] if told(fiber) or (closing and told(0)) else []
+        return [same] if told(holder) or (closing and told(0)) else []
     if name == "see":
         return [same] if told(fiber) else []
     if name == "has":
-        return [same] if closing or told(fiber != 0) else []
+        return [same] if closing or told(holder != 0) else []
     if name == "detach":
         found = [(puts(0), DONE)] if fiber and told(fiber, True) else []
         missed = [same] if (not fiber or closing) and told(0, False) else []
         return found + missed
     if name == "exit":
-        if fiber == arg and op.given_up and shared != GIVEN_UP:
-            return []
-        if fiber == arg:
-            return [(puts(0), DONE)] if closing or told(True) else []
-        return [same] if told(False) else []
+        after = []
+        if fiber == arg and not (op.given_up and shared != GIVEN_UP) and (closing or told(True)):
+            after.append(((0, closing, None, queue, arg if op.retained else last), DONE))
+        if arg in queue and (closing or told(True)):
+            left = tuple(f for f in queue if f != arg)
+            after.append(((fiber, closing, shared, left, last), ("left", arg)) if op.retained else
+                         ((fiber, closing, shared, left, last), DONE))
+        if fiber != arg and arg not in queue and told(False):
+            after.append(same)
+        return after
     if name == "gone":
-        return [same] if fiber != arg else []
+        return [same] if fiber != arg and arg not in queue else []
     if name == "remove":
-        found = [(state, ("wait", fiber))] if fiber and told(fiber, True) else []
-        missed = [same] if (not fiber or closing) and told(0, False) else []
+        found = [(state, ("wait", holder))] if holder and told(holder, True) else []
+        missed = [same] if (not holder or closing) and told(0, False) else []
         return found + missed
-    if name == "clear":
-        return [(state, ("wait", fiber))] if fiber else [same]
-    if name == "close":
-        return [((fiber, True, shared), ("wait", fiber) if fiber else DONE)]
+    if name in ("clear", "close"):
+        after = (fiber, True, shared, queue, last) if name == "close" else state
+        all_of_them = (fiber,) * bool(fiber) + queue
+        return [(after, ("wait",) + all_of_them if all_of_them else DONE)]
+    if name == "last":
+        return [same] if told(last, last != 0) and not (last == 0 and result is not None and result is not False) else []
+    if name == "forget":
+        return [((fiber, closing, shared, queue, 0), DONE)] if told(last != 0) else []
     if name in ("step", "body"):
         return [same]
     raise Violation("unknown operation %r" % name)
@@ -165,7 +212,7 @@ class Search:
         open_now = self.open_at[at]
         for index in self.starts.get(fiber, ()):
             if index in open_now:
-                if index not in started:
+                if started.get(index, ("follow",))[0] == "follow":
                     return True
             elif at < len(self.events) and self.ops[index].call >= self.events[at][0]:
                 return True
@@ -177,12 +224,17 @@ class Search:
         name, result = op.name, op.result
         if name == "exit":
             # the fiber is not there and will not be again: later is as good as now
-            late = state[0] != op.arg and result is not True and not self.will_start(op.arg, at, started)
+            late = (state[0] != op.arg and op.arg not in state[3] and result is not True and
+                    not self.will_start(op.arg, at, started))
             return DONE if late else None
         if name not in READS and name not in ("remove", "clear") and (result is None or name == "detach" and result):
             return None
         if name == "run_wait" and result is False:
             return None  # joined somebody: it need not be this one, and another's waiters are counted
+        if name == "remove" and not state[0] and state[3]:
+            return None  # the next in the queue may well outlast who comes before it
+        if op.follows:
+            return None
         for after, done in outcomes(op, state):
             # whoever is found first leaves first: the earlier a removal has found, the earlier it is through
             if after == state:
@@ -197,8 +249,9 @@ class Search:
                 done = self.early(index, state, at, started)
                 if done is not None:
                     started[index] = done
-            if done is not None and done is not DONE and done[1] != state[0]:
-                started[index] = DONE
+            if done is not None and done is not DONE and done[0] not in ("follow", "left"):
+                left = tuple(f for f in done[1:] if f == state[0] or f in state[3])
+                started[index] = done[:1] + left if left else DONE
         return (state, frozenset(started.items()))
 
     def steps(self, index, state, started):
@@ -207,7 +260,11 @@ class Search:
         if done is None:
             return outcomes(op, state)
         if done[0] == "leave":
-            return [((state[0], state[1], state[2] - 1), DONE)]
+            return [(state[:2] + (state[2] - 1,) + state[3:], DONE)]
+        if done[0] == "left":
+            return [(state[:4] + (op.arg,), DONE)]
+        if done[0] == "follow" and not state[0]:
+            return [((op.arg, state[1], None) + state[3:], DONE)]
         return []
 
     def next(self, at, config):
@@ -223,7 +280,7 @@ class Search:
         found = []
         for other in sorted(self.open_at[at], key=lambda i: (i == index, -(self.ops[i].returned or 1 << 62))):
             op = self.ops[other]
-            if op.name == "exit" and op.result is None and op.arg != state[0] and other != index:
+            if op.name == "exit" and op.result is None and op.arg != state[0] and op.arg not in state[3] and other != index and other not in started:
                 continue  # it would change nothing, and may be wanted later
             for effect in self.steps(other, state, started):
                 after = dict(started)
@@ -233,7 +290,7 @@ class Search:
 
     def run(self, key):
         """Raise Violation if there is no order. Returns the number of configurations seen."""
-        start = (0, ((0, False, None), frozenset()))
+        start = (0, ((0, False, None, (), 0), frozenset()))
         seen, stack, furthest, count = defaultdict(set), [start], start, 0
         while stack:
             at, config = stack.pop()
@@ -250,34 +307,78 @@ class Search:
                     stack.append(node)
                     count += 1
         at, (state, _) = furthest
-        raise Violation("key %s: nothing explains %s\n  one entry possible before: %d%s%s\n  open calls:\n    %s" % (
+        raise Violation("key %s: nothing explains %s\n  one entry possible before: %d%s%s%s%s\n  open calls:\n    %s" % (
             key, self.ops[self.events[at][2]], state[0], " closing" if state[1] else "",
             "" if state[2] is None else " given up" if state[2] == GIVEN_UP else " shared by %d" % state[2],
+            " queue %s" % (state[3],) if state[3] else "", " last %d" % state[4] if state[4] else "",
             "\n    ".join(str(self.ops[i]) for i in self.open_at[at])))
+
+
+def displaced_by(op):
+    """Whom the call has displaced or signalled, or 0."""
+    if op.name == "run_if":
+        return op.expect if op.result == op.arg and not op.follows else 0
+    if op.name not in ("run", "run_await", "set", "interrupt", "remove") or op.reused:
+        return 0
+    return op.result if isinstance(op.result, int) and not isinstance(op.result, bool) else 0
+
+
+def check_turns(ops, bodies):
+    """Who awaits or queues begins after every fiber that was displaced for another to wait."""
+    awaited = sorted((op.returned, bodies[op.result].returned, op) for op in ops
+                     if op.name == "run_await" and displaced_by(op) in bodies and op.returned is not None)
+    ended, until = -1, None
+    latest = []
+    for returned, end, op in awaited:
+        if end is None or end > ended:
+            ended, until = float("inf") if end is None else end, op
+        latest.append((returned, ended, until))
+    returns = [entry[0] for entry in latest]
+    for op in ops:
+        if op.name not in ("run_await", "run_queue") or op.arg not in bodies or op.result in ("failed", "closed", "full"):
+            continue
+        at = bisect_left(returns, op.call)
+        if at and bodies[op.arg].call < latest[at - 1][1]:
+            raise Violation("a body before the end of one that was awaited:\n  %s\n  %s" % (op, latest[at - 1][2]))
 
 
 def check_rules(ops):
     """What the fibers say of themselves against what the calls said of them."""
-    steps, bodies = defaultdict(list), {}
+    steps, bodies, by_key = defaultdict(list), {}, defaultdict(list)
     for op in ops:
         if op.name == "step":
             steps[op.arg].append(op)
         elif op.name == "body":
             bodies[op.arg] = op
+        elif op.name in ("run_await", "run_queue"):
+            by_key[op.key].append(op)
     for op in ops:
-        if not isinstance(op.result, int) or isinstance(op.result, bool) or not op.result or op.returned is None:
+        displaced = displaced_by(op)
+        if not displaced or op.returned is None:
             continue
-        if op.name not in ("run", "run_await", "set", "interrupt", "remove"):
-            continue
-        for step in steps.get(op.result, ()):
-            if step.call > op.returned and op.result != op.arg:
+        for step in steps.get(displaced, ()):
+            if step.call > op.returned and displaced != op.arg:
                 raise Violation("a step after the signal:\n  %s\n  %s" % (op, step))
-        body = bodies.get(op.result)
+        body = bodies.get(displaced)
         if op.name == "remove" and body and (body.returned is None or body.returned > op.returned):
             raise Violation("a body after its remove:\n  %s\n  %s" % (op, body))
         if op.name == "run_await" and body and op.arg in bodies:
             if body.returned is None or bodies[op.arg].call < body.returned:
                 raise Violation("a body before the end of the one it awaits:\n  %s" % op)
+    for turns in by_key.values():
+        check_turns(turns, bodies)
+
+
+def mark(ops):
+    """What the calls on one key say of the map, and of each other."""
+    retains = any(op.reuses or op.name in ("last", "forget") for op in ops)
+    for op in ops:
+        op.retained = retains and op.name == "exit"
+    # a run_queue after a run_await may find somebody who still ends where nobody holds the key
+    first = min((op.call for op in ops if op.name == "run_await"), default=None)
+    for op in ops:
+        if op.name == "run_queue" and first is not None:
+            op.behind = op.returned is None or op.returned >= first
 
 
 class Total:
@@ -288,7 +389,7 @@ class Total:
 
     def count(self, op):
         self.operations += 1
-        if op.name in ("exit", "gone", "step", "body", "see"):
+        if op.name in ("exit", "gone", "step", "body", "see", "turn"):
             return  # what the fibers tell, and one snapshot is one of each key
         self.calls += 1
         if op.name in ("run", "run_await", "set", "interrupt"):
@@ -316,6 +417,7 @@ def check_one(ops, total):
     total.histories += 1
     total.keys += len(by_key)
     for key in sorted(by_key):
+        mark(by_key[key])
         total.configurations += Search(by_key.pop(key) + everywhere).run(key)
 
 
@@ -337,61 +439,14 @@ def check(lines):
     return str(total)
 
 
-# ---- self-test: one operation a word, "op+flags arg result call return" ----
-
-ACCEPTED = {
-    "a plain life": "run 1 0 0 1; get - 1 2 3; exit 1 true 4 5; gone 1 - 5 5; get - 0 6 7",
-    "overlapping runs": "run 1 - 0 9; run 2 - 0 9; get - 1 10 11; exit 2 false 12 13; exit 1 true 14 15",
-    "kept": "run_missing 1 1 0 1; run_missing 2 1 2 3; exit 1 true 3 4; run_missing 3 3 5 6",
-    "remove waits": "run 1 0 0 1; remove - true 2 9; get - 1 3 4; exit 1 true 5 6; has - false 7 8",
-    "exit unknown": "run 1 0 0 1; run 2 - 2 3; exit 1 - 2 8; exit 2 - 4 9; get - 0 10 11",
-    "close": "run 1 0 0 1; close - - 2 9; run 2 closed 4 5; exit 1 true 6 7; get - 0 10 11",
-    "set of an ended one": "run 1 0 0 1; exit 1 true 2 3; set 1 0 4 5; exit 1 - 4 6; get - 0 7 8",
-    "never returned": "run 1 0 0 1; run 2 - 2 null; get - 2 5 6; get - 2 7 8",
-    "failed": "run 1 0 0 1; run 2 failed 2 3; get - 1 4 5",
-    "a shared run": "run_wait 1 1 0 9; run_wait 2 1 2 9; get - 1 3 4; exit 1 true 5 6; get - 0 7 8",
-    "one waiter of two leaves": "run_wait+stops 1 1 0 9; run_wait+left 2 1 2 3; run_join 3 1 4 5; exit 1 true 6 7",
-    "the last waiter leaves": "run_wait+stops+left 1 1 0 1; run_join 2 2 2 3; exit 1 false 4 5; get - 2 6 7",
-    "the last waiter of two leaves": "run_wait+stops+left 1 1 0 3; run_wait+left 2 1 1 4; exit+given_up 1 true 5 6",
-    "joined the second of two": "run 1 0 0 1; exit 1 true 2 9; run_wait+stops+left 2 2 3 9; "
-                                "run_wait+left 9 false 4 15; run_join 8 2 10 11; exit 2 true 16 17",
-    "no one stops who goes on": "run_wait+left 1 1 0 1; run_join 2 1 2 3; exit 1 true 4 5",
-    "a closing map still shows who ends": "run 1 0 0 1; close - - 2 9; get - 0 3 4; see - 1 5 6; exit 1 true 7 8",
-}
-REJECTED = {
-    "two only-if-missing starts": "run_missing 1 1 0 5; run_missing 2 2 0 5; exit 1 true 8 9; exit 2 - 8 9",
-    "a gap in a replacement": "run 1 0 0 1; run 2 1 2 9; get - 0 3 4; exit 1 false 10 11; exit 2 true 12 13",
-    "the exit takes the successor": "run 1 0 0 1; run 2 1 2 3; exit 1 true 4 5; get - 0 6 7",
-    "gone, and still found": "run 1 0 0 1; gone 1 - 5 5; get - 1 6 7; exit 1 true 8 9",
-    "remove came back too early": "run 1 0 0 1; remove - true 2 3; exit 1 true 5 6; get - 1 7 8",
-    "remove did not wait": "run 1 0 0 1; remove - true 2 3; get - 1 4 5; exit 1 true 6 7",
-    "run behind close": "run 1 0 0 1; exit 1 true 2 3; close - - 4 5; run 2 0 6 7",
-    "back from the dead": "run 1 0 0 1; exit 1 true 2 3; get - 0 4 5; get - 1 6 7",
-    "clear left one": "run 1 0 0 1; clear - - 2 3; get - 1 4 5; exit 1 true 6 7",
-    "one displaced twice": "run 1 0 0 1; run 2 1 2 5; run 3 1 2 5",
-    "a failure that changed something": "run 1 0 0 1; run 2 failed 2 3; get - 2 4 5",
-    "a step after the signal": "run 1 0 0 1; run 2 1 2 3; step 1 - 4 5",
-    "a body after its remove": "run 1 0 0 1; remove - 1 2 5; exit 1 true 3 4; body 1 - 1 6",
-    "detached, and still found": "run 1 0 0 1; detach - 1 2 3; get - 1 4 5",
-    "detached, and its exit takes out": "run 1 0 0 1; detach - 1 2 3; run 2 0 4 5; exit 1 true 6 7",
-    "two starts by those who share": "run_wait 1 1 0 9; run_wait 2 2 0 9; exit 1 true 10 11; exit 2 true 10 11",
-    "a waiter that came back too early": "run_wait 1 1 0 2; get - 1 3 4; exit 1 true 5 6",
-    "given up, and joined": "run_wait+stops+left 1 1 0 1; run_join 2 1 2 3; exit 1 true 4 5",
-    "stopped although somebody waits": "run_wait+stops 1 1 0 9; run_wait+left 2 1 2 3; exit+given_up 1 true 5 6",
-    "fresh although somebody waits": "run_wait+stops 1 1 0 9; run_wait+left 2 1 2 3; run_join 3 3 4 5; exit 1 - 6 7",
-    "stopped although nobody asked for it": "run_wait+left 1 1 0 1; run_join 2 2 2 3; exit 1 - 4 5; exit 2 - 6 7",
-    "a snapshot of who was replaced": "run 1 0 0 1; run 2 1 2 3; see - 1 4 5",
-    "a snapshot shows a key twice": "run 1 0 0 1; see - 1 2 3; see - 0 2 3; exit 1 true 4 5",
-    "an empty key in a snapshot of a closing map": "run 1 0 0 1; close - - 2 9; see - 0 3 4; exit 1 true 5 6",
-}
-
-
 def history_of(text):
     words = {"-": None, "true": True, "false": False, "null": None}
     for line in text.split(";"):
         name, arg, result, call, returned = line.split()
         name, *flags = name.split("+")
-        op = {"client": 0, "op": name, **dict.fromkeys(flags, True), "call_ns": int(call), "return_ns": words.get(returned, returned)}
+        values = {flag: True for flag in flags if "=" not in flag}
+        values |= {flag.split("=")[0]: int(flag.split("=")[1]) for flag in flags if "=" in flag}
+        op = {"client": 0, "op": name, **values, "call_ns": int(call), "return_ns": words.get(returned, returned)}
         if op["return_ns"] is not None:
             op["return_ns"] = int(returned)
         if name not in ("clear", "close"):

@@ -2,16 +2,17 @@
 /*
  * history_write.c - what became known after a call, and the lines of a history
  *
- * One JSON object a line, an operation each; a line that begins with # is the head of a history.
+ * One JSON object a line, an operation each; a line that begins with # is the head of a
+ * history.
  */
 #include <string.h>
 
 #include "tests/stress/history.h"
 
 static const char *const op_names[] = {
-    "run",  "run_missing", "run_join", "run_wait",  "run_await", "set",
-    "get",  "has",         "see",      "interrupt", "remove",    "detach",
-    "exit", "gone",        "clear",    "close",     "step",      "body",
+    "run",   "run_missing", "run_join", "run_wait",  "run_await", "run_queue", "run_if", "set",
+    "get",   "has",         "see",      "interrupt", "remove",    "detach",    "exit",   "gone",
+    "clear", "close",       "step",     "body",      "turn",      "last",      "forget",
 };
 
 static uint32_t client_count(const struct history *h)
@@ -89,9 +90,10 @@ static uint64_t caller_of(const struct record *record)
     return puts_in(record) || record->op == INTERRUPT || record->op == REMOVE ? record->by : 0;
 }
 
+/* A fiber may come under a key twice: by a run, and by a set. */
 static uint64_t stay_begun(const struct record *record)
 {
-    return puts_in(record) ? stay(record->arg, record->key) : 0;
+    return record->op <= SET ? stay(record->arg, record->key) : 0;
 }
 
 static uint64_t stay_ended(const struct record *record)
@@ -135,9 +137,11 @@ static void know_signals(struct history *h)
 static void know_replaced(struct history *h)
 {
     struct index stays = index_of(h, stay_begun);
-    for (size_t i = 0; i < h->replaced_count; i++)
-        know(look_up(&stays, stay(h->replaced[i].fiber, h->replaced[i].key)),
-             h->replaced[i].old);
+    for (size_t i = 0; i < h->replaced_count; i++) {
+        struct record *record = look_up(&stays, stay(h->replaced[i].fiber, h->replaced[i].key));
+        if (record && puts_in(record))
+            know(record, h->replaced[i].old);
+    }
     free(stays.found);
 }
 
@@ -192,6 +196,16 @@ static void write_record(FILE *out, const struct history *h, const struct client
         fprintf(out, ",\"key\":\"%s\"", h->names[record->key]);
     if (record->arg)
         fprintf(out, ",\"arg\":%" PRIu64, record->arg);
+    if (record->op == RUN_IF)
+        fprintf(out, ",\"expect\":%" PRIu64, record->expect);
+    if (record->op == RUN_QUEUE)
+        fprintf(out, ",\"most\":%" PRIu64, record->expect);
+    if (record->flags & RECORD_REUSES)
+        fputs(",\"reuses\":true", out);
+    if (record->flags & RECORD_REUSED)
+        fputs(",\"reused\":true", out);
+    if (record->flags & RECORD_FOLLOWS)
+        fputs(",\"follows\":true", out);
     if (record->flags & RECORD_STOPS)
         fputs(",\"stops\":true", out);
     if (record->flags & RECORD_LEFT)
@@ -204,6 +218,8 @@ static void write_record(FILE *out, const struct history *h, const struct client
     case TRUTH: fprintf(out, ",\"result\":%s", record->number ? "true" : "false"); break;
     case CLOSED: fputs(",\"result\":\"closed\"", out); break;
     case FAILED: fputs(",\"result\":\"failed\"", out); break;
+    case WAITS: fputs(",\"result\":\"queued\"", out); break;
+    case FULL: fputs(",\"result\":\"full\"", out); break;
     }
     fprintf(out, ",\"call_ns\":%" PRId64 ",\"return_ns\":%" PRId64 "}\n", record->call_ns,
             record->return_ns);

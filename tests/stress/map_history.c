@@ -77,7 +77,7 @@ static bool read_options(struct history *h, uint64_t *operations, const char **p
         { "seed", 1, NULL, 's' },       { "output", 1, NULL, 'o' },
         { "operations", 1, NULL, 'n' }, { "close", 0, NULL, 'x' },
         { "watched", 0, NULL, 'a' },    { "hot", 1, NULL, 'h' },
-        { NULL, 0, NULL, 0 },
+        { "retains", 0, NULL, 'r' },    { NULL, 0, NULL, 0 },
     };
     int option;
     while ((option = getopt_long(count, words, "", options, NULL)) >= 0) {
@@ -92,6 +92,7 @@ static bool read_options(struct history *h, uint64_t *operations, const char **p
         case 'x': h->close = true; break;
         case 'h': h->hot = number(optarg); break;
         case 'a': h->watched = true; break;
+        case 'r': h->retains = true; break;
         default: return false;
         }
     }
@@ -106,9 +107,10 @@ static void write_all(const struct history *h, const char *path)
     STRESS_CHECK(out, "cannot write %s", path);
     snprintf(title, sizeof title,
              "FM_SEED=0x%" PRIx64
-             " keys=%u clients=%u foreign=%u workers=%u operations=%" PRIu64 "%s%s",
+             " keys=%u clients=%u foreign=%u workers=%u operations=%" PRIu64 "%s%s%s",
              stress_seed(), h->keys, h->clients, h->foreign, h->workers, h->operations,
-             h->close ? " close" : "", h->watched ? " watched" : "");
+             h->close ? " close" : "", h->watched ? " watched" : "",
+             h->retains ? " retains" : "");
     history_write(h, out, title);
     if (path)
         fclose(out);
@@ -131,7 +133,7 @@ int main(int count, char *words[])
         fprintf(stderr,
                 "map_history [--keys=N] [--hot=N] [--clients=N] [--foreign=N] [--workers=N] "
                 "[--operations=N] [--seed=N]"
-                " [--output=FILE] [--close] [--watched]\n");
+                " [--output=FILE] [--close] [--watched] [--retains]\n");
         return 2;
     }
     uint64_t random = stress_seed();

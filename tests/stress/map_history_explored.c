@@ -7,7 +7,7 @@
  *
  * Two or three fibers and a thread call one map of a single stripe, with one key or two, from the first call to the close. Time is the
  * arbiter's, a step each, so the intervals are as narrow as they can be. What a schedule's own numbers say: who takes
- * part, whether the map is watched, whether it is closed meanwhile. Histories are told apart by the first of these numbers.
+ * part, whether the map is watched or retains exits, whether it is closed meanwhile. Histories are told apart by the first of these numbers.
  */
 #include <getopt.h>
 
@@ -50,6 +50,7 @@ static struct fm_exit explored(void *arg)
                            .rare = 60,
                            .close = (draw >> 16) % 4 == 0,
                            .watched = (draw >> 24) % 4 == 0,
+                           .retains = (draw >> 32) % 3 == 0,
                            .runtime = fm_runtime_current(),
                            .pause = give_way };
     history_init(&h, &random);
@@ -72,8 +73,8 @@ static struct fm_exit explored(void *arg)
     fm_map_destroy(h.map);
     for (uint32_t i = 0; i < h.clients + h.foreign; i++)
         fm_deferred_destroy(left[i]);
-    snprintf(title, sizeof title, "schedule 0x%" PRIx64 "%s%s", draw, h.close ? " close" : "",
-             h.watched ? " watched" : "");
+    snprintf(title, sizeof title, "schedule 0x%" PRIx64 "%s%s%s", draw, h.close ? " close" : "",
+             h.watched ? " watched" : "", h.retains ? " retains" : "");
     history_write(&h, stdout, title);
     history_fini(&h);
     return fm_ok(NULL);
