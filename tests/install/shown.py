@@ -6,6 +6,8 @@ On README.md and docs/*.md each block of C (```c) must stand, as whole lines, in
 the page links to, and a block with a main() must be all of one. With the folder of the built examples, each
 block of output (```text) must stand in what one of those examples prints. So a page is tested by writing
 it: link the example, and show pieces of it.
+
+examples/README.md has a heading that links to each example, and below it pieces of what it prints.
 """
 import pathlib
 import re
@@ -14,11 +16,16 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 LINK = re.compile(r'\]\((?:\.\./)?(examples/[a-z0-9_]+\.c)\)')
+HEADING = re.compile(r'^### \[(\w+)\.c\]\(\1\.c\)$', re.M)
 BLOCK = re.compile(r'^```(\w*)\n(.*?)^```$', re.M | re.S)
 
 
 def stands_in(block, text):
     return ('\n' + block) in ('\n' + text)
+
+
+def output_of(program):
+    return subprocess.run([program], check=True, timeout=20, text=True, stdout=subprocess.PIPE).stdout
 
 
 def check(page, built):
@@ -37,16 +44,33 @@ def check(page, built):
         elif language == 'text' and built:
             if outputs is None:
                 programs = [built / f'example_{pathlib.Path(example).stem}' for example in examples]
-                outputs = [subprocess.run([program], check=True, timeout=20, text=True,
-                                          stdout=subprocess.PIPE).stdout for program in programs]
+                outputs = [output_of(program) for program in programs]
             if not any(stands_in(block, output) for output in outputs):
                 yield f'{where}: none of these prints it: {" ".join(examples) or "(no example linked)"}'
+
+
+def check_list(page, built):
+    """What is wrong on the list of the examples. One that is not built here prints nothing."""
+    text = page.read_text(encoding='utf-8')
+    listed = HEADING.split(text)[1:]
+    names, sections = listed[::2], listed[1::2]
+    there = {path.stem for path in page.parent.glob('*.c')}
+    for name in sorted(there.symmetric_difference(names) | {n for n in names if names.count(n) > 1}):
+        yield f'{page.relative_to(ROOT)}: {name}.c: exactly one heading for each example'
+    for name, section in zip(names, sections):
+        program = built / f'example_{name}' if built else None
+        blocks = [match[2] for match in BLOCK.finditer(section)]
+        if blocks and program and program.exists():
+            output = output_of(program)
+            if not all(stands_in(block, output) for block in blocks):
+                yield f'{page.relative_to(ROOT)}: {name}.c does not print that'
 
 
 def main():
     built = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else None
     pages = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
     errors = [error for page in pages for error in check(page, built)]
+    errors += check_list(ROOT / 'examples/README.md', built)
     for error in errors:
         print(error, file=sys.stderr)
     return 1 if errors else 0
