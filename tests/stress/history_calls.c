@@ -38,8 +38,11 @@ static void note_outcome(struct record *record, int r, struct fm_fiber *fiber)
         else if (r == 0)
             history_note_number(record, 0);
         break;
-    case FM_MAP_REUSED: record->flags |= RECORD_REUSED; /* fall through */
-    case FM_MAP_KEPT: history_note_number(record, fm_fiber_id(fiber)); break;
+    case FM_MAP_REUSED:
+    case FM_MAP_KEPT:
+        record->flags |= r == FM_MAP_REUSED ? RECORD_REUSED : 0;
+        history_note_number(record, fm_fiber_id(fiber));
+        break;
     case FM_MAP_QUEUED: record->result = WAITS; break;
     case -EAGAIN: record->result = FULL; break;
     case -ESHUTDOWN: record->result = CLOSED; break;
