@@ -157,7 +157,7 @@ bool fm__key_read_any(struct map_key *key, const struct hash_seed *seed, struct 
         for (uint32_t i = 0; len <= KEY_INLINE && i < key->words; i++)
             key->word[i] = fm__load_word(p + fm__word_at(len, i));
     }
-    fm__key_head(key, hash(key, seed));
+    key->head = fm__key_head(hash(key, seed), len);
     return true;
 }
 

@@ -14,7 +14,7 @@
  *
  *     head      63 ............... 13  12 ........ 0
  *               hash, 51 bits          length
- *               the bits from 48 up choose the stripe, those from 13 up the bucket
+ *               the bits from 48 up choose the stripe, those from 47 down the bucket
  */
 #ifndef FM_FIBERMAP_KEY_H
 #define FM_FIBERMAP_KEY_H
@@ -31,6 +31,7 @@ enum {
     KEY_WORDS = KEY_INLINE / 8,
     KEY_FIRST = 3, /* words that every key has */
     KEY_LENGTH_BITS = 13,
+    KEY_STRIPE_BITS = 16, /* uppermost of the head */
 };
 _Static_assert(FM_KEY_MAX < 1u << KEY_LENGTH_BITS, "the head has room for the length");
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "words are little-endian");
@@ -41,6 +42,11 @@ struct hash_seed {
     uint32_t kind; /* enum hash_kind */
     uint64_t k0, k1;
     struct aes_key aes;
+};
+
+/* A key of 8 to 24 bytes: what a lookup needs of it, few enough to stay in registers. */
+struct short_key {
+    uint64_t head, word[KEY_FIRST];
 };
 
 struct map_key {
@@ -119,32 +125,47 @@ static inline uint32_t fm__key_head_length(uint64_t head)
 bool fm__key_read_any(struct map_key *ret_key, const struct hash_seed *seed,
                       struct fm_key given);
 
-static inline void fm__key_head(struct map_key *key, uint64_t hash)
+static inline uint64_t fm__key_head(uint64_t hash, size_t len)
 {
-    key->head = (hash & ~((UINT64_C(1) << KEY_LENGTH_BITS) - 1)) | key->len;
+    return (hash & ~((UINT64_C(1) << KEY_LENGTH_BITS) - 1)) | len;
 }
 
 /*
- * Read and hash. False: not a key (no data, no length, or one above FM_KEY_MAX). Inline for 8
- * to 24 bytes under AES: what a lookup in a large map costs is waiting for memory, and the
- * fewer instructions it has, the more of the next one fits beside the wait.
+ * Read and hash a key of 8 to 24 bytes under AES; false: any other, or none. Inline, as all that
+ * a lookup does: what it costs in a large map is waiting for memory, and the fewer instructions
+ * it has, the more of the next one fits beside the wait.
  */
-static inline bool fm__key_read(struct map_key *key, const struct hash_seed *seed,
-                                struct fm_key given)
+static inline bool fm__key_read_short(struct short_key *key, const struct hash_seed *seed,
+                                      struct fm_key given)
 {
     const unsigned char *p = given.data;
     size_t len = given.len;
 
-    if (__builtin_expect(!p || len - 8 > 16 || seed->kind != HASH_AES, 0))
-        return fm__key_read_any(key, seed, given);
-    key->data = p;
-    key->len = (uint32_t)len;
-    key->words = KEY_FIRST;
+    if (__builtin_expect(!p, 0) || __builtin_expect(len - 8 > 16, 0) ||
+        __builtin_expect(seed->kind != HASH_AES, 0))
+        return false;
     key->word[0] = fm__load_word(p);
     key->word[1] = fm__load_word(p + fm__word_at(len, 1));
-    key->word[2] = fm__load_word(p + fm__word_at(len, 2));
-    fm__key_head(key,
-                 fm__aes_hash_4(&seed->aes, key->word[0], key->word[1], key->word[2], len));
+    key->word[2] = fm__load_word(p + len - 8);
+    key->head = fm__key_head(
+        fm__aes_hash_4(&seed->aes, key->word[0], key->word[1], key->word[2], len), len);
+    return true;
+}
+
+/* Read and hash. False: not a key (no data, no length, or one above FM_KEY_MAX). */
+static inline bool fm__key_read(struct map_key *key, const struct hash_seed *seed,
+                                struct fm_key given)
+{
+    struct short_key read;
+
+    if (!fm__key_read_short(&read, seed, given))
+        return fm__key_read_any(key, seed, given);
+    key->head = read.head;
+    key->data = given.data;
+    key->len = (uint32_t)given.len;
+    key->words = KEY_FIRST;
+    for (int i = 0; i < KEY_FIRST; i++)
+        key->word[i] = read.word[i];
     return true;
 }
 

@@ -1,5 +1,5 @@
 /*
- * lookup.h - finding a key's entry without the lock
+ * lookup.h - finding a key's entry without the lock: what keys are compared by, and a glance
  *
  * Inline, for get: what it waits for is memory, and the processor looks some hundred
  * instructions ahead. Order and proof stand in stripe.c, which owns what is read here.
@@ -9,30 +9,31 @@
 
 #include "fibermap/table.h"
 
-enum {
-    FIND_TRIES = 8,    /* then take the lock */
-    FIND_STEPS = 4096, /* of one walk: far above any chain */
-};
+enum { GLANCE_STEPS = 4 };
 
 /* Of a key that stands in a blob. */
 bool fm__blob_matches(struct entry *entry, const struct map_key *key);
-/* fm__stripe_find under the lock. */
-uint64_t fm__stripe_find_slow(struct stripe *stripe, const struct map_key *key);
+/* What fm__stripe_find does when a glance has not shown it. */
+uint64_t fm__stripe_search(struct stripe *stripe, const struct map_key *key);
 
 #define ALWAYS static inline __attribute__((always_inline))
 
+/* Head and first three words, without a branch: most keys have no more. 0: the same. */
+ALWAYS uint64_t fm__entry_differs(struct entry *e, uint64_t head, const uint64_t *word)
+{
+    _Static_assert(KEY_FIRST == 3, "as many as are compared here");
+    uint64_t differ = atomic_load_explicit(&e->head, memory_order_acquire) ^ head;
+    differ |= atomic_load_explicit(&e->word[0], memory_order_acquire) ^ word[0];
+    differ |= atomic_load_explicit(&e->word[1], memory_order_acquire) ^ word[1];
+    return differ | (atomic_load_explicit(&e->word[2], memory_order_acquire) ^ word[2]);
+}
+
 ALWAYS bool fm__entry_matches(struct entry *e, const struct map_key *key)
 {
-    if (atomic_load_explicit(&e->head, memory_order_acquire) != key->head)
-        return false;
     if (__builtin_expect(key->len > KEY_INLINE, 0))
-        return fm__blob_matches(e, key);
-    /* Three words are compared without a branch; most keys have no more. */
-    _Static_assert(KEY_FIRST == 3, "as many as are compared here");
-    uint64_t differ = atomic_load_explicit(&e->word[0], memory_order_acquire) ^ key->word[0];
-    differ |= atomic_load_explicit(&e->word[1], memory_order_acquire) ^ key->word[1];
-    differ |= atomic_load_explicit(&e->word[2], memory_order_acquire) ^ key->word[2];
-    if (__builtin_expect(differ != 0, 0))
+        return atomic_load_explicit(&e->head, memory_order_acquire) == key->head &&
+               fm__blob_matches(e, key);
+    if (__builtin_expect(fm__entry_differs(e, key->head, key->word) != 0, 0))
         return false;
     for (uint32_t i = KEY_FIRST; __builtin_expect(i < key->words, 0); i++)
         if (atomic_load_explicit(&e->word[i], memory_order_acquire) != key->word[i])
@@ -41,68 +42,51 @@ ALWAYS bool fm__entry_matches(struct entry *e, const struct map_key *key)
 }
 
 /*
- * Told the low bits of the id of each fiber on the way before its entry is read, so that what
- * the caller will do with the fiber does not wait for memory a second time.
+ * Told the low bits of the id of a fiber on the way before its entry is read, so that what the
+ * caller will do with the fiber does not wait for memory a second time: returns what that is.
  */
-typedef void stripe_ahead_fn(uint32_t slot);
+typedef struct fm_fiber *stripe_ahead_fn(uint32_t slot);
 
-static inline struct entry *fm__follow_ahead(_Atomic(struct entry *) *link,
-                                             stripe_ahead_fn *ahead)
-{
-    struct entry *to = fm__link_read(link);
-    if (ahead && to)
-        ahead(fm__link_slot(to));
-    return fm__link_entry(to);
-}
+/* What a glance saw: fiber `id` is present; 0: look properly. */
+struct glance {
+    uint64_t id;
+    uint32_t slot;          /* what the link said: most often of that fiber */
+    struct fm_fiber *ahead; /* what `ahead` said of the slot */
+};
 
-/* One walk. False: something was used again under it, or it went on too long. */
-ALWAYS bool fm__stripe_walk(struct stripe *s, const struct map_key *key, stripe_ahead_fn *ahead,
-                            uint64_t *ret_id)
+/*
+ * A walk that gives up where there is anything to do but to find a LIVE entry of a key of at
+ * most 24 bytes: few instructions, since few are needed almost always.
+ */
+ALWAYS struct glance fm__stripe_glance(struct stripe *s, const struct short_key *key,
+                                       stripe_ahead_fn *ahead)
 {
+    const struct glance nothing = { 0, 0, NULL };
     /* acquire (F) */
     uint64_t version = atomic_load_explicit(&s->version, memory_order_acquire);
     uintptr_t table = fm__table_in_use(s);
-    struct entry *e = NULL;
-    uint64_t id = 0;
-    unsigned steps = 0;
 
-    if (__builtin_expect(!table, 0)) {
-        *ret_id = 0;
-        return true;
-    }
-    unsigned parity = fm__table_parity(table);
-    for (e = fm__follow_ahead(fm__table_bucket(table, key->head), ahead);
-         e && !fm__entry_matches(e, key); e = fm__follow_ahead(&e->next[parity], ahead))
-        if (__builtin_expect(++steps > FIND_STEPS, 0))
-            return false;
-    while (e) {
-        uint64_t state = fm__entry_read(e);
-        id = fm__entry_present(state);
-        enum entry_life life = fm__entry_life(state);
-        if (__builtin_expect(life != ENTRY_ZOMBIE && life != ENTRY_GONE, 1))
+    if (__builtin_expect(!table, 0))
+        return nothing;
+    struct entry *link = fm__link_read(fm__table_bucket(table, key->head)), *e;
+    struct fm_fiber *seen = NULL;
+    for (int steps = GLANCE_STEPS;; link = fm__link_read(&e->next[fm__table_parity(table)])) {
+        if (__builtin_expect(!link, 0) || __builtin_expect(!steps--, 0))
+            return nothing;
+        if (ahead)
+            seen = ahead(fm__link_slot(link));
+        e = fm__link_entry(link);
+        if (__builtin_expect(!fm__entry_differs(e, key->head, key->word), 1))
             break;
-        /* acquire, with the swap that we saw: the successor is written */
-        e = atomic_load_explicit(&e->successor, memory_order_acquire);
-        if (__builtin_expect(++steps > FIND_STEPS, 0))
-            return false;
     }
-    /* relaxed (H): all reads before it are acquire, so it stays behind them */
+    /* The id alone, if it is LIVE. */
+    uint64_t id = fm__entry_read(e) ^ fm__entry_state(ENTRY_LIVE, 0);
+    if (__builtin_expect(id > ENTRY_ID, 0))
+        return nothing;
+    /* relaxed (H), as in a walk */
     if (__builtin_expect(atomic_load_explicit(&s->version, memory_order_relaxed) != version, 0))
-        return false;
-    *ret_id = id;
-    return true;
-}
-
-/* fm__stripe_find; `ahead` is a constant, or NULL. */
-static inline uint64_t fm__stripe_find_ahead(struct stripe *s, const struct map_key *key,
-                                             stripe_ahead_fn *ahead)
-{
-    uint64_t id = 0;
-
-    for (int i = 0; i < FIND_TRIES; i++)
-        if (__builtin_expect(fm__stripe_walk(s, key, ahead, &id), 1))
-            return id;
-    return fm__stripe_find_slow(s, key);
+        return nothing;
+    return (struct glance) { id, fm__link_slot(link), seen };
 }
 
 #undef ALWAYS

@@ -178,12 +178,11 @@ uint64_t fm__map_find(struct stripe *stripe, const struct map_key *key)
     return or_next(stripe, key, fm__stripe_find(stripe, key));
 }
 
-static inline __attribute__((always_inline)) struct fm_fiber *look(struct fm_map *map,
-                                                                   const struct map_key *key)
+struct fm_fiber *fm__map_look(struct fm_map *map, const struct map_key *key)
 {
     struct stripe *stripe = fm__map_stripe(map, key);
     for (;;) {
-        uint64_t id = or_next(stripe, key, fm__stripe_find_ahead(stripe, key, fm__slab_fetch));
+        uint64_t id = fm__map_find(stripe, key);
         if (!id || !fm__map_is_open(map))
             return NULL;
         struct fm_fiber *fiber = fm__slab_ref(id);
@@ -191,11 +190,6 @@ static inline __attribute__((always_inline)) struct fm_fiber *look(struct fm_map
             return fiber;
         /* It has ended and gone since, so its exit has left the entry: what stands there now is something else. */
     }
-}
-
-struct fm_fiber *fm__map_look(struct fm_map *map, const struct map_key *key)
-{
-    return look(map, key);
 }
 
 struct fm_fiber *fm__present_locked(struct entry *entry)
@@ -210,19 +204,40 @@ struct fm_fiber *fm__present_locked(struct entry *entry)
     return NULL;
 }
 
-int fm_map_get(struct fm_map *map, struct fm_key given, struct fm_fiber **ret_fiber)
+/* What fm_map_get does when there is more to do than a glance. */
+static __attribute__((noinline)) int get_properly(struct fm_map *map, struct fm_key given,
+                                                  struct fm_fiber **ret_fiber)
 {
     struct map_key key;
 
     if (!map || !fm__key_read(&key, &map->seed, given))
         return -EINVAL;
-    if (__builtin_expect(!ret_fiber, 0))
+    if (!ret_fiber)
         return fm_map_has(map, given) ? 0 : -ENOENT;
-    struct fm_fiber *fiber = look(map, &key);
+    struct fm_fiber *fiber = fm__map_look(map, &key);
     if (!fiber)
         return -ENOENT;
     *ret_fiber = fiber;
     return 0;
+}
+
+int fm_map_get(struct fm_map *map, struct fm_key given, struct fm_fiber **ret_fiber)
+{
+    struct short_key key;
+
+    if (__builtin_expect(map && ret_fiber && fm__key_read_short(&key, &map->seed, given), 1)) {
+        struct glance seen = fm__stripe_glance(fm__map_stripe_of(map, key.head), &key,
+                                               fm__slab_fetch);
+        if (__builtin_expect(seen.id && (seen.id & FIBER_ID_SLOT) == seen.slot && seen.ahead, 1) &&
+            fm__map_is_open(map)) {
+            struct fm_fiber *fiber = fm__slab_ref_at(seen.ahead, seen.id);
+            if (__builtin_expect(fiber != NULL, 1)) {
+                *ret_fiber = fiber;
+                return 0;
+            }
+        }
+    }
+    return get_properly(map, given, ret_fiber);
 }
 
 bool fm_map_has(struct fm_map *map, struct fm_key given)

@@ -32,6 +32,7 @@ enum map_state {
 };
 
 enum { STRIPES_MAX = 1024 };
+_Static_assert(STRIPES_MAX <= 1 << KEY_STRIPE_BITS, "a head chooses among all");
 
 struct closing_failure;
 struct ledger;
@@ -78,9 +79,13 @@ static inline bool fm__map_is_open(struct fm_map *map)
     return atomic_load_explicit(&map->state, memory_order_relaxed) == MAP_OPEN;
 }
 
+static inline struct stripe *fm__map_stripe_of(struct fm_map *map, uint64_t head)
+{
+    return &map->stripes[(head >> (64 - KEY_STRIPE_BITS)) & map->stripe_mask];
+}
 static inline struct stripe *fm__map_stripe(struct fm_map *map, const struct map_key *key)
 {
-    return &map->stripes[(key->head >> 48) & map->stripe_mask];
+    return fm__map_stripe_of(map, key->head);
 }
 
 #define fm__map_each_stripe(map, s) \

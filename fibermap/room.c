@@ -62,17 +62,18 @@ static unsigned needs_locked(struct stripe *s, const struct map_key *key)
 static void grow_locked(struct stripe *s, void *memory, unsigned log2)
 {
     uintptr_t old = fm__table_in_use(s);
-    unsigned from = fm__table_parity(old), to = old ? !from : 0;
-    uintptr_t new = (uintptr_t)memory | log2 << TABLE_LOG2_SHIFT | to;
+    uintptr_t new = (uintptr_t)memory | (64 - log2);
+    unsigned from = fm__table_parity(old), to = fm__table_parity(new);
     uint32_t linked = 0;
 
+    FM_ASSERT(!old || from != to); /* one step at a time */
     s->tables[log2] = memory;
     /* (E): the links of this parity belonged to the table before the one in use; a lookup may still walk that */
     atomic_store_explicit(&s->version,
                           atomic_load_explicit(&s->version, memory_order_relaxed) + 1,
                           memory_order_release);
     for (size_t i = 0; old && i < (size_t)1 << fm__table_log2(old); i++) {
-        struct entry *e = fm__follow(&((struct table *)(old & ~TABLE_FLAGS))->bucket[i]), *next;
+        struct entry *e = fm__follow(&((struct table *)(old & ~TABLE_SHIFT))->bucket[i]), *next;
         for (; e; e = next) {
             next = fm__follow(&e->next[from]);
             if (fm__entry_life(fm__entry_read(e)) == ENTRY_DEAD) {

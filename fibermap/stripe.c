@@ -28,6 +28,8 @@
 #include "runtime/platform/check.h"
 
 enum {
+    FIND_TRIES = 8,    /* then take the lock */
+    FIND_STEPS = 4096, /* of one walk: far above any chain */
     SWEEP_BATCH = 64,  /* entries freed under one hold of the lock */
     BURY_SWEEPS = 512, /* dead entries that make an exit sweep */
 };
@@ -78,7 +80,44 @@ void fm__entry_copy_key(struct entry *e, void *to)
 
 /* ---- lookups ---- */
 
-uint64_t fm__stripe_find_slow(struct stripe *s, const struct map_key *key)
+/* One walk. False: something was used again under it, or it went on too long. */
+static bool walk(struct stripe *s, const struct map_key *key, uint64_t *ret_id)
+{
+    /* acquire (F) */
+    uint64_t version = atomic_load_explicit(&s->version, memory_order_acquire);
+    uintptr_t table = fm__table_in_use(s);
+    struct entry *e = NULL;
+    uint64_t id = 0;
+    unsigned steps = 0;
+
+    if (!table) {
+        *ret_id = 0;
+        return true;
+    }
+    unsigned parity = fm__table_parity(table);
+    for (e = fm__follow(fm__table_bucket(table, key->head)); e && !fm__entry_matches(e, key);
+         e = fm__follow(&e->next[parity]))
+        if (++steps > FIND_STEPS)
+            return false;
+    while (e) {
+        uint64_t state = fm__entry_read(e);
+        id = fm__entry_present(state);
+        enum entry_life life = fm__entry_life(state);
+        if (life != ENTRY_ZOMBIE && life != ENTRY_GONE)
+            break;
+        /* acquire, with the swap that we saw: the successor is written */
+        e = atomic_load_explicit(&e->successor, memory_order_acquire);
+        if (++steps > FIND_STEPS)
+            return false;
+    }
+    /* relaxed (H): all reads before it are acquire, so it stays behind them */
+    if (atomic_load_explicit(&s->version, memory_order_relaxed) != version)
+        return false;
+    *ret_id = id;
+    return true;
+}
+
+static uint64_t find_with_lock(struct stripe *s, const struct map_key *key)
 {
     uint64_t id = 0;
 
@@ -90,9 +129,25 @@ uint64_t fm__stripe_find_slow(struct stripe *s, const struct map_key *key)
     return id;
 }
 
+uint64_t fm__stripe_search(struct stripe *s, const struct map_key *key)
+{
+    uint64_t id = 0;
+
+    for (int i = 0; i < FIND_TRIES; i++)
+        if (walk(s, key, &id))
+            return id;
+    return find_with_lock(s, key);
+}
+
 uint64_t fm__stripe_find(struct stripe *s, const struct map_key *key)
 {
-    return fm__stripe_find_ahead(s, key, NULL);
+    if (key->words <= KEY_FIRST) {
+        struct short_key read = { key->head, { key->word[0], key->word[1], key->word[2] } };
+        uint64_t id = fm__stripe_glance(s, &read, NULL).id;
+        if (__builtin_expect(id != 0, 1))
+            return id;
+    }
+    return fm__stripe_search(s, key);
 }
 
 struct place fm__stripe_find_locked(struct stripe *s, const struct map_key *key)

@@ -50,13 +50,14 @@ struct key_blob {
         word[]; /* written by the maker of an entry before it publishes; read by lookups */
 };
 
-/* The chains of a table; aligned, so that its address has room for log2 of their number (5 bits) and the parity (1). */
+/*
+ * The chains of a table; aligned, so that its address has room for 64 - log2 of their number:
+ * the shift that leaves the number of a key's bucket. Its lowest bit is the parity.
+ */
 struct table {
     _Alignas(64) _Atomic(struct entry *) bucket[1];
 };
-#define TABLE_PARITY UINT64_C(1)
-#define TABLE_LOG2_SHIFT 1
-#define TABLE_FLAGS UINT64_C(63)
+#define TABLE_SHIFT UINT64_C(63)
 
 /*
  * Where large blocks come from: zeroed, aligned to 128, kept by the source until the stripe is no
@@ -71,7 +72,7 @@ enum { BLOCK_LARGE = 128 << 10 }; /* bytes; smaller ones are malloc's */
 struct stripe {
     /* read by lookups; written when a batch of entries is freed and when the table grows */
     FM_ALONE _Atomic uint64_t version;
-    _Atomic uintptr_t table;     /* struct table * | log2 << 1 | parity; 0: none yet */
+    _Atomic uintptr_t table;     /* struct table * | 64 - log2; 0: none yet */
     struct fm_map *map;          /* constant */
     struct block_source *source; /* constant; NULL: malloc for all */
     /* who waits for his turn, by key (turn.c): NULL until somebody does for the first time */
@@ -103,7 +104,7 @@ void fm__stripe_fini(struct stripe *stripe);
 
 /* ---- lookups: no lock, unless sweeps and growth go on and on ---- */
 
-/* The id of the fiber that is present under the key, else 0. lookup.h has the same, inline. */
+/* The id of the fiber that is present under the key, else 0. lookup.h has a glance, inline. */
 uint64_t fm__stripe_find(struct stripe *stripe, const struct map_key *key);
 /* ---- writers ---- */
 

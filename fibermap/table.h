@@ -7,29 +7,30 @@
 #include "fibermap/stripe.h"
 #include "runtime/platform/check.h"
 
-static inline unsigned fm__table_parity(uintptr_t table)
-{
-    return (unsigned)(table & TABLE_PARITY);
-}
-
 static inline unsigned fm__table_log2(uintptr_t table)
 {
-    return (unsigned)((table & TABLE_FLAGS) >> TABLE_LOG2_SHIFT);
+    return (unsigned)(64 - (table & TABLE_SHIFT));
+}
+
+static inline unsigned fm__table_parity(uintptr_t table)
+{
+    return (unsigned)(table & 1);
 }
 
 static inline _Atomic(struct entry *) *fm__table_bucket(uintptr_t table, uint64_t head)
 {
-    uint64_t mask = (UINT64_C(1) << fm__table_log2(table)) - 1;
-    return &((struct table *)(table & ~TABLE_FLAGS))->bucket[(head >> KEY_LENGTH_BITS) & mask];
+    uint64_t i = head << KEY_STRIPE_BITS >> (table & TABLE_SHIFT);
+    return &((struct table *)(table & ~TABLE_SHIFT))->bucket[i];
 }
 
 /*
- * A link is the address of an entry, and in the bits that an address leaves free the low bits of the slot of its fiber: a lookup that
- * wants the fiber can have both fetched at once, where memory is far away. A hint alone: the entry's state says who it is.
+ * A link is the address of an entry, without the bits that alignment leaves 0, and above it the
+ * low bits of the slot of its fiber: a lookup that wants the fiber can have both fetched at
+ * once, where memory is far away. A hint alone: the entry's state says who it is.
  */
-#define LINK_ADDRESS UINT64_C(0x0000ffffffffffc0)
+#define LINK_HIGH 48 /* bits of an address, of which LINK_LOW are 0 */
 #define LINK_LOW 6
-#define LINK_HIGH 48
+#define LINK_SLOT_SHIFT (LINK_HIGH - LINK_LOW)
 
 /*
  * Whether links can point into this block: memory tags, and mappings above 2^48 that a program
@@ -42,14 +43,12 @@ static inline bool fm__link_holds(const void *block, size_t bytes)
 
 static inline struct entry *fm__link_entry(struct entry *link)
 {
-    return (struct entry *)((uintptr_t)link & LINK_ADDRESS);
+    return (struct entry *)((uintptr_t)link << (64 - LINK_SLOT_SHIFT) >> (64 - LINK_HIGH));
 }
 
 static inline uint32_t fm__link_slot(struct entry *link)
 {
-    uintptr_t bits = (uintptr_t)link;
-    return (uint32_t)(bits & ~LINK_ADDRESS & ((UINT64_C(1) << LINK_LOW) - 1)) |
-           (uint32_t)(bits >> LINK_HIGH << LINK_LOW);
+    return (uint32_t)((uintptr_t)link >> LINK_SLOT_SHIFT);
 }
 
 /* The link as it is, for fm__link_entry and fm__link_slot. */
@@ -66,13 +65,12 @@ static inline struct entry *fm__follow(_Atomic(struct entry *) *link)
 
 static inline void fm__point(_Atomic(struct entry *) *link, struct entry *to)
 {
-    uintptr_t bits = (uintptr_t)to;
+    uintptr_t bits = (uintptr_t)to >> LINK_LOW;
     if (to) {
         /* relaxed: a hint */
         uint64_t id = atomic_load_explicit(&to->state, memory_order_relaxed);
-        FM_ASSERT((bits & ~LINK_ADDRESS) == 0);
-        bits |= id & ((UINT64_C(1) << LINK_LOW) - 1);
-        bits |= id >> LINK_LOW << LINK_HIGH;
+        FM_ASSERT(fm__link_entry((struct entry *)bits) == to);
+        bits |= id << LINK_SLOT_SHIFT;
     }
     /* release: all of `to` is written; (G) where `to` or the holder of the link is used again */
     atomic_store_explicit(link, (struct entry *)bits, memory_order_release);

@@ -47,13 +47,12 @@ static inline struct fm_fiber *fm__slab_at(uint32_t slot)
     return chunk ? &chunk[slot % SLAB_CHUNK] : NULL;
 }
 
-/* What fm__fiber_ref_id does, inline for the same reason. */
-static inline struct fm_fiber *fm__slab_ref(uint64_t id)
+#define FIBER_ID_SLOT ((UINT64_C(1) << FIBER_ID_SLOT_BITS) - 1)
+
+/* A reference to fiber `id`, whose slot's descriptor this is; NULL if it is no more. */
+static inline struct fm_fiber *fm__slab_ref_at(struct fm_fiber *fiber, uint64_t id)
 {
-    const uint64_t count = (UINT64_C(1) << FIBER_ID_SLOT_BITS) - 1;
-    struct fm_fiber *fiber = fm__slab_at((uint32_t)(id & count));
-    if (__builtin_expect(!fiber, 0))
-        return NULL;
+    const uint64_t count = FIBER_ID_SLOT;
     uint64_t generation = id & ~count;
     /* relaxed: the swap checks */
     uint64_t old = atomic_load_explicit(&fiber->refs, memory_order_relaxed);
@@ -71,13 +70,24 @@ static inline struct fm_fiber *fm__slab_ref(uint64_t id)
     return NULL;
 }
 
-/* The caller will want the fiber of this slot: have its memory fetched. Any number will do. */
-static inline void fm__slab_fetch(uint32_t slot)
+/* What fm__fiber_ref_id does, inline for the same reason. */
+static inline struct fm_fiber *fm__slab_ref(uint64_t id)
 {
-    struct fm_fiber *fiber = fm__slab_at(slot & ((1u << FIBER_ID_SLOT_BITS) - 1));
+    struct fm_fiber *fiber = fm__slab_at((uint32_t)(id & FIBER_ID_SLOT));
+    return __builtin_expect(fiber != NULL, 1) ? fm__slab_ref_at(fiber, id) : NULL;
+}
+
+/*
+ * The caller will want the fiber of this slot: have its memory fetched. Any number will do.
+ * Returns the descriptor, NULL if there was never one.
+ */
+static inline struct fm_fiber *fm__slab_fetch(uint32_t slot)
+{
+    struct fm_fiber *fiber = fm__slab_at(slot & FIBER_ID_SLOT);
     /* to write: who wants the fiber counts a reference */
     if (fiber)
         __builtin_prefetch(fiber, 1);
+    return fiber;
 }
 
 /* One past the highest slot ever made. */

@@ -84,7 +84,8 @@ static struct hash_seed attackers(enum hash_kind kind)
 /* Try keys one after the other, and take those that fall into every 16th bucket under the seed. */
 static void search_keys(struct enemy_key *keys, size_t wanted, struct hash_seed seed)
 {
-    const uint64_t bits = ((UINT64_C(1) << SEARCHED_BITS) - 1) << KEY_LENGTH_BITS;
+    const uint64_t bits = ((UINT64_C(1) << SEARCHED_BITS) - 1)
+                          << (64 - KEY_STRIPE_BITS - SEARCHED_BITS);
     struct enemy_key try = { { 0 } };
 
     for (size_t found = 0; found < wanted; try.word[0]++) {

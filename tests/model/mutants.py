@@ -7,6 +7,7 @@ exactly once, if a broken room passes, or if one listed as out of reach is found
 """
 import argparse
 import re
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -99,6 +100,7 @@ class Builder:
 
     def mutant(self, index, mutant):
         folder = self.options.work / f"{index:03}"
+        shutil.rmtree(folder, ignore_errors=True)  # of an earlier list: other files
         copy = folder / mutant.file
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_text(apply(mutant, self.options.root))

@@ -61,8 +61,10 @@ void history_init(struct history *h, uint64_t *random)
     h->replaced_room = h->operations * (all - 1) + 1;
     h->replaced = h->watched ? calloc(h->replaced_room, sizeof *h->replaced) : NULL;
     STRESS_CHECK(h->names && h->client && (h->replaced || !h->watched), "no memory");
+    /* Lookups of keys of more than 24 bytes have a way of their own. */
     for (uint32_t i = 0; i < h->keys; i++)
-        snprintf(h->names[i], sizeof *h->names, "k%u", i);
+        snprintf(h->names[i], sizeof *h->names, "k%u%s", i,
+                 stress_random(random) & 1 ? "" : "-with-a-name-that-goes-on");
     for (uint32_t i = 0; i < all; i++)
         client_init(h, i, random);
     make_map(h);

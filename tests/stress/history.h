@@ -36,7 +36,7 @@
 
 #include "tests/support/stress.h"
 
-enum { OWNED_MAX = 48, STEPS_MAX = 2, CLIENTS_MAX = 256, KEY_BYTES = 16 };
+enum { OWNED_MAX = 48, STEPS_MAX = 2, CLIENTS_MAX = 256, KEY_BYTES = 48 };
 /* An id that no fiber can have: of one that was not started. */
 #define NOT_STARTED (UINT64_C(1) << 52)
 
