@@ -21,13 +21,16 @@ SOURCES = pathlib.Path(__file__).resolve().parent.parent / 'peers'
 # run: how it is started; {here} is the copy. workers: the most it makes use of.
 Peer = collections.namedtuple('Peer', 'name tools build run workers')
 
+CXX = 'g++ -std=c++17 -O2 -DNDEBUG -I.. -o peer'
+JEMALLOC = '-Wl,--no-as-needed -ljemalloc -lpthread'  # as our own programs have it
+
 PEERS = [
     Peer('go', ['go'], ['go build -o peer .'], '{here}/peer', 64),
     Peer('tokio', ['cargo'], ['./prepare.sh', 'cargo build --release --quiet'],
          '{here}/target/release/peer', 64),
-    Peer('boost_fiber', ['g++'],
-         ['g++ -std=c++17 -O2 -DNDEBUG -I.. -o peer fibers.cpp -lboost_fiber -lboost_context '
-          '-Wl,--no-as-needed -ljemalloc -lpthread'], '{here}/peer', 64),
+    Peer('boost_fiber', ['g++'], [f'{CXX} fibers.cpp -lboost_fiber -lboost_context {JEMALLOC}'],
+         '{here}/peer', 64),
+    Peer('tbb', ['g++'], [f'{CXX} tasks.cpp -ltbb {JEMALLOC}'], '{here}/peer', 64),
 ]
 
 

@@ -15,9 +15,9 @@ def _question(name, peers, short, program=None):
 
 QUESTIONS = [
     _question('yield', 'go tokio boost_fiber', '--count 1000'),
-    _question('spawn_join', 'go tokio boost_fiber', '--count 2000'),
-    _question('fib', 'go tokio boost_fiber', '--count 10'),
-    _question('skynet', 'go tokio', '--count 1000'),
+    _question('spawn_join', 'go tokio tbb boost_fiber', '--count 2000'),
+    _question('fib', 'go tokio tbb boost_fiber', '--count 10'),
+    _question('skynet', 'go tokio tbb', '--count 1000'),
     _question('flow', 'go tokio', '--count 1000'),
     _question('pingpong', 'go tokio boost_fiber', '--count 1000'),
     _question('channel', 'go tokio boost_fiber', '--count 1000'),
