@@ -30,6 +30,12 @@ PEERS = [
          '{here}/target/release/peer', 64),
     Peer('boost_fiber', ['g++'], [f'{CXX} fibers.cpp -lboost_fiber -lboost_context {JEMALLOC}'],
          '{here}/peer', 64),
+    Peer('elixir', ['elixir', 'elixirc'],
+         ['elixirc --ignore-module-conflict peer.ex processes.ex keyed_map.ex keyed.ex'],
+         '{here}/peer', 64),
+    Peer('effect', ['node', 'npm'],
+         ['npm install --prefer-offline --no-audit --no-fund --loglevel=error'],
+         'node {here}/peer.mjs', 1),
     Peer('tbb', ['g++'], [f'{CXX} tasks.cpp -ltbb {JEMALLOC}'], '{here}/peer', 64),
 ]
 

@@ -14,15 +14,15 @@ def _question(name, peers, short, program=None):
 
 
 QUESTIONS = [
-    _question('yield', 'go tokio boost_fiber', '--count 1000'),
-    _question('spawn_join', 'go tokio tbb boost_fiber', '--count 2000'),
-    _question('fib', 'go tokio tbb boost_fiber', '--count 10'),
-    _question('skynet', 'go tokio tbb', '--count 1000'),
+    _question('yield', 'go tokio boost_fiber elixir effect', '--count 1000'),
+    _question('spawn_join', 'go tokio tbb boost_fiber elixir effect', '--count 2000'),
+    _question('fib', 'go tokio tbb boost_fiber elixir', '--count 10'),
+    _question('skynet', 'go tokio tbb elixir', '--count 1000'),
     _question('flow', 'go tokio', '--count 1000'),
-    _question('pingpong', 'go tokio boost_fiber', '--count 1000'),
+    _question('pingpong', 'go tokio boost_fiber elixir', '--count 1000'),
     _question('channel', 'go tokio boost_fiber', '--count 1000'),
-    _question('keyed', 'go tokio', '--count 2000'),
-    _question('parked', 'go tokio', '--count 1000'),
+    _question('keyed', 'go tokio elixir effect', '--count 2000 --entries 2000'),
+    _question('parked', 'go tokio elixir', '--count 1000'),
     _question('timers', 'go tokio', '--count 1000'),
 ]
 
