@@ -103,7 +103,7 @@ void fm__stay_begun(struct stay *stay, struct stripe *stripe)
 {
     if (stripe->map->ledger->events)
         fm__hooks_tell(stripe);
-    else if (stay->starts)
+    else
         fm__fiber_start(stay->end.fiber);
 }
 

@@ -87,8 +87,9 @@ int fm_map_set(struct fm_map *map, struct fm_key given, struct fm_fiber *fiber,
         fm__count_subtract(stripe, COUNT_LIVE_ONE); /* its place under the key is ours now */
         fm__member_signal(displaced, reason);
     }
-    if (stay)
-        fm__stay_begun(stay, stripe);
+    /* The stay goes with the fiber, which may have ended by now. */
+    if (map->ledger && map->ledger->events)
+        fm__hooks_tell(stripe);
     if (!told) {
         struct fm_exit exit;
         atomic_fetch_sub_explicit(&map->sets, 1, memory_order_relaxed);

@@ -117,6 +117,26 @@ WORKER_TEST(map_set, fiber_may_stand_in_several_maps_and_beside_its_own_key)
     fm_map_destroy(two);
 }
 
+/* Two workers: it ends beside the call, which must not look at what goes with it. */
+FIBER_TEST(map_set, one_that_ends_while_it_is_put_in_gives_its_place_back)
+{
+    struct fm_map_config config = FM_MAP_CONFIG_INIT;
+    struct fm_map *map;
+    config.max_live = 1;
+    config.retain_count = 1;
+    config.on_excess = FM_EXCESS_FAIL;
+    cr_assert_eq(fm_map_create(&config, &map), 0);
+    for (int i = 0; i < 2000; i++) {
+        struct fm_fiber *fiber = spawn(return_arg, number(i));
+        cr_assert_eq(fm_map_set(map, KEY("a"), fiber, NULL), 0);
+        cr_assert_eq(finish(fiber).value, number(i));
+    }
+    cr_expect_eq(fm_map_await_quiescent(map, FM_NEVER), 0);
+    cr_expect_eq(fm_map_run(map, KEY("b"), until_interrupted, NULL, NULL, NULL), 0);
+    cr_expect_eq(fm_map_run(map, KEY("c"), until_interrupted, NULL, NULL, NULL), -EAGAIN);
+    fm_map_destroy(map);
+}
+
 /* T040 */
 WORKER_TEST(map_set, closed_map_refuses_and_interrupts)
 {
