@@ -256,9 +256,10 @@ static bool wanted(const char *name, int count, char *names[])
 
 int main(int count, char *names[])
 {
-    const struct race *const rooms[] = { watch_races, replace_races, close_races, exit_races,
-                                         reenter_races, wait_races,  flow_races,
-                                         restart_races, share_races, turn_races, cut_races };
+    const struct race *const rooms[] = { watch_races, replace_races, close_races,
+                                         exit_races,  reenter_races, wait_races,
+                                         flow_races,  restart_races, share_races,
+                                         turn_races,  cut_races,     order_races };
     pthread_t watchdog;
     int played = 0;
 
