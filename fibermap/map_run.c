@@ -48,11 +48,19 @@ static void discard(struct fm_fiber *fiber, bool reference)
     fm__fiber_discard(fiber);
 }
 
+/* Whether the map runs it again: a member of a group is told of rounds, if not more. */
+static inline bool is_lineage(const struct fm_map_run_options *options)
+{
+    return options->restart || options->group;
+}
+
 static int wrap(struct stripe *stripe, const struct map_key *key,
                 const struct fm_map_run_options *options, struct work *work,
-                struct turn **ret_turn)
+                struct lineage **ret_lineage, struct turn **ret_turn)
 {
-    int r = options->restart ? fm__restart_wrap(key, options, work) : 0;
+    int r = is_lineage(options)
+                ? fm__restart_wrap(stripe->map, key, options, work, ret_lineage)
+                : 0;
     if (r < 0 || fm__turn_kind(options) == TURN_NONE)
         return r;
     r = fm__turn_wrap(stripe, key, options, work, ret_turn);
@@ -79,7 +87,7 @@ static inline int create(struct fm_map *map, struct work work,
 /* Whether the body of a run with these options is wrapped. */
 static inline bool is_wrapped(const struct fm_map_run_options *options)
 {
-    return options->restart || fm__turn_kind(options) != TURN_NONE;
+    return is_lineage(options) || fm__turn_kind(options) != TURN_NONE;
 }
 
 static __attribute__((noinline)) int create_wrapped(struct fm_map *map, struct stripe *stripe,
@@ -89,7 +97,8 @@ static __attribute__((noinline)) int create_wrapped(struct fm_map *map, struct s
                                                     struct turn **ret_turn,
                                                     struct fm_fiber **ret_fiber)
 {
-    int r = wrap(stripe, key, options, &work, ret_turn);
+    struct lineage *lineage = NULL;
+    int r = wrap(stripe, key, options, &work, &lineage, ret_turn);
     if (r < 0)
         return r;
     r = create(map, work, options, site, reference, ret_fiber);
@@ -97,7 +106,7 @@ static __attribute__((noinline)) int create_wrapped(struct fm_map *map, struct s
         unwrap(&work);
         return r;
     }
-    r = options->restart ? fm__restart_arm(map, *ret_fiber, options->restart) : 0;
+    r = lineage ? fm__restart_arm(map, *ret_fiber, lineage) : 0;
     if (r < 0)
         discard(*ret_fiber, reference);
     return r;

@@ -125,7 +125,8 @@ struct set_node *fm__set_node_make(struct stripe *stripe, uint32_t flags)
 static bool issued_by_map(uint8_t reason)
 {
     return reason == FM_BY_REPLACE || reason == FM_BY_REMOVE || reason == FM_BY_CLEAR ||
-           reason == FM_BY_CLOSE || reason == FM_BY_REJECT || reason == FM_BY_LAST_WAITER;
+           reason == FM_BY_CLOSE || reason == FM_BY_REJECT || reason == FM_BY_LAST_WAITER ||
+           reason == FM_BY_GROUP;
 }
 
 /* A finalizer that failed makes a failure of an interruption. */

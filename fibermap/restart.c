@@ -29,6 +29,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "fibermap/group.h"
 #include "fibermap/ledger.h"
 #include "fibermap/map.h"
 #include "fibermap/member.h"
@@ -47,6 +48,7 @@ struct lineage {
     struct fm_schedule_run run; /* of the policy's schedule, if it has one */
     struct restart_window window;
     bool ran;          /* the entry, once at least: arg is its own now */
+    struct group_member *member; /* NULL: of no group. From arm on the exit's */
     struct fm_key key; /* for should_restart; its bytes follow the times */
     int64_t times[];
 };
@@ -144,8 +146,9 @@ static int begin_schedule(struct lineage *lineage)
 
 static struct fm_exit lineage_body(void *arg);
 
-int fm__restart_wrap(const struct map_key *key, const struct fm_map_run_options *options,
-                     struct work *work)
+int fm__restart_wrap(struct fm_map *map, const struct map_key *key,
+                     const struct fm_map_run_options *options, struct work *work,
+                     struct lineage **ret_lineage)
 {
     struct fm_restart policy;
     int r = policy_read(&policy, options->restart);
@@ -163,23 +166,29 @@ int fm__restart_wrap(const struct map_key *key, const struct fm_map_run_options 
     memcpy(lineage->times + policy.intensity, key->data, key->len);
     fm__restart_window_init(&lineage->window, policy.intensity, policy.period_ns,
                             lineage->times);
-    r = begin_schedule(lineage);
+    if (options->group)
+        r = fm__group_member_make(options->group, map, &lineage->member);
+    if (r == 0)
+        r = begin_schedule(lineage);
     if (r < 0) {
+        fm__group_member_discard(lineage->member);
         lineage_free(lineage);
         return r;
     }
     *work = (struct work) { lineage_body, lineage, lineage_drop };
+    *ret_lineage = lineage;
     return 0;
 }
 
-int fm__restart_arm(struct fm_map *map, struct fm_fiber *fiber,
-                    const struct fm_restart *restart)
+int fm__restart_arm(struct fm_map *map, struct fm_fiber *fiber, struct lineage *lineage)
 {
-    struct fm_restart policy;
-    int r = policy_read(&policy, restart);
-    if (r == 0)
-        r = fm__again_init(fiber, policy.type == FM_PERMANENT ? AGAIN_UNLESS_OWNED
-                                                              : AGAIN_UNLESS_INTERRUPTED);
+    int r = fm__again_init(fiber, lineage->policy.type == FM_PERMANENT
+                                      ? AGAIN_UNLESS_OWNED
+                                      : AGAIN_UNLESS_INTERRUPTED);
+    if (r == 0 && lineage->member) {
+        fm__again_keep(fiber, lineage->member);
+        r = fm__group_join(lineage->member, fiber);
+    }
     if (r < 0)
         return r;
     /* relaxed: who closes the map has visited the stripe's lock, under which we are put in */
@@ -194,6 +203,7 @@ void fm__restart_unwrap(struct work *work)
         return;
     struct lineage *lineage = work->arg;
     *work = lineage->work;
+    fm__group_member_discard(lineage->member);
     lineage_free(lineage);
 }
 
@@ -260,11 +270,11 @@ static bool within_limits(struct lineage *lineage, struct fm_fiber *self, struct
 
 /* The lineage ends because it was to be run again too often. */
 static struct fm_exit at_limit(struct lineage *lineage, struct fm_fiber *self,
-                               struct fm_exit exit)
+                               struct fm_exit exit, uint32_t on_limit)
 {
-    if (lineage->policy.on_limit == FM_LIMIT_REMOVE)
+    if (on_limit == FM_LIMIT_REMOVE)
         fm__member_mark(self, FM_MAP_ISOLATE_FAILURE);
-    else if (lineage->policy.on_limit == FM_LIMIT_CLOSE_MAP)
+    else if (on_limit == FM_LIMIT_CLOSE_MAP)
         fm__member_mark(self, MEMBER_CLOSES_MAP);
     if (exit.kind == FM_SUCCESS || exit.kind == FM_INTERRUPTED) {
         exit_drop(lineage, self, exit);
@@ -283,26 +293,71 @@ static int back_off(struct fm_fiber *self, int64_t until_ns)
     return r < 0 || fm__member_goes_on(self) ? r : -EBADF;
 }
 
+/* Whether an incarnation is to be followed by another, and what comes before that. */
+enum next {
+    NEXT_NONE,
+    NEXT_BACK_OFF, /* until *ret_until_ns */
+    NEXT_AT_ONCE,  /* with its group, which has ended it */
+    NEXT_LIMIT,    /* none, and *ret_on_limit says what the map hears */
+};
+
+static enum next what_next(struct lineage *lineage, struct fm_fiber *self, struct fm_exit exit,
+                           int64_t *ret_until_ns, uint32_t *ret_on_limit)
+{
+    if (lineage->member && fm__group_has_ended(lineage->member))
+        return lineage->policy.type != FM_TEMPORARY && fm__member_goes_on(self) ? NEXT_AT_ONCE
+                                                                                : NEXT_NONE;
+    if (!is_run_again(lineage, self, exit))
+        return NEXT_NONE;
+    *ret_on_limit = lineage->policy.on_limit;
+    if (!within_limits(lineage, self, exit, ret_until_ns))
+        return NEXT_LIMIT;
+    if (!lineage->member)
+        return NEXT_BACK_OFF;
+    *ret_on_limit = fm__group_on_limit(lineage->member);
+    switch (fm__group_ask(lineage->member, self, fm_now_ns())) {
+    case GROUP_RESTARTS: return NEXT_BACK_OFF;
+    case GROUP_AT_LIMIT: return NEXT_LIMIT;
+    case GROUP_ENDS: break;
+    }
+    return NEXT_NONE;
+}
+
+/* The back-off is over: count one incarnation more. 0 · -ECANCELED · -EBADF */
+static int begin_next(struct lineage *lineage, struct fm_fiber *self)
+{
+    if (lineage->member)
+        return fm__group_await(lineage->member, self);
+    return fm__again_next(self) ? 0 : -ECANCELED;
+}
+
 static struct fm_exit live(struct lineage *lineage, struct fm_fiber *self)
 {
-    int64_t until_ns;
+    struct group_member *member = lineage->member;
+    int64_t until_ns = 0;
+    uint32_t on_limit = 0;
+
+    if (member && fm__group_begin(member, self) < 0)
+        return interruption(self);
     /* interrupted before the first step: what would be said of an incarnation is said of that */
     struct fm_exit exit = fm__fiber_interrupted(self) ? interruption(self)
                                                       : incarnation(lineage, self);
-
-    while (is_run_again(lineage, self, exit)) {
-        if (!within_limits(lineage, self, exit, &until_ns))
-            return at_limit(lineage, self, exit);
-        int r = back_off(self, until_ns);
-        if (r == -EBADF)
-            break;
-        bool again = r == 0 && fm__again_next(self);
-        if (again)
+    for (;;) {
+        enum next next = what_next(lineage, self, exit, &until_ns, &on_limit);
+        if (next == NEXT_LIMIT)
+            return at_limit(lineage, self, exit, on_limit);
+        int r = next == NEXT_BACK_OFF ? back_off(self, until_ns) : 0;
+        if (r == 0 && next != NEXT_NONE)
+            r = begin_next(lineage, self);
+        if (next == NEXT_NONE || r == -EBADF)
+            return exit;
+        if (r == 0)
             fm__hooks_restart(self, exit);
+        if (r == 0 && member)
+            fm__group_begun(member);
         exit_drop(lineage, self, exit);
-        exit = again ? incarnation(lineage, self) : interruption(self);
+        exit = r == 0 ? incarnation(lineage, self) : interruption(self);
     }
-    return exit;
 }
 
 static struct fm_exit lineage_body(void *arg)

@@ -8,6 +8,7 @@
 #include "fm/map.h"
 #include "runtime/fiber/fiber.h"
 
+struct lineage;
 struct map_key;
 
 /*
@@ -33,13 +34,13 @@ int fm__restart_check(const struct fm_restart *given);
 
 /*
  * Wrap the work of a fiber that the map is to run again as the policy in the options says; then,
- * when the fiber is made, before it is started or known to anybody, make it one that may.
- * 0 · -EINVAL · -E2BIG · -ENOMEM
+ * when the fiber is made, before it is started or known to anybody, make it one that may, and
+ * a member of its group. 0 · -EINVAL · -E2BIG · -ENOMEM · -ESHUTDOWN (the group has stopped)
  */
-int fm__restart_wrap(const struct map_key *key, const struct fm_map_run_options *options,
-                     struct work *work);
-int fm__restart_arm(struct fm_map *map, struct fm_fiber *fiber,
-                    const struct fm_restart *restart);
+int fm__restart_wrap(struct fm_map *map, const struct map_key *key,
+                     const struct fm_map_run_options *options, struct work *work,
+                     struct lineage **ret_lineage);
+int fm__restart_arm(struct fm_map *map, struct fm_fiber *fiber, struct lineage *lineage);
 /* It will not be run: what wrap made goes. Any work. */
 void fm__restart_unwrap(struct work *work);
 

@@ -59,6 +59,7 @@ enum fm_reason {
     FM_BY_RESTART_LIMIT = 9,
     FM_BY_DEADLINE = 10,
     FM_BY_SHUTDOWN = 11,
+    FM_BY_GROUP = 12, /* fm/map_group.h */
 };
 
 /*

@@ -31,6 +31,7 @@ struct fm_map;
 struct fm_runner;
 struct fm_snapshot;
 struct fm_map_hooks;
+struct fm_map_group;
 
 /*
  * ---- keys: 1 to FM_KEY_MAX bytes, compared as bytes; copied by the calls that keep them ----
@@ -310,6 +311,7 @@ struct fm_map_run_options {
                                body that is to wait for its turn; 0: FM_NEVER */
     uint32_t queue_max;      /* FM_QUEUE: so many may wait under the key; 0: any number */
     uint32_t queue_reserved; /* 0 */
+    struct fm_map_group *group; /* restarted and stopped with it: fm/map_group.h; NULL: none */
 };
 #define FM_MAP_RUN_OPTIONS_INIT {.size = sizeof(struct fm_map_run_options)}
 
@@ -523,6 +525,7 @@ FM_API struct fm_runner *fm_runner_destroy(struct fm_runner *runner);
 }
 #endif
 
+#include "fm/map_group.h"
 #include "fm/map_limit.h"
 #include "fm/map_many.h"
 #include "fm/map_retain.h"

@@ -70,27 +70,42 @@ int fm__again_init(struct fm_fiber *fiber, enum again again)
 
 /* ---- interrupting ---- */
 
-int fm__again_interrupt(struct fm_fiber *fiber, uint64_t record)
+static void interrupt(struct fm_fiber *fiber, uint64_t record, bool final)
 {
     struct fiber_extra *extra = extra_of(fiber);
-    enum again again = again_of(extra);
-    enum wake wake;
 
-    if (again == AGAIN_NO) {
-        wake = fm__state_interrupt(&fiber->state);
-    } else {
-        fm__lock(&extra->lock);
-        /* relaxed: shown by the mark */
-        if (atomic_load_explicit(&fiber->interrupter, memory_order_relaxed) == INTERRUPTER_ASK)
-            atomic_store_explicit(&fiber->interrupter, record, memory_order_relaxed);
-        if (again != AGAIN_UNLESS_OWNED || (record & INTERRUPTER_REASON) != FM_BY_USER)
-            extra->stopped = true;
-        wake = fm__state_interrupt(&fiber->state);
-        fm__unlock(&extra->lock);
-    }
+    fm__lock(&extra->lock);
+    /* relaxed: shown by the mark */
+    if (atomic_load_explicit(&fiber->interrupter, memory_order_relaxed) == INTERRUPTER_ASK)
+        atomic_store_explicit(&fiber->interrupter, record, memory_order_relaxed);
+    if (final)
+        extra->stopped = true;
+    enum wake wake = fm__state_interrupt(&fiber->state);
+    fm__unlock(&extra->lock);
     if (wake == WAKE_QUEUE)
         fm__wake_release(fiber);
+}
+
+int fm__again_interrupt(struct fm_fiber *fiber, uint64_t record)
+{
+    enum again again = again_of(extra_of(fiber));
+
+    if (again != AGAIN_NO)
+        interrupt(fiber, record,
+                  again != AGAIN_UNLESS_OWNED || (record & INTERRUPTER_REASON) != FM_BY_USER);
+    else if (fm__state_interrupt(&fiber->state) == WAKE_QUEUE)
+        fm__wake_release(fiber);
     return 0;
+}
+
+void fm__again_end_running(struct fm_fiber *fiber, enum fm_reason reason)
+{
+    interrupt(fiber, fm__self_id() << 4 | (uint64_t)reason, false);
+}
+
+void fm__again_end(struct fm_fiber *fiber, enum fm_reason reason)
+{
+    interrupt(fiber, fm__self_id() << 4 | (uint64_t)reason, true);
 }
 
 bool fm__again_outlives(struct fm_fiber *fiber)
@@ -128,6 +143,16 @@ static bool take_back(struct fm_fiber *self, unsigned counted)
     }
     fm__unlock(&extra->lock);
     return !stopped;
+}
+
+void fm__again_keep(struct fm_fiber *fiber, void *kept)
+{
+    extra_of(fiber)->kept = kept;
+}
+
+void *fm__again_kept(struct fm_fiber *self)
+{
+    return extra_of(self)->kept;
 }
 
 bool fm__again_forgive(struct fm_fiber *self)

@@ -19,9 +19,12 @@ enum again {
 
 /* Before the fiber is started or known to anybody. 0 · -ENOMEM */
 int fm__again_init(struct fm_fiber *fiber, enum again again);
+/* The same; what the room above wants to find again, as `kept`. */
+void fm__again_keep(struct fm_fiber *fiber, void *kept);
 
 /* ---- the fiber itself ---- */
 
+void *fm__again_kept(struct fm_fiber *self);
 /*
  * One running: entry(arg) in a scope of its own, with a note as fm__scoped has it. Its exit,
  * settled; the value is the caller's, who drops it if another running follows.
@@ -48,6 +51,12 @@ int fm__again_pause(struct fm_fiber *self, int64_t until_ns, fm__again_ask_fn *g
 uint64_t fm__again_count(struct fm_fiber *fiber);
 /* End its wait between two runnings, if it is in one. */
 void fm__again_hurry(struct fm_fiber *fiber);
+/*
+ * Interrupt one running of a fiber whose body may run again, whatever it is again for; or the
+ * fiber. Unlike fm__fiber_interrupt neither waits for owners that are being told of its end.
+ */
+void fm__again_end_running(struct fm_fiber *fiber, enum fm_reason reason);
+void fm__again_end(struct fm_fiber *fiber, enum fm_reason reason);
 
 /* ---- for fiber.c and wait.c ---- */
 

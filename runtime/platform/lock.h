@@ -25,6 +25,7 @@ enum lock_rank {
     LOCK_RUNTIME = 1, /* resize, shutdown, blocking pool */
     LOCK_MAP_STRIPE,
     LOCK_MAP_WAIT,
+    LOCK_MAP_GROUP, /* fibers of the map are interrupted under it */
     LOCK_SCOPE,
     LOCK_SYNC, /* mutex, cond, semaphore, deferred and their wait lists */
     LOCK_IO,   /* one descriptor's record */

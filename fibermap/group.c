@@ -1,0 +1,318 @@
+/*
+ * group.c - lineages of a map that begin anew, and end, together
+ *
+ * What the members' fibers tell of themselves, and ask, around their incarnations. What follows
+ * from it is round.c's, where the states are drawn.
+ *
+ * An interruption by the group is told under its lock, and ends one incarnation (again.c): to
+ * whom RUNS, no other. When he has ended that incarnation he takes it back, under the lock or
+ * before he counts the next one under it. So it never reaches an incarnation for which it was
+ * not meant, and none for which it was meant goes on.
+ *
+ * Owns        groups, by counted references; members that have joined, until their exit.
+ */
+#include "fibermap/group.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "fibermap/member.h"
+#include "fibermap/round.h"
+#include "runtime/fiber/again.h"
+#include "runtime/platform/config.h"
+#include "runtime/platform/memory.h"
+
+/* ---- the group ---- */
+
+int fm_map_group_create(struct fm_map *map, const struct fm_map_group_config *given,
+                        struct fm_map_group **ret_group)
+{
+    struct fm_map_group_config config;
+
+    if (!map || !ret_group)
+        return -EINVAL;
+    int r = fm__config_read(&config, sizeof config, given);
+    if (r < 0)
+        return r;
+    if (config.strategy > FM_REST_FOR_ONE || config.on_limit > FM_LIMIT_CLOSE_MAP ||
+        config.intensity > FM_RESTART_INTENSITY_MAX || config.period_ns < 0)
+        return -EINVAL;
+    struct fm_map_group *group = fm__calloc(1, sizeof *group +
+                                                   config.intensity * sizeof(int64_t));
+    if (!group)
+        return -ENOMEM;
+    fm__lock_init(&group->lock, LOCK_MAP_GROUP);
+    atomic_init(&group->refs, 1);
+    /* relaxed: the caller has the map */
+    atomic_fetch_add_explicit(&map->refs, 1, memory_order_relaxed);
+    group->map = map;
+    group->strategy = config.strategy;
+    group->on_limit = config.on_limit;
+    fm__restart_window_init(&group->rounds, config.intensity, config.period_ns, group->times);
+    *ret_group = group;
+    return 0;
+}
+
+struct fm_map_group *fm_map_group_ref(struct fm_map_group *group)
+{
+    /* relaxed: the caller's own reference keeps it */
+    if (group)
+        atomic_fetch_add_explicit(&group->refs, 1, memory_order_relaxed);
+    return group;
+}
+
+struct fm_map_group *fm_map_group_unref(struct fm_map_group *group)
+{
+    /* acq_rel: all uses of the others happen before the last one frees */
+    if (group && atomic_fetch_sub_explicit(&group->refs, 1, memory_order_acq_rel) == 1) {
+        fm__map_unref(group->map);
+        free(group);
+    }
+    return NULL;
+}
+
+size_t fm_map_group_size(struct fm_map_group *group)
+{
+    if (!group)
+        return 0;
+    fm__lock(&group->lock);
+    size_t count = group->count;
+    fm__unlock(&group->lock);
+    return count;
+}
+
+/* ---- joining and leaving ---- */
+
+static void leave(struct group_member *member)
+{
+    struct fm_map_group *group = member->group;
+
+    fm__lock(&group->lock);
+    if (member->state != MEMBER_OUT)
+        fm__round_take_out_locked(member);
+    fm__round_go_on_and_unlock(group);
+    free(member);
+    fm_map_group_unref(group);
+}
+
+static void fiber_ended(struct fm_fiber *fiber, struct fm_exit exit, void *arg)
+{
+    (void)fiber, (void)exit;
+    leave(arg);
+}
+
+int fm__group_member_make(struct fm_map_group *group, struct fm_map *map,
+                          struct group_member **ret_member)
+{
+    if (group->map != map)
+        return -EINVAL;
+    struct group_member *member = fm__malloc(sizeof *member);
+    if (!member)
+        return -ENOMEM;
+    *member = (struct group_member) {
+        .node = { .fn = fiber_ended, .arg = member, .kind = EXIT_OWNER },
+        .group = fm_map_group_ref(group),
+    };
+    *ret_member = member;
+    return 0;
+}
+
+void fm__group_member_discard(struct group_member *member)
+{
+    if (member)
+        leave(member);
+}
+
+int fm__group_join(struct group_member *member, struct fm_fiber *fiber)
+{
+    struct fm_map_group *group = member->group;
+
+    fm__lock(&group->lock);
+    if (group->phase == PHASE_END) {
+        fm__unlock(&group->lock);
+        return -ESHUTDOWN;
+    }
+    member->fiber = fiber;
+    member->number = ++group->numbers;
+    member->state = MEMBER_NEW;
+    member->prev = group->last;
+    member->next = NULL;
+    if (group->last)
+        group->last->next = member;
+    else
+        group->first = member;
+    group->last = member;
+    group->count++;
+    fm__unlock(&group->lock);
+    fm__exit_list_add(&fiber->exits, &member->node);
+    return 0;
+}
+
+/* ---- the member's own fiber ---- */
+
+static enum member_state state_of(struct group_member *member)
+{
+    fm__lock(&member->group->lock);
+    enum member_state state = member->state;
+    fm__unlock(&member->group->lock);
+    return state;
+}
+
+static struct group_member *mine(struct fm_fiber *self)
+{
+    return fm__again_kept(self);
+}
+
+static bool waits(struct fm_fiber *self)
+{
+    return state_of(mine(self)) == MEMBER_WAITS;
+}
+
+static bool waits_and_goes_on(struct fm_fiber *self)
+{
+    return fm__member_goes_on(self) && waits(self);
+}
+
+/* Until the group lets it run; counted if it is to run again. 0 · -ECANCELED · -EBADF */
+static int await_release(struct group_member *member, struct fm_fiber *self, bool again)
+{
+    struct fm_map_group *group = member->group;
+
+    for (;;) {
+        fm__lock(&group->lock);
+        if (member->state == MEMBER_RELEASED) {
+            bool runs = !again || fm__again_next(self);
+            if (runs)
+                member->state = MEMBER_RUNS;
+            fm__unlock(&group->lock);
+            return runs ? 0 : -ECANCELED; /* which takes it out */
+        }
+        fm__unlock(&group->lock);
+        int r = fm__again_pause(self, FM_NEVER, again ? waits_and_goes_on : waits);
+        if (r == -ECANCELED && !fm__again_forgive(self))
+            return r;
+        if (r == -EBADF && again && !fm__member_goes_on(self))
+            return r;
+    }
+}
+
+int fm__group_begin(struct group_member *member, struct fm_fiber *self)
+{
+    struct fm_map_group *group = member->group;
+
+    fm__lock(&group->lock);
+    bool passed = group->phase == PHASE_START &&
+                  (!group->at || member->number < group->at->number);
+    bool held = (group->phase == PHASE_STOP || group->phase == PHASE_START) &&
+                member->number >= group->from && !passed;
+    if (member->state == MEMBER_NEW)
+        member->state = held ? MEMBER_WAITS : MEMBER_RUNS;
+    held = member->state == MEMBER_WAITS;
+    fm__round_go_on_and_unlock(group);
+    if (!held)
+        return 0;
+    int r = await_release(member, self, false);
+    if (r == 0)
+        fm__group_begun(member);
+    return r;
+}
+
+bool fm__group_has_ended(struct group_member *member)
+{
+    return state_of(member) == MEMBER_STOPPING;
+}
+
+/* The lock is held. */
+static enum group_answer ask(struct group_member *member, struct fm_fiber *self, int64_t now_ns)
+{
+    struct fm_map_group *group = member->group;
+
+    if (group->phase == PHASE_END || member->state == MEMBER_OUT)
+        return GROUP_ENDS;
+    if (member->state == MEMBER_BACKS_OFF)
+        return GROUP_RESTARTS; /* interrupted in its back-off, it has another one */
+    if (member->state == MEMBER_STOPPING && !fm__again_forgive(self))
+        return GROUP_ENDS;
+    bool in_round = member->state == MEMBER_STOPPING ||
+                    (group->phase == PHASE_STOP && member->number >= group->from);
+    if (!in_round) {
+        if (!fm__restart_window_admit(&group->rounds, now_ns)) {
+            fm__round_begin_locked(group, PHASE_END);
+            group->at_limit = member;
+            return GROUP_AT_LIMIT;
+        }
+        if (group->strategy == FM_ONE_FOR_ONE)
+            return GROUP_RESTARTS;
+        group->from = group->strategy == FM_ONE_FOR_ALL ? 1 : member->number;
+        fm__round_begin_locked(group, PHASE_STOP);
+    }
+    member->state = MEMBER_BACKS_OFF;
+    group->backing_off++;
+    return GROUP_RESTARTS;
+}
+
+enum group_answer fm__group_ask(struct group_member *member, struct fm_fiber *self,
+                                int64_t now_ns)
+{
+    fm__lock(&member->group->lock);
+    enum group_answer answer = ask(member, self, now_ns);
+    fm__round_go_on_and_unlock(member->group);
+    return answer;
+}
+
+uint32_t fm__group_on_limit(const struct group_member *member)
+{
+    return member->group->on_limit;
+}
+
+int fm__group_await(struct group_member *member, struct fm_fiber *self)
+{
+    struct fm_map_group *group = member->group;
+
+    fm__lock(&group->lock);
+    bool in_round = member->state == MEMBER_BACKS_OFF || member->state == MEMBER_STOPPING;
+    group->backing_off -= member->state == MEMBER_BACKS_OFF;
+    if (in_round)
+        member->state = MEMBER_WAITS;
+    bool runs = !in_round && fm__again_next(self); /* one for one, or it ends */
+    fm__round_go_on_and_unlock(group);
+    return in_round ? await_release(member, self, true) : runs ? 0 : -ECANCELED;
+}
+
+void fm__group_begun(struct group_member *member)
+{
+    fm__lock(&member->group->lock);
+    fm__round_go_on_and_unlock(member->group);
+}
+
+/* ---- stopping ---- */
+
+static bool is_among(struct fm_map_group *group, struct fm_fiber *fiber)
+{
+    for (struct group_member *member = group->first; fiber && member; member = member->next)
+        if (member->fiber == fiber)
+            return true;
+    return false;
+}
+
+int fm_map_group_stop(struct fm_map_group *group, int64_t deadline_ns)
+{
+    struct wait_node node = { 0 };
+
+    if (!group)
+        return -EINVAL;
+    if (deadline_ns > 0)
+        fm__budget_spend();
+    fm__lock(&group->lock);
+    if (group->phase != PHASE_END)
+        fm__round_begin_locked(group, PHASE_END);
+    bool among = is_among(group, fm__fiber_self());
+    fm__round_go_on_and_unlock(group);
+    fm__lock(&group->lock);
+    if (among || !group->first) {
+        fm__unlock(&group->lock);
+        return among ? FM_MAP_SELF : 0;
+    }
+    return fm__waitlist_wait(&group->stopped, &group->lock, &node, deadline_ns, 0,
+                             "group_stop");
+}

@@ -1,0 +1,161 @@
+/*
+ * round.c - who of a group does what next
+ *
+ * Nobody conducts a round. What happens to its members is written down under the group's lock,
+ * and whoever has written something takes the step that follows from it, if there is one. So a
+ * round needs no fiber that could be removed, or interrupted, or wait.
+ *
+ *   REST ---- a member asks to be run again ---> STOP: `at` goes from the last member back to
+ *     ^                                           |  the first of the round. Who runs is told
+ *     |                                           |  to end, and awaited
+ *     |                                           v  nobody backs off any more
+ *     '--- `at` is past the last member ------ START: `at` goes forwards. Who waits is let
+ *                                                run, and has begun before the next is
+ *   any ---- the group stops, or its limit ---> END: `at` goes back. Each is told to end for
+ *                                                    good, and awaited
+ *
+ * The members of a round are all from the one with the number `from` on: 1 for all, the number
+ * of the first that failed for the rest. A member, as the group sees it:
+ *
+ *   NEW --- begins, no round --> RUNS -- told to end --> STOPPING -- has ended --> WAITS
+ *     '--- in a round --> WAITS    '--- asks --> BACKS_OFF --- its time is over --'  |
+ *                                                                                    | let run
+ *                            RUNS <----- counts its incarnation, under the lock -- RELEASED
+ *
+ * It leaves from wherever it is, by its fiber's exit, after that has left the key. A STOP leaves
+ * NEW ones alone: they ask when they begin.
+ *
+ * Lock        of each group, LOCK_MAP_GROUP: no other of the map's under it, but fibers are
+ *             interrupted and woken. A fiber may be at its end: whoever tells it touches its
+ *             state word and what is extra of it, and does not wait for its end.
+ */
+#include "fibermap/round.h"
+
+#include "fibermap/describe.h"
+#include "runtime/fiber/again.h"
+
+void fm__round_take_out_locked(struct group_member *member)
+{
+    struct fm_map_group *group = member->group;
+
+    if (group->at == member)
+        group->at = group->phase == PHASE_START ? member->next : member->prev;
+    if (group->at_limit == member)
+        group->at_limit = NULL;
+    group->backing_off -= member->state == MEMBER_BACKS_OFF;
+    if (member->prev)
+        member->prev->next = member->next;
+    else
+        group->first = member->next;
+    if (member->next)
+        member->next->prev = member->prev;
+    else
+        group->last = member->prev;
+    group->count--;
+    member->state = MEMBER_OUT;
+}
+
+/* ---- steps: the lock is held ---- */
+
+static void tell(struct group_member *member, enum member_state state)
+{
+    member->state = state;
+    if (state == MEMBER_STOPPING)
+        fm__again_end_running(member->fiber, FM_BY_GROUP);
+    else
+        fm__again_end(member->fiber, FM_BY_GROUP);
+}
+
+/* The map has let it go, and so does its group. */
+static bool is_detached(struct group_member *member)
+{
+    struct entry *entry = fm__described_entry(member->fiber);
+    return entry && fm__entry_read(entry) ==
+                        fm__entry_state(ENTRY_DETACHED, fm__fiber_id(member->fiber));
+}
+
+/* Whether there is another step to take. */
+static bool stop_one(struct fm_map_group *group)
+{
+    struct group_member *member = group->at;
+
+    if (!member || member->number < group->from) {
+        if (group->backing_off)
+            return false;
+        group->phase = PHASE_START;
+        group->at = member ? member->next : group->first;
+        return true;
+    }
+    if (member->state == MEMBER_RUNS && is_detached(member)) {
+        fm__round_take_out_locked(member);
+        return true;
+    }
+    if (member->state == MEMBER_RUNS)
+        tell(member, MEMBER_STOPPING);
+    if (member->state == MEMBER_STOPPING)
+        return false;
+    if (member->state == MEMBER_RELEASED)
+        member->state = MEMBER_WAITS; /* of the last round */
+    group->at = member->prev;
+    return true;
+}
+
+static bool start_one(struct fm_map_group *group)
+{
+    struct group_member *member = group->at;
+
+    if (!member) {
+        group->phase = PHASE_REST;
+        return false;
+    }
+    if (member->state == MEMBER_WAITS) {
+        member->state = MEMBER_RELEASED;
+        fm__again_hurry(member->fiber);
+    }
+    if (member->state == MEMBER_RELEASED)
+        return false;
+    group->at = member->next;
+    return true;
+}
+
+static bool end_one(struct fm_map_group *group)
+{
+    struct group_member *member = group->at;
+
+    if (!member || group->at_limit)
+        return false;
+    if (is_detached(member)) {
+        fm__round_take_out_locked(member);
+        return true;
+    }
+    if (member->state != MEMBER_ENDING)
+        tell(member, MEMBER_ENDING);
+    return false;
+}
+
+static void go_on(struct fm_map_group *group)
+{
+    for (bool more = true; more;) {
+        switch (group->phase) {
+        case PHASE_STOP: more = stop_one(group); break;
+        case PHASE_START: more = start_one(group); break;
+        case PHASE_END: more = end_one(group); break;
+        case PHASE_REST: more = false; break;
+        }
+    }
+}
+
+void fm__round_begin_locked(struct fm_map_group *group, enum phase phase)
+{
+    group->phase = phase;
+    group->at = group->last;
+}
+
+void fm__round_go_on_and_unlock(struct fm_map_group *group)
+{
+    go_on(group);
+    bool stopped = group->phase == PHASE_END && !group->first;
+    fm__unlock(&group->lock);
+    if (stopped) /* nobody joins any more: it stays so */
+        fm__waitlist_wake_all(&group->stopped, &group->lock, WAKE_VALUE);
+}
