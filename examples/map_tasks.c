@@ -11,36 +11,49 @@ struct task {
     struct fm_schedule *every; /* when to do it again */
     struct fm_schedule *retry; /* when to try it again */
     uint32_t flags;            /* FM_MAP_... */
-    atomic_int tries;
-    atomic_int done;
+    /* written by its fiber, read by whoever wants to know */
+    atomic_int tries, done, last_error;
+    _Atomic int64_t last_ns, spent_ns;
 };
 
 /* The network is bad: two of three tries fail. */
 static struct fm_exit sync_data(void *arg)
 {
-    struct task *task = arg;
-    if (++task->tries % 3 != 0)
-        return fm_fail(-EAGAIN);
-    task->done++;
-    return fm_ok(NULL);
+    const struct task *task = arg;
+    return task->tries % 3 != 0 ? fm_fail(-EAGAIN) : fm_ok(NULL);
 }
 
 /* All is well, but for the fifth time. */
 static struct fm_exit check_health(void *arg)
 {
+    const struct task *task = arg;
+    return task->tries == 5 ? fm_fail(-EIO) : fm_ok(NULL);
+}
+
+static struct fm_exit try_once(void *arg)
+{
     struct task *task = arg;
-    if (++task->tries == 5)
-        return fm_fail(-EIO);
-    task->done++;
-    return fm_ok(NULL);
+    task->tries++;
+    struct fm_exit exit = task->work(task);
+    if (exit.kind == FM_FAILURE)
+        task->last_error = exit.code;
+    return exit;
 }
 
 static struct fm_exit do_once(void *arg)
 {
     struct task *task = arg;
     struct fm_exit exit;
-    int r = fm_retry(task->work, task, task->retry, &exit);
-    return r < 0 ? fm_fail(r) : exit;
+    int64_t begin_ns = fm_now_ns();
+    int r = fm_retry(try_once, task, task->retry, &exit);
+    if (r < 0)
+        return fm_fail(r);
+    if (exit.kind == FM_SUCCESS) {
+        task->done++;
+        task->last_ns = fm_now_ns();
+        task->spent_ns += task->last_ns - begin_ns;
+    }
+    return exit;
 }
 
 static struct fm_exit run_task(void *arg)
@@ -60,9 +73,17 @@ static int add_task(struct fm_map *tasks, struct task *task)
     return fm_map_run(tasks, fm_key_str(task->name), run_task, task, &options, NULL);
 }
 
-static void show(struct fm_map *tasks, struct task *task)
+/* Returns when it has ended, so it can be registered again at once. */
+static int stop_task(struct fm_map *tasks, struct task *task)
 {
-    printf("%s: %d done in %d tries, %s\n", task->name, task->done, task->tries,
+    return fm_map_remove(tasks, fm_key_str(task->name), FM_NEVER);
+}
+
+static void show(struct fm_map *tasks, const struct task *task)
+{
+    printf("%s: %d done in %d tries, the last at %d s, %.1f s on average; %s\n", task->name,
+           task->done, task->tries, (int)(task->last_ns / SECOND),
+           task->done ? (double)task->spent_ns / task->done / SECOND : 0,
            fm_map_has(tasks, fm_key_str(task->name)) ? "running" : "not running");
 }
 
@@ -85,9 +106,15 @@ static int orchestrate(struct fm_map *tasks, struct task *sync, struct task *hea
     add_task(tasks, health); /* again: its key is free, and the others have gone on */
     fm_sleep_ms(45000);
     show(tasks, health);
-    r = fm_map_remove(tasks, fm_key_str(health->name), FM_NEVER);
-    show(tasks, health);
-    return r;
+    r = stop_task(tasks, sync);
+    if (r == 0)
+        r = add_task(tasks, sync);
+    fm_sleep_ms(10000);
+    show(tasks, sync);
+    return r == 0 && sync->done == 4 && health->done == 6 && sync->last_error == -EAGAIN &&
+                   health->last_error == -EIO
+               ? 0
+               : -EPROTO;
 }
 
 static struct fm_exit program(void *arg)
