@@ -66,18 +66,22 @@ static int can_wait(void)
     return r;
 }
 
+static int hand_out(struct fm_fiber *fiber, struct fm_exit exit, struct fm_exit *ret_exit)
+{
+    if (fiber->value_drop && exit.kind != FM_INTERRUPTED)
+        exit.value = NULL; /* goes with the last reference, which may be ours */
+    if (ret_exit)
+        *ret_exit = exit;
+    return 0;
+}
+
 static int await(struct fm_fiber *fiber, int64_t deadline_ns, struct fm_exit *ret_exit)
 {
     struct fm_exit exit;
     if (fiber == fm__fiber_self())
         return FM_MAP_SELF;
     int r = fm_fiber_join(fiber, deadline_ns, &exit);
-    if (r < 0 || !ret_exit)
-        return r;
-    if (fiber->value_drop && exit.kind != FM_INTERRUPTED)
-        exit.value = NULL; /* goes with the last reference, which may be ours */
-    *ret_exit = exit;
-    return 0;
+    return r < 0 ? r : hand_out(fiber, exit, ret_exit);
 }
 
 int fm_map_run_wait(struct fm_map *map, struct fm_key key, fm_entry_fn *entry, void *arg,
@@ -106,7 +110,11 @@ int fm_map_run_wait(struct fm_map *map, struct fm_key key, fm_entry_fn *entry, v
     bool shared = r == FM_MAP_KEPT || r == FM_MAP_REUSED;
     if (shared && options.arg_drop)
         options.arg_drop(arg);
-    r = await(fiber, deadline_ns, ret_exit);
+    if (r == FM_MAP_REUSED)
+        /* written before it was retained; that it is public may take an instant more */
+        r = hand_out(fiber, fiber->exit, ret_exit);
+    else
+        r = await(fiber, deadline_ns, ret_exit);
     if (r != 0)
         leave(more.stripe, more.entry, fm__fiber_id(fiber));
     fm_fiber_unref(fiber);

@@ -22,10 +22,10 @@ extern "C" {
 /*
  * Of a run, where the key is free: whether a retained exit does in place of a new run. Then
  * nothing starts, the call returns FM_MAP_REUSED, arg stays the caller's, and ret_fiber is the
- * fiber that has ended: a join returns its exit at once. fm_map_run_wait returns FM_MAP_KEPT
- * with the exit, as for a run that it joins. Looked up in one step with the key: whoever comes
- * while the key is held gets what the conflict option says, whoever comes after finds the exit.
- * Without a retain_count nothing is ever found.
+ * fiber that has ended: a join returns its exit, but for an instant at once. fm_map_run_wait
+ * returns FM_MAP_KEPT with the exit, as for a run that it joins, and does not wait. Looked up in
+ * one step with the key: whoever comes while the key is held gets what the conflict option
+ * says, whoever comes after finds the exit. Without a retain_count nothing is ever found.
  */
 enum fm_reuse {
     FM_REUSE_NOTHING = 0,

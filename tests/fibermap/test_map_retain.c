@@ -181,6 +181,38 @@ WORKER_TEST(map_retain, callers_that_share_a_run_share_its_result_afterwards)
     fm_map_destroy(map);
 }
 
+/* What the hook of an end gets in the instant in which the exit is made public. */
+struct instant {
+    struct fm_map *map;
+    struct fm_exit exit;
+    int result;
+};
+
+static void shares_at_the_end(void *ctx, struct fm_key key, struct fm_fiber *fiber,
+                              struct fm_exit exit)
+{
+    struct instant *instant = ctx;
+    struct fm_map_run_options options = reusing(FM_REUSE_ANY);
+    instant->result = fm_map_run_wait(instant->map, key, return_arg, number(2), &options, 0,
+                                      &instant->exit);
+}
+
+WORKER_TEST(map_retain, a_retained_exit_is_shared_without_waiting_even_for_a_join)
+{
+    struct instant instant = { .result = -1 };
+    struct fm_map_hooks hooks = FM_MAP_HOOKS_INIT;
+    struct fm_map_config config = FM_MAP_CONFIG_INIT;
+    hooks.ctx = &instant;
+    hooks.on_exit = shares_at_the_end;
+    config.hooks = &hooks;
+    config.retain_count = 1;
+    cr_assert_eq(fm_map_create(&config, &instant.map), 0);
+    ends(instant.map, "a", return_arg, 1);
+    cr_assert_eq(instant.result, FM_MAP_KEPT);
+    cr_assert_eq(instant.exit.value, number(1));
+    fm_map_destroy(instant.map);
+}
+
 WORKER_TEST(map_retain, a_value_lives_as_long_as_it_is_retained)
 {
     struct fm_map *map = make_retaining(1, 0);
