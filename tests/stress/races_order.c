@@ -456,12 +456,15 @@ static void follow(struct order *o, uint32_t key)
     ORDER_CHECK(o, !t.next && !t.zombies, "%u zombies", t.zombies);
 }
 
-/* By what hooks told, or for the runs of one participant by the order of his calls. */
+/*
+ * By what hooks told, or for the runs of one participant by the order of his calls. One who was
+ * taken off his key may write down his begin late: nobody waits for him.
+ */
 static void turns_were_kept(struct order *o, struct member *a, struct member *b)
 {
     bool first = o->hooks ? a->started_at < b->started_at : a->part == b->part;
-    if (a->key != b->key || a->how != b->how || a->how > AWAITED || !first ||
-        atomic_load(&a->detached))
+    bool taken_off = o->hooks ? a->zombie || atomic_load(&a->detached) : chosen(o, OVERLAPS);
+    if (a->key != b->key || a->how != b->how || a->how > AWAITED || !first || taken_off)
         return;
     ORDER_CHECK(o, !began(a) || !began(b) || began(a) < began(b), "out of turn");
 }
