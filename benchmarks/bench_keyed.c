@@ -20,24 +20,18 @@
  * Per operation: wall time / operations of all fibers together.
  */
 #include "benchmarks/support/bench.h"
+#include "benchmarks/support/keys.h"
 
 #include <errno.h>
 #include <stdatomic.h>
-
-enum { KEY_BYTES = 24 };
 
 static uint64_t round_keys = 1000; /* in flight in i-batch, shared by the storms */
 static uint64_t hot_keys = 16;
 static uint64_t entry_count = 100000; /* of iv */
 
-struct names {
-    char (*text)[KEY_BYTES];
-    struct fm_key *keys;
-};
-
 struct work {
     struct fm_map *map;
-    struct names names;
+    struct bench_names names;
     const struct fm_key *order;
     uint64_t count;
     uint64_t seed;
@@ -47,25 +41,6 @@ struct work {
 
 static _Atomic uint64_t bodies;  /* that ran to their end, of the present run */
 static _Atomic uint64_t dropped; /* that never began */
-
-/* "job-0000001" ...: 8 to 20 bytes, no two alike. */
-static struct names make_names(uint64_t count)
-{
-    static const char *const stems[] = { "j-", "job-", "user-", "session-", "connection-" };
-    struct names names = { malloc(count * KEY_BYTES), malloc(count * sizeof(struct fm_key)) };
-    BENCH_CHECK(names.text && names.keys, "no memory");
-    for (uint64_t i = 0; i < count; i++) {
-        snprintf(names.text[i], KEY_BYTES, "%s%07u", stems[i % 5], (unsigned)i);
-        names.keys[i] = fm_key_str(names.text[i]);
-    }
-    return names;
-}
-
-static void free_names(struct names *names)
-{
-    free(names->text);
-    free(names->keys);
-}
 
 static struct fm_map *make_map(void)
 {
@@ -120,7 +95,7 @@ static void report(const struct bench_run *run, const char *metric, int64_t ns, 
 static struct fm_exit i_seq(void *arg)
 {
     const struct bench_run *run = arg;
-    struct names names = make_names(run->count);
+    struct bench_names names = bench_names_make(run->count);
     struct fm_map *map = make_map();
     int64_t start = fm_now_ns();
     for (uint64_t i = 0; i < run->count; i++) {
@@ -133,7 +108,7 @@ static struct fm_exit i_seq(void *arg)
     BENCH_CHECK(fm_map_size(map) == 0, "%zu left", fm_map_size(map));
     report(run, "i-seq", end - start, run->count);
     fm_map_destroy(map);
-    free_names(&names);
+    bench_names_free(&names);
     return fm_ok(NULL);
 }
 
@@ -142,7 +117,7 @@ static struct fm_exit i_batch(void *arg)
     const struct bench_run *run = arg;
     uint64_t rounds = run->count / round_keys;
     BENCH_CHECK(rounds > 0, "a count below --keys");
-    struct names names = make_names(rounds * round_keys);
+    struct bench_names names = bench_names_make(rounds * round_keys);
     struct fm_map *map = make_map();
     int64_t start = fm_now_ns();
     for (uint64_t i = 0; i < rounds * round_keys; i++) {
@@ -157,13 +132,13 @@ static struct fm_exit i_batch(void *arg)
     int64_t end = fm_now_ns();
     report(run, "i-batch", end - start, rounds * round_keys);
     fm_map_destroy(map);
-    free_names(&names);
+    bench_names_free(&names);
     return fm_ok(NULL);
 }
 
 static struct fm_exit storm(const struct bench_run *run, const char *metric, bool yield)
 {
-    struct names names = make_names(round_keys);
+    struct bench_names names = bench_names_make(round_keys);
     struct fm_map *map = make_map();
     uint64_t replaced = 0;
     BENCH_CHECK(run->count >= round_keys, "a count below --keys");
@@ -182,7 +157,7 @@ static struct fm_exit storm(const struct bench_run *run, const char *metric, boo
     BENCH_CHECK(ended() == run->count, "%lu ended", (unsigned long)ended());
     report(run, metric, end - start, run->count);
     fm_map_destroy(map);
-    free_names(&names);
+    bench_names_free(&names);
     return fm_ok(NULL);
 }
 
@@ -230,7 +205,7 @@ static struct fm_exit keep_many(void *arg)
 
 static struct fm_exit held(const struct bench_run *run, const char *metric, bool reference)
 {
-    struct work common = { .map = make_map(), .names = make_names(1), .reference = reference };
+    struct work common = { .map = make_map(), .names = bench_names_make(1), .reference = reference };
     struct work works[64];
     BENCH_CHECK(fm_map_run(common.map, common.names.keys[0], block, works, &replace, NULL) == 0,
                 "run");
@@ -240,7 +215,7 @@ static struct fm_exit held(const struct bench_run *run, const char *metric, bool
     report(run, metric, ns, run->count);
     fm_map_destroy(common.map);
     BENCH_CHECK(ended() == 1, "%lu ended", (unsigned long)ended());
-    free_names(&common.names);
+    bench_names_free(&common.names);
     return fm_ok(NULL);
 }
 
@@ -254,7 +229,7 @@ static struct fm_exit iii_ref(void *arg)
     return held(arg, "iii-ref", true);
 }
 
-static void fill(struct fm_map *map, const struct names *names, uint64_t count)
+static void fill(struct fm_map *map, const struct bench_names *names, uint64_t count)
 {
     for (uint64_t i = 0; i < count; i++) {
         int r = fm_map_run(map, names->keys[i], block, map, &replace, NULL);
@@ -286,7 +261,7 @@ static struct fm_exit iv(void *arg)
     const struct bench_run *run = arg;
     struct fm_key *order = calloc(entry_count, sizeof *order);
     struct work common = { .map = make_map(),
-                           .names = make_names(entry_count),
+                           .names = bench_names_make(entry_count),
                            .order = order };
     struct work works[64];
     uint64_t random = 88172645463325252u;
@@ -300,7 +275,7 @@ static struct fm_exit iv(void *arg)
     int64_t ns = in_each_worker(run, get_many, works, &common);
     report(run, "iv", ns, run->count / run->workers * run->workers);
     fm_map_destroy(common.map);
-    free_names(&common.names);
+    bench_names_free(&common.names);
     free(order);
     return fm_ok(NULL);
 }
@@ -340,7 +315,7 @@ static struct fm_exit v(void *arg)
 {
     const struct bench_run *run = arg;
     struct fm_map *map = make_map();
-    struct names names = make_names(hot_keys);
+    struct bench_names names = bench_names_make(hot_keys);
     struct work works[2];
     struct fm_fiber *fibers[2];
     int64_t start = fm_now_ns();
@@ -361,14 +336,14 @@ static struct fm_exit v(void *arg)
     BENCH_CHECK(fm_map_size(map) == 0, "%zu left", fm_map_size(map));
     report(run, "v", end - start, run->count / 2 * 2);
     fm_map_destroy(map);
-    free_names(&names);
+    bench_names_free(&names);
     return fm_ok(NULL);
 }
 
 static struct fm_exit vi(void *arg)
 {
     const struct bench_run *run = arg;
-    struct names names = make_names(run->count);
+    struct bench_names names = bench_names_make(run->count);
     struct fm_map *map = make_map();
     fill(map, &names, run->count);
     BENCH_CHECK(fm_map_size(map) == run->count, "size %zu", fm_map_size(map));
@@ -379,7 +354,7 @@ static struct fm_exit vi(void *arg)
     BENCH_CHECK(ended() == run->count, "%lu ended", (unsigned long)ended());
     report(run, "vi", end - start, run->count);
     fm_map_destroy(map);
-    free_names(&names);
+    bench_names_free(&names);
     return fm_ok(NULL);
 }
 

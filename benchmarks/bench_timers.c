@@ -5,11 +5,14 @@
  *   sleeps   --count fibers each sleep until a random instant of one second, which begins when
  *            all of them have gone to sleep; lateness is measured by each on waking. Processor
  *            time is that of the whole, creation included.
+ *   cancel   --count fibers sleep for an hour, then all are interrupted: from the first spawn
+ *            until all sleep, and from the first interrupt until all have ended, per fiber
  *   arm      a round trip of two fibers whose waits have a deadline, less one whose waits have
  *            none, by two: arming a timer and cancelling it
  */
 #include "benchmarks/support/bench.h"
 
+#include <errno.h>
 #include <stdatomic.h>
 
 static const int64_t second_ns = 1000000000;
@@ -90,6 +93,49 @@ static struct fm_exit sleeps(void *arg)
     return fm_ok(NULL);
 }
 
+struct crowd {
+    _Atomic uint64_t asleep; /* or about to be */
+    _Atomic uint64_t interrupted;
+};
+
+static struct fm_exit sleep_for_an_hour(void *arg)
+{
+    struct crowd *crowd = arg;
+    uint64_t place = atomic_fetch_add_explicit(&crowd->asleep, 1, memory_order_relaxed);
+    int r = fm_sleep_ms(3600000 + (int64_t)(place % 1000));
+    if (r == -ECANCELED)
+        atomic_fetch_add_explicit(&crowd->interrupted, 1, memory_order_relaxed);
+    return fm_fail(r);
+}
+
+static struct fm_exit cancel(void *arg)
+{
+    const struct bench_run *run = arg;
+    struct crowd crowd = { 0, 0 };
+    struct fm_fiber **fibers = calloc(run->count, sizeof(struct fm_fiber *));
+    BENCH_CHECK(fibers, "no memory");
+    int64_t start = fm_now_ns();
+    for (uint64_t i = 0; i < run->count; i++)
+        fibers[i] = bench_spawn(sleep_for_an_hour, &crowd);
+    while (atomic_load_explicit(&crowd.asleep, memory_order_relaxed) < run->count)
+        fm_yield();
+    int64_t asleep = fm_now_ns();
+    fm_sleep_ms(20); /* until the last of them sleep */
+    int64_t interrupts = fm_now_ns();
+    for (uint64_t i = 0; i < run->count; i++)
+        fm_fiber_interrupt(fibers[i]);
+    for (uint64_t i = 0; i < run->count; i++)
+        bench_finish(fibers[i]);
+    int64_t end = fm_now_ns();
+    BENCH_CHECK(crowd.interrupted == run->count, "%lu were interrupted",
+                (unsigned long)crowd.interrupted);
+    double n = (double)run->count;
+    bench_record(run, "sleeps, create and arm", "ns", (double)(asleep - start) / n);
+    bench_record(run, "sleeps, cancel and end", "ns", (double)(end - interrupts) / n);
+    free(fibers);
+    return fm_ok(NULL);
+}
+
 struct pair {
     struct fm_semaphore *ball_of[2];
     uint64_t rounds;
@@ -140,7 +186,8 @@ int main(int argc, char **argv)
 {
     static const struct bench_case cases[] = {
         { .name = "sleeps", .body = sleeps, .count = 1000000, .cold = true },
+        { .name = "cancel", .body = cancel, .count = 1000000, .cold = true },
         { .name = "arm", .body = arm, .count = 300000, .max_workers = 1 },
     };
-    return bench_main(argc, argv, "how late sleepers wake and what a timer costs", cases, 2);
+    return bench_main(argc, argv, "how late sleepers wake and what a timer costs", cases, 3);
 }

@@ -23,7 +23,7 @@ static struct fm_exit yield_many(void *arg)
 
 static struct fm_exit yield(void *arg)
 {
-    enum { MAX = 64 };
+    enum { MAX = 128 };
     const struct bench_run *run = arg;
     uint32_t fibers = 2 * run->workers;
     struct yielder yielders[MAX];
@@ -49,7 +49,7 @@ static struct fm_exit yield(void *arg)
 int main(int argc, char **argv)
 {
     static const struct bench_case cases[] = {
-        { .name = "yield", .body = yield, .count = 4000000, .max_workers = 32 }
+        { .name = "yield", .body = yield, .count = 4000000, .max_workers = 64 }
     };
     return bench_main(argc, argv, "what a switch between two runnable fibers costs", cases, 1);
 }

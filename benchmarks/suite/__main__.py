@@ -82,16 +82,18 @@ def build_peers(options):
 def plan(options, built):
     """(question, round, who, command) of every program that will run, in order."""
     for question in options.questions:
-        parameters = (question.short if options.short else []) + options.parameters
+        parameters = (question.parameters + (question.short if options.short else []) +
+                      options.parameters)
+        workers_of = question.workers or options.workers
         ours = [options.build / 'benchmarks' / question.program,
-                '--workers', ','.join(map(str, options.workers)),
+                '--workers', ','.join(map(str, workers_of)),
                 '--runs', '1', '--warmup', '1', '--json', *parameters]
         for turn in range(-options.warmup, options.rounds):
             yield question.name, turn, report.OURS, ours
             for name in question.peers:
                 if name not in built:
                     continue
-                for workers in options.workers:
+                for workers in workers_of:
                     if workers <= built[name].workers:
                         yield (question.name, turn, f'{name} with {workers}',
                                built[name].start(question.name, workers, parameters))
@@ -146,7 +148,7 @@ def main():
     else:
         left_out.append('plots: no gnuplot (tools/need bench)')
     report.write(folder, around, taken, left_out, drawn)
-    print('\n'.join(report.summary(taken)))
+    print('\n'.join([*report.summary(taken), '', *report.oversubscribed(taken)]))
     print(f'bench: {os.path.relpath(folder)}/report.md', file=sys.stderr)
     return 1 if any(who == report.OURS for _, who in broken) else 0
 

@@ -5,12 +5,22 @@ One line a question. Peers know a question by the same name. `short` are the par
 that only shows that the programs work (tools/bench --short).
 """
 import collections
+import os
 
-Question = collections.namedtuple('Question', 'name program peers short')
+# workers: the counts to ask with, None for those of the command line. parameters: always given.
+# per_worker: the figure is time x workers / operations.
+Question = collections.namedtuple(
+    'Question', 'name program peers short workers parameters per_worker')
 
 
-def _question(name, peers, short, program=None):
-    return Question(name, program or 'bench_' + name, peers.split(), short.split())
+def _question(name, peers, short):
+    return Question(name, 'bench_' + name, peers.split(), short.split(), None, [], False)
+
+
+def _oversubscribed(name, short, parameters='', per_worker=False):
+    """The same work with as many workers as processors and with 64, ours alone."""
+    return Question('oversubscribed_' + name, 'bench_' + name, [], short.split(),
+                    [os.cpu_count(), 64], parameters.split(), per_worker)
 
 
 QUESTIONS = [
@@ -24,6 +34,14 @@ QUESTIONS = [
     _question('keyed', 'go tokio elixir effect', '--count 2000 --entries 2000'),
     _question('parked', 'go tokio elixir', '--count 1000'),
     _question('timers', 'go tokio', '--count 1000'),
+    _question('keyed_waits', '', '--count 2000'),
+    _question('compute', '', '--queens 6 --size 128'),
+    _question('foreign', '', '--count 20'),
+    _question('fairness', '', '--count 20'),
+    _oversubscribed('yield', '--count 20000', per_worker=True),
+    _oversubscribed('spawn_join', '--count 2000'),
+    _oversubscribed('fib', '--count 10'),
+    _oversubscribed('keyed', '--count 2000 --entries 2000'),
 ]
 
 

@@ -3,8 +3,9 @@
 import json
 import statistics
 
+import questions
 from figures import quantile
-from targets import TARGETS
+from targets import KEPT_GOAL, TARGETS
 
 OURS = 'fibermap'
 
@@ -22,7 +23,10 @@ def summary(figures):
     """Medians: ours, the peers', our ratio to each, and the ratio that was the aim."""
     yield _row(['question', 'workers', 'unit', OURS, 'peers', 'ratio', 'first issue', 'goal'])
     yield '|---|---|---|---|---|---|---|---|'
+    more_workers = {question.name for question in questions.QUESTIONS if question.workers}
     for place in figures.places():
+        if place.question in more_workers:
+            continue
         ours = figures.median(place, OURS)
         issue, goal, then = TARGETS.get((place.metric, place.workers), (None, None, {}))
         peers, ratios, issues, goals = [], [], [], []
@@ -40,6 +44,29 @@ def summary(figures):
             ', '.join(ratios) or '-',
             (number(issue) if issue else '-') + (f' ({", ".join(issues)})' if issues else ''),
             (number(goal) if goal else '-') + (f' ({", ".join(goals)})' if goals else '')])
+
+
+def oversubscribed(figures):
+    """What 64 workers keep of the throughput of as many as there are processors."""
+    rows = []
+    for question in questions.QUESTIONS:
+        if not question.workers:
+            continue
+        few, many = question.workers
+        for place in figures.places(question.name):
+            with_many = place._replace(workers=many)
+            if place.workers != few or with_many not in figures.values:
+                continue
+            ours, theirs = figures.median(place, OURS), figures.median(with_many, OURS)
+            kept = ours / theirs * (many / few if question.per_worker else 1)
+            rows.append(_row([place.metric, figures.units[place], number(ours), number(theirs),
+                              f'{100 * kept:.0f} %']))
+    if rows:
+        yield f'More workers than processors: {KEPT_GOAL} of the throughput is to be kept.'
+        yield ''
+        yield _row(['question', 'unit', f'{few} workers', f'{many} workers', 'throughput kept'])
+        yield '|---|---|---|---|---|'
+        yield from rows
 
 
 def every_figure(figures):
@@ -64,6 +91,9 @@ def write(folder, circumstances, figures, left_out, plots):
               'peers. Behind each target stands the ratio that it meant to the same peers on '
               'the day it was set.', '']
     lines += summary(figures)
+    more_workers = list(oversubscribed(figures))
+    if more_workers:
+        lines += ['', '## Oversubscribed', ''] + more_workers
     if plots:
         lines += ['', '## Plots', '']
         lines += [f'![{plot.stem}]({plot.relative_to(folder).as_posix()})' for plot in plots]
