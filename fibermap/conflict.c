@@ -29,9 +29,12 @@ struct fm_fiber *fm__conflict_stays_locked(struct stripe *stripe, const struct m
                                : NULL;
     if (!holder || (options->conflict == FM_JOIN && fm__share_stopping_locked(holder)) ||
         ((options->flags & FM_MAP_DYING_IS_ABSENT) &&
-         is_dying(fm__entry_counted(fm__entry_read(holder)))))
+         (fm__idle_expired_locked(holder) ||
+          is_dying(fm__entry_counted(fm__entry_read(holder))))))
         return NULL;
     struct fm_fiber *incumbent = fm__present_locked(holder);
+    if (incumbent && options->conflict != FM_FAIL)
+        fm__idle_use_locked(stripe, holder, incumbent);
     if (incumbent && more && more->waits) {
         fm__share_join_locked(holder);
         more->stripe = stripe;

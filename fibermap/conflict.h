@@ -6,6 +6,7 @@
 
 #include <errno.h>
 
+#include "fibermap/idle.h"
 #include "fibermap/map.h"
 #include "fibermap/share.h"
 #include "fibermap/turn.h"
@@ -35,7 +36,7 @@ static inline int fm__run_options_read(const struct fm_map_run_options *given,
     *ret_options = options;
     if (options->conflict > FM_QUEUE || options->stack_bytes > 1u << 20 ||
         (options->flags & ~RUN_FLAGS) || options->deadline_ns < 0 || options->queue_reserved ||
-        options->reuse > FM_REUSE_ANY || options->reuse_reserved)
+        options->reuse > FM_REUSE_ANY || options->reuse_reserved || options->idle_ttl_ns < 0)
         return -EINVAL;
     if (options->flags & FM_AWAIT_PROCEED && options->conflict == FM_QUEUE)
         return -EINVAL;
@@ -83,7 +84,9 @@ static inline int fm__conflict_look(struct fm_map *map, struct stripe *stripe,
                                     const struct fm_map_run_options *options,
                                     struct run_more *more, struct fm_fiber **ret_fiber)
 {
-    if (options->conflict == FM_JOIN || (options->flags & FM_MAP_DYING_IS_ABSENT))
+    /* relaxed: a run that misses it came at the same time as the first that set it */
+    if (options->conflict == FM_JOIN || (options->flags & FM_MAP_DYING_IS_ABSENT) ||
+        __builtin_expect(atomic_load_explicit(&map->notes_use, memory_order_relaxed), 0))
         return fm__conflict_look_locked(map, stripe, key, options, more, ret_fiber);
     if (!ret_fiber) {
         if (!fm__stripe_find(stripe, key) && !fm__map_find(stripe, key))
@@ -109,13 +112,17 @@ static inline uint64_t fm__map_install_locked(struct fm_map *map, struct stripe 
                                               struct place place, struct entry *entry)
 {
     entry->since_ns = fm__runtime_coarse_ns(map->runtime);
+    if (place.entry)
+        fm__idle_displace_locked(stripe, place.entry);
     return fm__stripe_install_locked(stripe, place, entry);
 }
 
-/* A fiber that nobody waits for any more is interrupted for that, whoever does it first. */
+/* A fiber that nobody needs any more is interrupted for that, whoever does it first. */
 static inline enum fm_reason fm__why_displaced_locked(const struct entry *old)
 {
-    return fm__share_stopping_locked(old) ? FM_BY_LAST_WAITER : FM_BY_REPLACE;
+    return old->shared & SHARED_STOPPING  ? FM_BY_LAST_WAITER
+           : old->shared & SHARED_EXPIRED ? FM_BY_IDLE
+                                          : FM_BY_REPLACE;
 }
 
 #endif

@@ -16,6 +16,7 @@ enum wait_kind {
     WAIT_VERDICT,
     WAIT_NEXT, /* a completion, or nobody present */
     WAIT_PLACE, /* one more may be present */
+    WAIT_REAPER, /* the reaper has ended: idle.c */
     WAIT_KINDS,
 };
 

@@ -61,6 +61,7 @@ enum entry_life {
 #define ENTRY_KEY_WORDS 7
 
 struct key_blob;
+struct idler;
 
 struct entry {
     /* first line: all that a lookup of a key of at most 24 bytes reads */
@@ -75,9 +76,13 @@ struct entry {
     _Atomic(struct entry *) successor; /* who displaced it; valid in ZOMBIE and GONE */
     _Atomic(struct key_blob *)
         blob;         /* of a long key; never anything but NULL or a blob of this stripe */
-    int64_t since_ns; /* stripe lock; coarse */
-    uint32_t shared;  /* stripe lock; who waits for it by fm_map_run_wait: share.h */
-    bool linked;      /* stripe lock; in a chain */
+    union {               /* stripe lock */
+        int64_t since_ns; /* coarse */
+        struct idler *idler; /* idles: it has a ttl, and since_ns stands there (idle.h) */
+    };
+    uint32_t shared; /* stripe lock; who waits for it by fm_map_run_wait: share.h */
+    bool linked;     /* stripe lock; in a chain */
+    bool idles;      /* stripe lock */
 };
 _Static_assert(sizeof(struct entry) == 128, "two lines");
 

@@ -135,6 +135,13 @@ void fm__limit_free(struct ledger *ledger);
 int fm__limit_take_locked(struct fm_map *map, struct limit_hand *hand, bool displaces);
 /* 0, try again · -EAGAIN · -ESHUTDOWN · what waiting fails with */
 int fm__limit_wait(struct fm_map *map, struct limit_hand *hand, int64_t deadline_ns);
+/* Whether it matters who has been touched when. */
+static inline bool fm__limit_evicts(const struct ledger *ledger)
+{
+    return ledger->max_live && ledger->on_excess == FM_EXCESS_EVICT_IDLE;
+}
+/* The fiber, present, has been used. The stripe lock is held. */
+void fm__limit_touch_locked(struct fm_map *map, struct fm_fiber *fiber);
 /* It has been put in, in the same hold. */
 void fm__limit_use_locked(struct fm_map *map, struct stay *stay, struct limit_hand *hand,
                           bool displaces);

@@ -31,6 +31,7 @@ int fm__limit_make(struct fm_map *map, const struct fm_map_config *config)
 
     ledger->max_live = config->max_live;
     ledger->on_excess = config->on_excess;
+    atomic_init(&map->notes_use, fm__limit_evicts(ledger));
     if (!config->max_starts)
         return 0;
     rate.algorithm = FM_RATE_FIXED_WINDOW;
@@ -83,30 +84,16 @@ static void evict(struct fm_map *map)
         fm__member_signal(id, FM_BY_REMOVE);
 }
 
-int fm_map_touch(struct fm_map *map, struct fm_key given)
+void fm__limit_touch_locked(struct fm_map *map, struct fm_fiber *fiber)
 {
-    struct map_key key;
-
-    if (!map || !fm__key_read(&key, &map->seed, given))
-        return -EINVAL;
-    struct fm_fiber *fiber = fm__map_look(map, &key);
-    if (!fiber)
-        return -ENOENT;
-    if (map->ledger) {
-        struct stripe *stripe = fm__map_stripe(map, &key);
-        fm__lock(&stripe->lock);
-        fm__lock(&map->waiting.lock);
-        /* Under the stripe lock it does not leave, so its stay is there. */
-        struct stay *stay = fm__member_is_in(fiber, map) ? fm__member_stay(fiber) : NULL;
-        if (stay && stay->listed) {
-            unlist_locked(map->ledger, stay);
-            list_locked(map->ledger, stay);
-        }
-        fm__unlock(&map->waiting.lock);
-        fm__unlock(&stripe->lock);
+    fm__lock(&map->waiting.lock);
+    /* Under the stripe lock it does not leave, so its stay is there. */
+    struct stay *stay = fm__member_is_in(fiber, map) ? fm__member_stay(fiber) : NULL;
+    if (stay && stay->listed) {
+        unlist_locked(map->ledger, stay);
+        list_locked(map->ledger, stay);
     }
-    fm_fiber_unref(fiber);
-    return 0;
+    fm__unlock(&map->waiting.lock);
 }
 
 /* ---- places ---- */
@@ -166,7 +153,7 @@ void fm__limit_use_locked(struct fm_map *map, struct stay *stay, struct limit_ha
     hand->start = false;
     if (!displaces)
         hand->place = false; /* its own now; else the displaced one's is */
-    if (!ledger->max_live || ledger->on_excess != FM_EXCESS_EVICT_IDLE)
+    if (!fm__limit_evicts(ledger))
         return;
     fm__lock(&map->waiting.lock);
     list_locked(ledger, stay);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "fibermap/describe.h"
+#include "fibermap/idle.h"
 #include "fibermap/ledger.h"
 #include "fibermap/lookup.h"
 #include "fibermap/map.h"
@@ -34,7 +35,8 @@ static int config_read(struct fm_map_config *config, const struct fm_map_config 
         config->retain_count > FM_RETAIN_MAX || config->retain_ns < 0 ||
         (config->retain_ns && !config->retain_count) || config->interval_ns < 0 ||
         !config->max_starts != !config->interval_ns || config->max_live > FM_LIVE_MAX ||
-        config->on_excess > FM_EXCESS_EVICT_IDLE || config->excess_reserved)
+        config->on_excess > FM_EXCESS_EVICT_IDLE || config->excess_reserved ||
+        config->idle_ttl_ns < 0)
         return -EINVAL;
     if (!config->runtime)
         config->runtime = fm_runtime_current();
@@ -90,6 +92,8 @@ int fm_map_create(const struct fm_map_config *given, struct fm_map **ret_map)
         goto free_times;
     map->runtime = config.runtime;
     map->on_failure = config.on_failure;
+    map->idle_ttl_ns = config.idle_ttl_ns;
+    map->idle.wakes_ns = FM_NEVER;
     fm__hash_seed_init(&map->seed, config.runtime->config.seed,
                        config.hash == FM_HASH_FAST ? HASH_FAST : HASH_AES);
     fm__waiting_init(&map->waiting);
@@ -305,7 +309,9 @@ int fm_map_detach(struct fm_map *map, struct fm_key given, struct fm_fiber **ret
     struct fm_fiber *fiber = fm__map_is_open(map) ? fm__present_locked(place.entry) : NULL;
     bool detached = fiber && fm__entry_detach(place.entry, fm__fiber_id(fiber));
     struct wait next = { NULL, 0 };
+    struct idler *idler = NULL;
     if (detached) {
+        idler = fm__idle_detach_locked(stripe, place.entry);
         fm__stripe_unlink_locked(stripe, place);
         next = fm__turn_next_locked(stripe, &key);
     }
@@ -317,6 +323,7 @@ int fm_map_detach(struct fm_map *map, struct fm_key given, struct fm_fiber **ret
         atomic_fetch_sub_explicit(&map->refs, 1, memory_order_relaxed);
         return -ENOENT;
     }
+    fm__idle_drop(map, idler);
     fm__count_subtract(stripe, COUNT_MEMBER_ONE + COUNT_LIVE_ONE);
     if (map->ledger)
         fm__limit_left(map, NULL, true);

@@ -11,6 +11,7 @@
  *     turn.[hc]      fibers whose bodies wait for others of their key
  *     share.[hc]     callers that share one run      restart.[hc]   fibers that the map runs again
  *     ledger.[hc]    stays, of maps with options: hooks.c, completions.c
+ *     idle.[hc]      fibers that end when nobody has used them for a while
  *     snapshot.[hc]  all members at once, copied       runner.c   a map for callers outside fibers
  *
  * Locks, in this order: stripes (by address), the wait lock. Under either nothing is allocated, no fiber is signalled or started, no
@@ -38,6 +39,16 @@ struct closing_failure;
 struct ledger;
 struct stay;
 
+/* Fibers with a ttl, and the one that ends them: idle.c. */
+struct map_idle {
+    _Atomic int64_t wakes_ns; /* it will look at all of them then, by itself */
+    /* under the wait lock */
+    size_t count; /* idlers */
+    struct wait reaper; /* who NULL: it does not sleep */
+    bool running;
+    bool told; /* to look again, while it did not sleep */
+};
+
 struct fm_map {
     /* read by every call, written at most once */
     FM_ALONE _Atomic uint32_t state; /* enum map_state */
@@ -48,6 +59,8 @@ struct fm_map {
     uint32_t on_failure;  /* enum fm_on_failure */
     _Atomic bool decided; /* the verdict is in: nobody need bring another */
     _Atomic bool has_lineages; /* or had, at some time: fibers that are run again */
+    _Atomic bool notes_use;    /* it matters, or did at some time, when members were last used */
+    int64_t idle_ttl_ns;       /* of runs that say nothing; 0: none */
     struct ledger *ledger; /* constant; NULL: a plain map */
     char *name;           /* NULL: none */
 
@@ -57,6 +70,7 @@ struct fm_map {
     struct closing_failure *failures; /* under the wait lock; the newest first */
     uint32_t failure_count;           /* of the list, at most CLOSE_FAILURES_MAX */
     struct restart_window restarts;   /* of all lineages; under the wait lock */
+    struct map_idle idle;
     _Atomic uint32_t
         sets; /* registrations by set that have not ended: else who is a member is in its descriptor */
     _Atomic uint32_t

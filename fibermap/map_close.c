@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "fibermap/idle.h"
 #include "fibermap/map.h"
 #include "fibermap/member.h"
 #include "fibermap/snapshot.h"
@@ -176,6 +177,8 @@ struct fm_map *fm_map_destroy(struct fm_map *map)
         fm__spin(spins);
         r = fm_map_close(map, NULL, NULL);
     }
+    if (r == 0)
+        fm__idle_fini(map);
     if (masked)
         fm_unmask();
     FM_BUG_IF(r == FM_MAP_SELF, "a member destroys its own map");

@@ -11,6 +11,7 @@
 #include <errno.h>
 
 #include "fibermap/conflict.h"
+#include "fibermap/idle.h"
 #include "fibermap/ledger.h"
 #include "fibermap/member.h"
 #include "runtime/platform/probe.h"
@@ -178,6 +179,11 @@ static inline __attribute__((always_inline)) int run(
         return fm__retain_hand_out(retained, ret_fiber);
     if (keeps_ledger && !(stay = fm__stay_make(&key)))
         return -ENOMEM;
+    struct idler *idler = NULL;
+    int64_t idle_ttl_ns = fm__idle_ttl(map, options), due_ns = FM_NEVER;
+    if (__builtin_expect(idle_ttl_ns != 0, 0) &&
+        (r = fm__idle_make(map, idle_ttl_ns, &idler)) < 0)
+        goto drop_stay;
     struct work work = { entry, arg, options->arg_drop };
     if (options == &fm__run_by_default)
         r = fm__fiber_create(map->runtime, entry, arg, NULL, site, ret_fiber != NULL, &fiber);
@@ -186,18 +192,11 @@ static inline __attribute__((always_inline)) int run(
                            &fiber);
     else
         r = create(map, work, options, site, ret_fiber != NULL, &fiber);
-    if (r < 0) {
-        if (keeps_ledger)
-            fm__stay_unref(stay);
-        return r;
-    }
+    if (r < 0)
+        goto drop_idler;
     r = fm__stripe_lock_with_room(stripe, &key);
-    if (r < 0) {
-        discard(fiber, ret_fiber != NULL);
-        if (keeps_ledger)
-            fm__stay_unref(stay);
-        return r;
-    }
+    if (r < 0)
+        goto discard_fiber;
     struct place place = fm__stripe_find_locked(stripe, &key);
     struct fm_fiber *incumbent = NULL;
     if (!fm__map_is_open(map))
@@ -216,19 +215,19 @@ static inline __attribute__((always_inline)) int run(
     const bool queues = r == FM_MAP_QUEUED;
     if (__builtin_expect(r != 0, 0) && !queues) {
         fm__unlock(&stripe->lock);
-        discard(fiber, ret_fiber != NULL);
-        if (keeps_ledger)
-            fm__stay_unref(stay);
-        if (retained)
-            return fm__retain_hand_out(retained, ret_fiber);
-        uint32_t conflict = more && more->compares ? FM_KEEP : options->conflict;
-        return incumbent ? fm__conflict_held(incumbent, conflict, ret_fiber) : r;
+        if (retained) {
+            r = fm__retain_hand_out(retained, ret_fiber);
+        } else if (incumbent) {
+            uint32_t conflict = more && more->compares ? FM_KEEP : options->conflict;
+            r = fm__conflict_held(incumbent, conflict, ret_fiber);
+        }
+        goto discard_fiber;
     }
 
     struct entry *mine = fm__stripe_take_locked(stripe, &key);
     enum fm_reason reason = FM_BY_NOBODY;
     uint64_t displaced = 0;
-    fm__member_bind(fiber, stripe, mine, options->flags);
+    fm__member_bind(fiber, stripe, mine, options->flags | (idler ? MEMBER_IDLES : 0));
     if (more)
         begin_more_locked(more, stripe, mine, fiber);
     if (__builtin_expect(queues, 0)) {
@@ -242,6 +241,8 @@ static inline __attribute__((always_inline)) int run(
         if (__builtin_expect(turn != NULL, 0))
             fm__turn_enter_locked(turn, fiber, mine, displaced, place.entry);
     }
+    if (__builtin_expect(idler != NULL, 0))
+        due_ns = fm__idle_attach_locked(stripe, mine, idler, !fm__turn_waits_locked(turn));
     fm__count_add(stripe, COUNT_MEMBER_ONE + (displaced ? 0 : COUNT_LIVE_ONE));
     struct turn_rest rest = { NULL, NULL };
     if (__builtin_expect(turn != NULL, 0))
@@ -255,6 +256,8 @@ static inline __attribute__((always_inline)) int run(
     FM_PROBE2(map_run, map, displaced);
     if (__builtin_expect(turn != NULL, 0))
         fm__turn_rest_free(rest);
+    if (__builtin_expect(idler != NULL, 0))
+        fm__idle_told(map, due_ns);
     if (displaced)
         fm__member_signal(displaced, reason);
     if (keeps_ledger)
@@ -264,6 +267,16 @@ static inline __attribute__((always_inline)) int run(
     if (ret_fiber)
         *ret_fiber = fiber;
     return displaced ? FM_MAP_REPLACED : r;
+
+discard_fiber:
+    discard(fiber, ret_fiber != NULL);
+drop_idler:
+    if (__builtin_expect(idler != NULL, 0))
+        fm__idle_drop(map, idler);
+drop_stay:
+    if (keeps_ledger)
+        fm__stay_unref(stay);
+    return r;
 }
 
 static __attribute__((noinline)) int run_with_ledger(struct fm_map *map, struct fm_key key,

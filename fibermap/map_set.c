@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "fibermap/conflict.h"
+#include "fibermap/idle.h"
 #include "fibermap/ledger.h"
 #include "fibermap/member.h"
 #include "runtime/platform/check.h"
@@ -37,14 +38,18 @@ int fm_map_set(struct fm_map *map, struct fm_key given, struct fm_fiber *fiber,
         return -EINVAL;
     struct stripe *stripe = fm__map_stripe(map, &key);
     uint64_t id = fm__fiber_id(fiber);
-    struct set_node *node = fm__set_node_make(stripe, options->flags);
-    if (!node)
-        return -ENOMEM;
+    struct idler *idler;
+    r = fm__idle_make(map, fm__idle_ttl(map, options), &idler);
+    if (r < 0)
+        return r;
+    const uint32_t flags = options->flags | (idler ? MEMBER_IDLES : 0);
+    struct set_node *node = fm__set_node_make(stripe, flags);
     struct stay *stay = map->ledger ? fm__stay_make(&key) : NULL;
-    r = map->ledger && !stay ? -ENOMEM : fm__stripe_lock_with_room(stripe, &key);
+    r = !node || (map->ledger && !stay) ? -ENOMEM : fm__stripe_lock_with_room(stripe, &key);
     if (r < 0) {
         fm__stay_unref(stay);
         free(node);
+        fm__idle_drop(map, idler);
         return r;
     }
     struct place place = fm__stripe_find_locked(stripe, &key);
@@ -60,6 +65,7 @@ int fm_map_set(struct fm_map *map, struct fm_key given, struct fm_fiber *fiber,
         fm__unlock(&stripe->lock);
         fm__stay_unref(stay);
         free(node);
+        fm__idle_drop(map, idler);
         return r == FM_MAP_SAME ? r : reject(fiber, r);
     }
 
@@ -75,6 +81,7 @@ int fm_map_set(struct fm_map *map, struct fm_key given, struct fm_fiber *fiber,
         fm__entry_publish(mine, 0); /* it has ended: in and out in one step */
     uint64_t displaced = fm__map_install_locked(map, stripe, place, mine);
     enum fm_reason reason = displaced ? fm__why_displaced_locked(place.entry) : FM_BY_NOBODY;
+    int64_t due_ns = idler ? fm__idle_attach_locked(stripe, mine, idler, true) : FM_NEVER;
     if (stay)
         fm__stay_begin_locked(stay, stripe, fiber, displaced, false);
     if (stay && !displaced)
@@ -83,6 +90,7 @@ int fm_map_set(struct fm_map *map, struct fm_key given, struct fm_fiber *fiber,
         fm__stay_over_locked(stay, stripe, fiber->exit);
     fm__unlock(&stripe->lock);
 
+    fm__idle_told(map, due_ns);
     if (displaced) {
         fm__count_subtract(stripe, COUNT_LIVE_ONE); /* its place under the key is ours now */
         fm__member_signal(displaced, reason);
@@ -98,7 +106,7 @@ int fm_map_set(struct fm_map *map, struct fm_key given, struct fm_fiber *fiber,
         FM_ASSERT(r == 0);
         if (stay)
             fm__stay_over(stay, stripe);
-        fm__member_left(stripe, mine, options->flags, fiber, exit, ENTRY_END_PRESENT);
+        fm__member_left(stripe, mine, flags, fiber, exit, ENTRY_END_PRESENT);
     }
     return displaced ? FM_MAP_REPLACED : 0;
 }

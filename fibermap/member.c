@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #include "fibermap/describe.h"
+#include "fibermap/idle.h"
 #include "fibermap/ledger.h"
 #include "runtime/platform/check.h"
 #include "runtime/platform/memory.h"
@@ -20,10 +21,10 @@
 /* ---- the descriptor's words: [0] the entry, NULL once ended; [1] the stripe, with the flags in its low bits; [2] in a map with a
  * ledger the stay ---- */
 
-#define WORD_FLAGS ((uintptr_t)63)
+#define WORD_FLAGS ((uintptr_t)127)
 _Static_assert((FM_MAP_PROPAGATE_INTERRUPT | FM_MAP_ISOLATE_FAILURE | MEMBER_CLOSES_MAP |
-                FM_MAP_DYING_IS_ABSENT | FM_AWAIT_PROCEED | FM_MAP_STOP_WITH_LAST_WAITER) <=
-                   WORD_FLAGS,
+                FM_MAP_DYING_IS_ABSENT | FM_AWAIT_PROCEED | FM_MAP_STOP_WITH_LAST_WAITER |
+                MEMBER_IDLES) <= WORD_FLAGS,
                "the flags fit below the stripe");
 _Static_assert(_Alignof(struct stripe) > WORD_FLAGS, "the flags fit below the stripe");
 
@@ -126,7 +127,7 @@ static bool issued_by_map(uint8_t reason)
 {
     return reason == FM_BY_REPLACE || reason == FM_BY_REMOVE || reason == FM_BY_CLEAR ||
            reason == FM_BY_CLOSE || reason == FM_BY_REJECT || reason == FM_BY_LAST_WAITER ||
-           reason == FM_BY_GROUP;
+           reason == FM_BY_GROUP || reason == FM_BY_IDLE;
 }
 
 /* A finalizer that failed makes a failure of an interruption. */
@@ -221,6 +222,8 @@ void fm__member_left(struct stripe *stripe, struct entry *entry, uint32_t flags,
         fm__unlock(&stripe->map->waiting.lock);
         FM_ASSERT(end != ENTRY_END_HELD);
     }
+    if (__builtin_expect((flags & MEMBER_IDLES) != 0, 0))
+        fm__idle_left(stripe, entry);
     if (__builtin_expect(end == ENTRY_END_DETACHED, 0)) {
         struct fm_map *map = stripe->map;
         fm__stripe_bury(stripe, entry);

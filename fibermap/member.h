@@ -15,6 +15,8 @@ void fm__member_bind(struct fm_fiber *fiber, struct stripe *stripe, struct entry
 bool fm__member_is_in(struct fm_fiber *fiber, struct fm_map *map);
 /* What a fiber that is bound may say of itself before its end, besides FM_MAP_ISOLATE_FAILURE. */
 #define MEMBER_CLOSES_MAP 4u
+/* What else its exit has to look after: an idler (idle.h). */
+#define MEMBER_IDLES 64u
 /* The caller, bound: its exit will be judged with this flag as well. */
 void fm__member_mark(struct fm_fiber *self, uint32_t flag);
 /* The stripe, the map and, in a map with a ledger, the stay of the caller, bound. */

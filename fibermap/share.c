@@ -24,6 +24,7 @@
 
 #include <errno.h>
 
+#include "fibermap/idle.h"
 #include "fibermap/map.h"
 #include "fibermap/member.h"
 #include "runtime/platform/config.h"
@@ -35,13 +36,15 @@ static bool is_present(struct entry *entry, uint64_t id)
 }
 
 /* The caller has waited for the fiber, and waits no more. */
-static void leave(struct stripe *stripe, struct entry *entry, uint64_t id)
+static void leave(struct stripe *stripe, struct entry *entry, struct fm_fiber *fiber)
 {
+    uint64_t id = fm__fiber_id(fiber);
     bool last = false;
 
     fm__lock(&stripe->lock);
     if (is_present(entry, id)) {
         entry->shared--;
+        fm__idle_use_locked(stripe, entry, fiber);
         last = (entry->shared & SHARED_STOPS) && !(entry->shared & SHARED_WAITERS);
         if (last)
             entry->shared |= SHARED_STOPPING;
@@ -116,7 +119,7 @@ int fm_map_run_wait(struct fm_map *map, struct fm_key key, fm_entry_fn *entry, v
     else
         r = await(fiber, deadline_ns, ret_exit);
     if (r != 0)
-        leave(more.stripe, more.entry, fm__fiber_id(fiber));
+        leave(more.stripe, more.entry, fiber);
     fm_fiber_unref(fiber);
     return r == 0 && shared ? FM_MAP_KEPT : r;
 }

@@ -9,7 +9,8 @@
 /* In entry->shared, under the stripe lock. */
 #define SHARED_STOPS (UINT32_C(1) << 31)    /* it ends when nobody waits any more ... */
 #define SHARED_STOPPING (UINT32_C(1) << 30) /* ... as is the case now: nobody joins it */
-#define SHARED_WAITERS (SHARED_STOPPING - 1)
+#define SHARED_EXPIRED (UINT32_C(1) << 29) /* idle for too long: nor does anybody here */
+#define SHARED_WAITERS (SHARED_EXPIRED - 1)
 
 /* The entry, new, is put in by somebody who waits for it. */
 static inline void fm__share_begin_locked(struct entry *entry, bool stops)
@@ -23,10 +24,10 @@ static inline void fm__share_join_locked(struct entry *entry)
     entry->shared++;
 }
 
-/* Its last waiter has left, and so it has been stopped or is about to be. */
+/* Its last waiter has left, or its time is over: it has been stopped or is about to be. */
 static inline bool fm__share_stopping_locked(const struct entry *entry)
 {
-    return entry->shared & SHARED_STOPPING;
+    return entry->shared & (SHARED_STOPPING | SHARED_EXPIRED);
 }
 
 #endif

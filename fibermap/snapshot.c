@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "fibermap/idle.h"
 #include "runtime/platform/memory.h"
 
 #define SNAPSHOT_FLAGS (FM_SNAPSHOT_CONSISTENT | FM_SNAPSHOT_ZOMBIES | FM_SNAPSHOT_QUEUED)
@@ -88,7 +89,7 @@ static void copy_locked(struct fm_snapshot *snap, struct stripe *s, uint32_t fla
             .state = zombie   ? FM_MEMBER_ZOMBIE
                      : queued ? FM_MEMBER_QUEUED
                               : FM_MEMBER_LIVE,
-            .age_ns = e->since_ns,
+            .age_ns = fm__idle_since_locked(e),
         };
         if (length <= KEY_INLINE) {
             fm__entry_copy_key(e, record->word);

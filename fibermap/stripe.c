@@ -199,6 +199,7 @@ struct entry *fm__stripe_take_locked(struct stripe *s, const struct map_key *key
     }
     FM_ASSERT(!e->linked);
     e->shared = 0;
+    e->idles = false;
     atomic_store_explicit(&s->used, atomic_load_explicit(&s->used, memory_order_relaxed) + 1,
                           memory_order_relaxed);
     write_key(s, e, key);

@@ -19,6 +19,7 @@
 
 struct fm_map;
 struct turn_lines;
+struct idler;
 
 enum {
     SLAB_FIRST = 16, /* entries of the first slab; each further one doubles */
@@ -96,6 +97,7 @@ struct stripe {
     uint32_t capacity; /* lock: entries in the slabs */
     _Atomic uint32_t used; /* not free: written under the lock, relaxed */
     uint32_t linked;       /* lock: in chains */
+    struct idler *idlers;  /* lock: a heap of those with a ttl (idle.c) */
 };
 
 void fm__stripe_init(struct stripe *stripe, struct fm_map *map, struct block_source *source);

@@ -48,6 +48,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "fibermap/idle.h"
 #include "fibermap/line.h"
 #include "runtime/fiber/ring.h"
 #include "runtime/platform/check.h"
@@ -157,6 +158,11 @@ void fm__turn_queue_locked(struct turn *turn, struct fm_fiber *fiber, struct ent
     enter(turn, fiber, mine);
     fm__entry_queue(mine, turn->id);
     fm__line_push(fm__line_of(turn->stripe, &turn->key), turn, TURN_QUEUES);
+}
+
+bool fm__turn_waits_locked(const struct turn *turn)
+{
+    return turn && turn->state != TURN_FREE;
 }
 
 struct turn_rest fm__turn_rest_locked(struct turn *turn)
@@ -279,15 +285,20 @@ static int await_turn(struct turn *turn)
         if (look == LOOK_BEGIN && failed == -ETIMEDOUT)
             failed = 0; /* just in time */
         bool waits = look == LOOK_WAIT && failed == 0;
+        bool begins = !waits && look != LOOK_DISPLACED && failed >= 0;
+        int64_t due_ns = FM_NEVER;
         if (waits) {
             turn->epoch = wait.epoch;
         } else {
-            if (look != LOOK_DISPLACED && failed >= 0 && turn->state == TURN_QUEUES)
+            if (begins && turn->state == TURN_QUEUES)
                 take_key_locked(turn);
+            if (begins)
+                due_ns = fm__idle_begin_locked(stripe, turn->mine);
             leave_locked(turn, &gone);
         }
         fm__unlock(&stripe->lock);
         fm__turns_free(gone);
+        fm__idle_told(stripe->map, due_ns);
         if (!waits) {
             if (wait.who)
                 fm__wait_abort(wait);

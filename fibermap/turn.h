@@ -43,6 +43,8 @@ void fm__turn_enter_locked(struct turn *turn, struct fm_fiber *fiber, struct ent
                            uint64_t displaced, struct entry *old);
 /* The same, as asked: it waits. */
 void fm__turn_queue_locked(struct turn *turn, struct fm_fiber *fiber, struct entry *mine);
+/* Whether its fiber waits, now that it has been put in. NULL: it does not. */
+bool fm__turn_waits_locked(const struct turn *turn);
 /*
  * What is left over, to be freed when the lock is free: by then somebody else may have started
  * the fiber (hooks.c), and the turn be gone.

@@ -72,6 +72,7 @@ const char *fm_reason_name(int reason)
         [FM_BY_DEADLINE] = "deadline",
         [FM_BY_SHUTDOWN] = "shutdown",
         [FM_BY_GROUP] = "group",
+        [FM_BY_IDLE] = "idle",
     };
     return reason >= 0 && (size_t)reason < sizeof names / sizeof *names ? names[reason]
                                                                         : "unknown";

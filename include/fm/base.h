@@ -60,6 +60,7 @@ enum fm_reason {
     FM_BY_DEADLINE = 10,
     FM_BY_SHUTDOWN = 11,
     FM_BY_GROUP = 12, /* fm/map_group.h */
+    FM_BY_IDLE = 13,  /* fm/map_limit.h */
 };
 
 /*

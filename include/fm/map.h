@@ -112,6 +112,7 @@ struct fm_map_config {
     int64_t interval_ns;
     uint32_t on_excess;          /* enum fm_excess */
     uint32_t excess_reserved;    /* 0 */
+    int64_t idle_ttl_ns;         /* of runs and sets that give none; 0: none. fm/map_limit.h */
 };
 #define FM_MAP_CONFIG_INIT {.size = sizeof(struct fm_map_config)}
 
@@ -312,6 +313,8 @@ struct fm_map_run_options {
     uint32_t queue_max;      /* FM_QUEUE: so many may wait under the key; 0: any number */
     uint32_t queue_reserved; /* 0 */
     struct fm_map_group *group; /* restarted and stopped with it: fm/map_group.h; NULL: none */
+    /* interrupted when it has not been used for so long (fm/map_limit.h); 0: the map's */
+    int64_t idle_ttl_ns;
 };
 #define FM_MAP_RUN_OPTIONS_INIT {.size = sizeof(struct fm_map_run_options)}
 

@@ -90,6 +90,90 @@ WORKER_TEST(map_faults_options, a_watched_map_without_memory_tells_nothing)
     cr_assert_gt(sweep(set_one, NULL), 0);
 }
 
+/* ---- idle times ---- */
+
+static struct fm_map *make_idle(bool watched)
+{
+    struct fm_map *map;
+    if (!watched)
+        return make_map();
+    cr_assert_eq(create_watched(&map), 0);
+    return map;
+}
+
+/* Without memory nothing has changed; with it, it ends in time. */
+static void expect_whole(struct fm_map *map, int r)
+{
+    cr_assert_eq(fm_map_size(map), r == 0);
+    pass_ms(1000);
+    cr_assert_eq(fm_map_size(map), 0);
+    fm_map_destroy(map);
+    settle();
+}
+
+static int run_idle(void *watched)
+{
+    struct fm_map *map = make_idle(watched);
+    struct fm_map_run_options options = FM_MAP_RUN_OPTIONS_INIT;
+    options.idle_ttl_ns = 1000000000;
+    armed(true);
+    int r = fm_map_run(map, KEY("a"), until_interrupted, NULL, &options, NULL);
+    armed(false);
+    settle();
+    expect_whole(map, r);
+    return r;
+}
+
+static int set_idle(void *watched)
+{
+    struct fm_map *map = make_idle(watched);
+    struct fm_map_run_options options = FM_MAP_RUN_OPTIONS_INIT;
+    struct fm_fiber *fiber = start(until_interrupted, NULL);
+    options.idle_ttl_ns = 1000000000;
+    settle();
+    armed(true);
+    int r = fm_map_set(map, KEY("a"), fiber, &options);
+    armed(false);
+    settle();
+    expect_whole(map, r);
+    cr_assert_eq(has_ended(fiber), r == 0);
+    cr_assert_eq(fm_fiber_stop(fiber, FM_NEVER, NULL), 0);
+    fm_fiber_unref(fiber);
+    return r;
+}
+
+EXACT_TEST(map_faults_options, an_idle_time_without_memory_is_none)
+{
+    cr_assert_geq(sweep(run_idle, NULL), 3);
+    cr_assert_geq(sweep(set_idle, NULL), 3);
+    cr_assert_geq(sweep(run_idle, number(1)), 4);
+    cr_assert_geq(sweep(set_idle, number(1)), 4);
+}
+
+/* The fiber that looks has no stack at first: it is made anew with the next one. */
+EXACT_TEST(map_faults_options, those_who_were_late_without_memory_end_with_the_next)
+{
+    struct fm_map *map = make_map();
+    struct fm_map_run_options options = FM_MAP_RUN_OPTIONS_INIT;
+    struct fm_fiber *fiber = start(until_interrupted, NULL);
+
+    options.idle_ttl_ns = 1000000000;
+    settle();
+    fm__fault_set(FAULT_MAP, 1, true);
+    int r = fm_map_set(map, KEY("a"), fiber, &options);
+    settle();
+    fm__fault_set(FAULT_MAP, 0, false);
+    cr_assert_eq(r, 0);
+    pass_ms(2000);
+    if (!has_ended(fiber)) {
+        cr_assert_eq(fm_map_run(map, KEY("b"), until_interrupted, NULL, &options, NULL), 0);
+        settle();
+    }
+    cr_assert(has_ended(fiber));
+    expect_interruption(finish(fiber), FM_BY_IDLE);
+    fm_map_destroy(map);
+}
+
 /* The end of a fiber needs no memory to be told and to be taken. */
 WORKER_TEST(map_faults_options, an_end_is_told_without_memory)
 {

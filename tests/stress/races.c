@@ -259,7 +259,8 @@ int main(int count, char *names[])
     const struct race *const rooms[] = { watch_races, replace_races, close_races,
                                          exit_races,  reenter_races, wait_races,
                                          flow_races,  restart_races, share_races,
-                                         turn_races,  cut_races,     order_races };
+                                         turn_races,  cut_races,     order_races,
+                                         idle_races };
     pthread_t watchdog;
     int played = 0;
 

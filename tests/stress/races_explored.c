@@ -160,7 +160,8 @@ int main(int count, char *names[])
     const struct race *const rooms[] = { watch_races, replace_races, close_races,
                                          exit_races,  reenter_races, wait_races,
                                          flow_races,  restart_races, share_races,
-                                         turn_races,  cut_races,     order_races };
+                                         turn_races,  cut_races,     order_races,
+                                         idle_races };
     int played = 0;
 
     if (count > 1 && strncmp(names[1], "--schedules=", 12) == 0) {
