@@ -4,8 +4,8 @@
  * be idle
  *
  * max_live       present entries at once. A run that replaces somebody takes over his place, so
- *                it never waits for one; a replaced fiber that still ends holds none. A place is
- *                free when its fiber has left the key. fm_map_set is not limited, but counted.
+ *                it never waits for one; a replaced fiber that still ends holds none. A place
+ *                is free when its fiber has left the key. fm_map_set is not limited, but counted.
  * max_starts     runs that start a fiber, in a window of interval_ns that begins with the first
  *                start after the last window's end. Replacements count; a run that starts
  *                nothing does not, unless it waited for its start meanwhile.
@@ -43,15 +43,15 @@ enum fm_excess {
  * ---- idle_ttl_ns: who has not been used for so long is interrupted (FM_BY_IDLE) ----
  *
  * Of a run or a set: its options' idle_ttl_ns, else that of the map's config; 0: none, and
- * FM_NEVER: none, whatever the config says. On the runtime's clock: exact on the virtual one, at
- * the next tick of the real one.
+ * FM_NEVER: none, whatever the config says. On the runtime's clock: exact on the virtual one,
+ * at the next tick of the real one.
  *
  * Used       when it is put under the key; touched; found by a run with FM_KEEP or FM_JOIN; and
  *            as long as anybody waits for it by fm_map_run_wait. All else only looks: get, has,
  *            await_key, a join on the fiber, FM_FAIL, snapshots.
  * Not begun  a body that waits for its turn (FM_QUEUE, FM_REPLACE_AWAIT) is not idle yet: its
- *            time runs from when it begins. A lineage's time runs on from one incarnation to the
- *            next and in back-offs, and its end by it is final.
+ *            time runs from when it begins. A lineage's time runs on from one incarnation to
+ *            the next and in back-offs, and its end by it is final.
  * Interrupted as by any call of the map: the key stays held until the fiber has ended. For
  *            FM_JOIN, fm_map_run_wait and FM_MAP_DYING_IS_ABSENT it does not hold it: they
  *            start a fresh one in its place.

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * races_idle.c - who is idle is interrupted, beside uses, replacements, ends and detaches of the
- * same key
+ * races_idle.c - who is idle is interrupted, beside uses, replacements, ends, detaches of its key
  *
- * The times are so short that they are over as soon as anybody looks. Nobody else ends those who
- * have one: a lost one, or a reaper that sleeps too long, and the round never ends. Those who have
- * none must never be interrupted for being idle.
+ * The times are so short that they are over as soon as anybody looks. Nobody else ends those
+ * who have one: one that is lost, or a reaper that sleeps too long, and the round never ends.
+ * Those who have none must never be interrupted for being idle.
  */
 #include "tests/stress/race.h"
 
