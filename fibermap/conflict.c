@@ -34,7 +34,7 @@ struct fm_fiber *fm__conflict_stays_locked(struct stripe *stripe, const struct m
         return NULL;
     struct fm_fiber *incumbent = fm__present_locked(holder);
     if (incumbent && options->conflict != FM_FAIL)
-        fm__idle_use_locked(stripe, holder, incumbent);
+        fm__idle_use_locked(stripe, holder);
     if (incumbent && more && more->waits) {
         fm__share_join_locked(holder);
         more->stripe = stripe;

@@ -286,14 +286,14 @@ void fm__idle_left(struct stripe *stripe, struct entry *entry)
 
 /* ---- who uses it ---- */
 
-void fm__idle_use_locked(struct stripe *stripe, struct entry *entry, struct fm_fiber *fiber)
+void fm__idle_use_locked(struct stripe *stripe, struct entry *entry)
 {
     struct fm_map *map = stripe->map;
 
     if (entry->idles)
         entry->idler->used_ns = fm__runtime_now_ns(map->runtime);
     if (map->ledger && fm__limit_evicts(map->ledger))
-        fm__limit_touch_locked(map, fiber);
+        fm__limit_touch_locked(map, entry);
 }
 
 int fm_map_touch(struct fm_map *map, struct fm_key given)
@@ -307,15 +307,13 @@ int fm_map_touch(struct fm_map *map, struct fm_key given)
         return fm_map_has(map, given) ? 0 : -ENOENT;
     struct stripe *stripe = fm__map_stripe(map, &key);
     fm__lock(&stripe->lock);
-    struct place place = fm__stripe_find_locked(stripe, &key);
-    struct entry *holder = fm__map_is_open(map) ? fm__holder_locked(stripe, &key, place) : NULL;
-    struct fm_fiber *fiber = fm__present_locked(holder);
-    bool expired = fiber && fm__idle_expired_locked(holder);
-    if (fiber && !expired)
-        fm__idle_use_locked(stripe, holder, fiber);
+    struct entry *holder = fm__holder_locked(stripe, &key,
+                                             fm__stripe_find_locked(stripe, &key));
+    bool used = holder && fm__map_is_open(map) && !fm__idle_expired_locked(holder);
+    if (used)
+        fm__idle_use_locked(stripe, holder);
     fm__unlock(&stripe->lock);
-    fm_fiber_unref(fiber);
-    return fiber && !expired ? 0 : -ENOENT;
+    return used ? 0 : -ENOENT;
 }
 
 /* ---- the end ---- */

@@ -49,8 +49,8 @@ void fm__idle_left(struct stripe *stripe, struct entry *entry);
 
 /* ---- who uses it: of any entry ---- */
 
-/* The fiber, under its key by this entry, is used at this moment; for limit.c, too. */
-void fm__idle_use_locked(struct stripe *stripe, struct entry *entry, struct fm_fiber *fiber);
+/* Its fiber, present, is used at this moment; for limit.c, too. */
+void fm__idle_use_locked(struct stripe *stripe, struct entry *entry);
 /* Nobody has used it for so long that it has been interrupted, or is about to be. */
 static inline bool fm__idle_expired_locked(const struct entry *entry)
 {

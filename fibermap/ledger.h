@@ -140,8 +140,8 @@ static inline bool fm__limit_evicts(const struct ledger *ledger)
 {
     return ledger->max_live && ledger->on_excess == FM_EXCESS_EVICT_IDLE;
 }
-/* The fiber, present, has been used. The stripe lock is held. */
-void fm__limit_touch_locked(struct fm_map *map, struct fm_fiber *fiber);
+/* Who stands by this entry, if anybody, has been used. The stripe lock is held. */
+void fm__limit_touch_locked(struct fm_map *map, struct entry *entry);
 /* It has been put in, in the same hold. */
 void fm__limit_use_locked(struct fm_map *map, struct stay *stay, struct limit_hand *hand,
                           bool displaces);

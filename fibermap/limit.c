@@ -22,6 +22,7 @@
 
 #include "fibermap/ledger.h"
 #include "fibermap/member.h"
+#include "runtime/fiber/slab.h"
 #include "runtime/platform/check.h"
 
 int fm__limit_make(struct fm_map *map, const struct fm_map_config *config)
@@ -84,12 +85,24 @@ static void evict(struct fm_map *map)
         fm__member_signal(id, FM_BY_REMOVE);
 }
 
-void fm__limit_touch_locked(struct fm_map *map, struct fm_fiber *fiber)
+/*
+ * Of the fiber that was run by this entry, and is under its key, which it cannot leave without
+ * the stripe lock; NULL for one that was set.
+ */
+static struct stay *stay_of_locked(struct entry *entry)
 {
+    uint64_t id = fm__entry_present(fm__entry_read(entry));
+    struct fm_fiber *fiber = id ? fm__slab_at((uint32_t)(id & FIBER_ID_SLOT)) : NULL;
+    return fiber && fm__member_is_at(fiber, entry) ? fm__member_stay(fiber) : NULL;
+}
+
+void fm__limit_touch_locked(struct fm_map *map, struct entry *entry)
+{
+    struct stay *stay = stay_of_locked(entry);
+    if (!stay)
+        return;
     fm__lock(&map->waiting.lock);
-    /* Under the stripe lock it does not leave, so its stay is there. */
-    struct stay *stay = fm__member_is_in(fiber, map) ? fm__member_stay(fiber) : NULL;
-    if (stay && stay->listed) {
+    if (stay->listed) {
         unlist_locked(map->ledger, stay);
         list_locked(map->ledger, stay);
     }

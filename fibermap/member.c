@@ -92,6 +92,14 @@ bool fm__member_is_in(struct fm_fiber *fiber, struct fm_map *map)
     return entry && fm__entry_present(fm__entry_read(entry)) == fm__fiber_id(fiber);
 }
 
+bool fm__member_is_at(struct fm_fiber *fiber, struct entry *entry)
+{
+    /* acquire, with bind: the words */
+    uint8_t flags = __atomic_load_n(&fiber->flags, __ATOMIC_ACQUIRE);
+    return (flags & FIBER_OWNED) && fiber->owner.ended == run_ended &&
+           fm__described_entry(fiber) == entry;
+}
+
 static void set_ended(struct fm_fiber *fiber, struct fm_exit exit, void *arg)
 {
     struct set_node *set = arg;

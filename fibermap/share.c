@@ -36,15 +36,14 @@ static bool is_present(struct entry *entry, uint64_t id)
 }
 
 /* The caller has waited for the fiber, and waits no more. */
-static void leave(struct stripe *stripe, struct entry *entry, struct fm_fiber *fiber)
+static void leave(struct stripe *stripe, struct entry *entry, uint64_t id)
 {
-    uint64_t id = fm__fiber_id(fiber);
     bool last = false;
 
     fm__lock(&stripe->lock);
     if (is_present(entry, id)) {
         entry->shared--;
-        fm__idle_use_locked(stripe, entry, fiber);
+        fm__idle_use_locked(stripe, entry);
         last = (entry->shared & SHARED_STOPS) && !(entry->shared & SHARED_WAITERS);
         if (last)
             entry->shared |= SHARED_STOPPING;
@@ -119,7 +118,7 @@ int fm_map_run_wait(struct fm_map *map, struct fm_key key, fm_entry_fn *entry, v
     else
         r = await(fiber, deadline_ns, ret_exit);
     if (r != 0)
-        leave(more.stripe, more.entry, fiber);
+        leave(more.stripe, more.entry, fm__fiber_id(fiber));
     fm_fiber_unref(fiber);
     return r == 0 && shared ? FM_MAP_KEPT : r;
 }
