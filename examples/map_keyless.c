@@ -1,5 +1,9 @@
+#include <errno.h>
 #include <fm/fm.h>
+#include <stdatomic.h>
 #include <stdio.h>
+
+static atomic_int searches;
 
 /* What is typed is looked for when no key has been hit for 300 ms. */
 static struct fm_exit search(void *text)
@@ -8,6 +12,7 @@ static struct fm_exit search(void *text)
     if (r < 0)
         return fm_fail(r); /* typed on: the next search stands in this place */
     printf("search for \"%s\"\n", (const char *)text);
+    searches++;
     return fm_ok(NULL);
 }
 
@@ -46,7 +51,8 @@ static struct fm_exit program(void *arg)
     r = fm_set_close(saves, &drain, NULL);
     printf("saved: %d %d %d %d\n", saved[0], saved[1], saved[2], saved[3]);
     fm_set_destroy(saves);
-    return r < 0 ? fm_fail(r) : fm_ok(arg);
+    bool all = saved[0] && saved[1] && saved[2] && saved[3];
+    return r == 0 && all && searches == 2 ? fm_ok(arg) : fm_fail(-EPROTO);
 }
 
 int main(void)

@@ -1,3 +1,4 @@
+#include <errno.h>
 #include <fm/fm.h>
 #include <stdio.h>
 
@@ -46,12 +47,13 @@ static struct fm_exit program(void *arg)
     fm_map_touch(sessions, fm_key_str("ann")); /* she does something */
     fm_sleep_ms(1000);
     log_in(sessions, "cem"); /* in the place of bob */
+    bool evicted = !fm_map_has(sessions, fm_key_str("bob"));
     fm_sleep_ms(1000);
     fm_map_remove(sessions, fm_key_str("ann"), FM_NEVER); /* she logs out: a place is free */
     log_in(sessions, "dora");                             /* the fourth start in this minute */
     fm_sleep_ms(1000);
-    fm_map_remove(sessions, fm_key_str("cem"), FM_NEVER);
-    return fm_ok(arg);
+    r = fm_map_remove(sessions, fm_key_str("cem"), FM_NEVER);
+    return r == 0 && evicted && fm_now_ns() == 61 * SECOND ? fm_ok(arg) : fm_fail(-EPROTO);
 }
 
 int main(void)

@@ -1,6 +1,7 @@
 #include <fm/fm.h>
 #include <poll.h>
 #include <stdio.h>
+#include <string.h>
 
 static struct fm_exit look_up(void *host)
 {
@@ -19,9 +20,10 @@ static int loop(struct fm_promise *promise)
     if (event.fd < 0 || poll(&event, 1, 10000) != 1)
         return -1;
     int r = fm_promise_poll(promise, &exit);
-    if (r == 0 && exit.kind == FM_SUCCESS)
-        printf("the loop has %s\n", (const char *)exit.value);
-    return r;
+    if (r < 0 || exit.kind != FM_SUCCESS)
+        return -1;
+    printf("the loop has %s\n", (const char *)exit.value);
+    return strcmp(exit.value, "192.0.2.7") == 0 ? 0 : -1;
 }
 
 int main(void)

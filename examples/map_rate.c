@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <fm/fm.h>
+#include <stdatomic.h>
 #include <stdio.h>
 
 #define SECOND INT64_C(1000000000)
@@ -9,6 +10,7 @@ struct api {
     struct fm_map *requests;
     struct fm_rate_limiter *starts;  /* two each second */
     struct fm_semaphore *concurrent; /* three at a time */
+    atomic_int calls;
 };
 
 struct request {
@@ -23,6 +25,7 @@ static struct fm_exit call(void *arg)
     int r = fm_rate_limiter_acquire(request->api->starts, 1, FM_NEVER);
     if (r < 0)
         return fm_fail(r);
+    request->api->calls++;
     printf("%.1f s  %s\n", (double)fm_now_ns() / SECOND, request->name);
     r = fm_sleep_ms(2000);
     return r < 0 ? fm_fail(r) : fm_ok(NULL);
@@ -54,7 +57,9 @@ static int make_requests(struct api *api)
     int r = fm_map_remove(api->requests, fm_key_str("fifth"), FM_NEVER);
     if (r == 0)
         printf("fifth goes; it has used nothing\n");
-    return fm_map_await_empty(api->requests, FM_NEVER);
+    if (r == 0)
+        r = fm_map_await_empty(api->requests, FM_NEVER);
+    return r == 0 && api->calls != 5 ? -EPROTO : r;
 }
 
 static struct fm_exit program(void *arg)

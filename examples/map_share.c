@@ -1,9 +1,14 @@
+#include <errno.h>
 #include <fm/fm.h>
+#include <stdatomic.h>
 #include <stdio.h>
+
+static atomic_int begun, stops;
 
 static int stopped(void *url, struct fm_exit exit)
 {
     printf("stop %s, by %s\n", (const char *)url, fm_reason_name(exit.reason));
+    stops++;
     return 0;
 }
 
@@ -11,6 +16,7 @@ static int stopped(void *url, struct fm_exit exit)
 static struct fm_exit fetch(void *url)
 {
     printf("GET %s\n", (const char *)url);
+    begun++;
     int r = fm_defer_on_interrupt(stopped, url);
     if (r == 0)
         r = fm_sleep_ms(200);
@@ -59,7 +65,8 @@ static struct fm_exit program(void *arg)
                         fm_after_ms(50), &exit);
     fm_sleep_ms(1000);
     printf("/slow: %s\n", fm_strerror(r));
-    return fm_ok(arg);
+    return r == -ETIMEDOUT && shared == 2 && begun == 2 && stops == 1 ? fm_ok(arg)
+                                                                      : fm_fail(-EPROTO);
 }
 
 int main(void)

@@ -85,6 +85,8 @@ static int run_pool(struct fm_map *pool, struct fm_schedule *backoff)
         return r;
     printf("the verdict: %s; %zu services run on\n", fm_strerror(verdict.code),
            fm_map_size(pool));
+    if (verdict.code != -EPROTO || fm_map_size(pool) != 2)
+        return -EPROTO;
     return fm_map_remove(pool, fm_key_str("monitor"), FM_NEVER); /* for good */
 }
 

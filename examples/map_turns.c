@@ -1,4 +1,6 @@
+#include <errno.h>
 #include <fm/fm.h>
+#include <stdatomic.h>
 #include <stdio.h>
 
 /* ---- one after the other: what is booked on an account ---- */
@@ -35,17 +37,23 @@ static int queue(struct fm_map *map, struct booking *booking)
 
 /* ---- never two: who listens on a port ---- */
 
+static atomic_int open_ports, opened;
+
 static int close_port(void *version, struct fm_exit exit)
 {
     (void)exit;
     fm_sleep_ms(200); /* the last answers go out */
     printf("%s closes the port\n", (const char *)version);
+    open_ports--;
     return 0;
 }
 
 static struct fm_exit listen_on_port(void *version)
 {
     printf("%s opens the port\n", (const char *)version);
+    if (++open_ports > 1)
+        return fm_defect(-EADDRINUSE);
+    opened++;
     int r = fm_defer(close_port, version);
     return fm_fail(r < 0 ? r : fm_never());
 }
@@ -84,7 +92,9 @@ static int run_both(struct fm_map *map)
     fm_sleep_ms(100);
     deploy(map, "v3"); /* while v1 still ends: v2 need not begin */
     fm_sleep_ms(1000);
-    return fm_map_remove(map, fm_key_str("port 80"), FM_NEVER);
+    r = fm_map_remove(map, fm_key_str("port 80"), FM_NEVER);
+    bool right = here.balance == 60 && there.balance == 5 && opened == 2 && open_ports == 0;
+    return r == 0 && !right ? -EPROTO : r;
 }
 
 static struct fm_exit program(void *arg)
