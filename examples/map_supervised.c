@@ -50,6 +50,10 @@ static void log_exit(void *ctx, struct fm_key key, struct fm_fiber *fiber, struc
            exit.reason ? fm_reason_name(exit.reason) : fm_strerror(exit.code));
 }
 
+/*
+ * The map runs the body again, in the same fiber, under the same key. A body that did so itself,
+ * by running its key once more, would replace the fiber that it is, and be interrupted by that.
+ */
 static int supervise(struct fm_map *pool, const struct service *service,
                      struct fm_schedule *backoff)
 {
