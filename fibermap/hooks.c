@@ -16,13 +16,19 @@
  *
  * The start of a fiber is told before the fiber is made runnable, by the one who makes it so:
  * on_start comes before its body, whoever tells.
+ *
+ * Nothing is told once the map has been destroyed. Members have told by then, or are waited for;
+ * a lineage that is detached notes nothing, and one that had noted its restart before is waited
+ * for by the destroyer.
  */
 #include <errno.h>
 
+#include "fibermap/describe.h"
 #include "fibermap/ledger.h"
 #include "fibermap/member.h"
 #include "runtime/platform/config.h"
 #include "runtime/platform/memory.h"
+#include "runtime/platform/spin.h"
 
 int fm__hooks_make(struct ledger *ledger, const struct fm_map_config *config, uint32_t stripes)
 {
@@ -87,6 +93,23 @@ static void tell_one(const struct fm_map_hooks *hooks, struct event *event)
     fm__stay_unref(stay);
 }
 
+void fm__hooks_finish(struct fm_map *map)
+{
+    if (!map->ledger || !map->ledger->events)
+        return;
+    fm__map_each_stripe(map, s) {
+        const struct event_queue *queue = queue_of(s);
+        bool more = true;
+        for (unsigned spins = 0; more; spins++) {
+            fm__lock(&s->lock);
+            more = queue->telling || queue->first;
+            fm__unlock(&s->lock);
+            if (more)
+                fm__spin(spins);
+        }
+    }
+}
+
 void fm__hooks_tell(struct stripe *stripe)
 {
     struct event_queue *queue = queue_of(stripe);
@@ -112,6 +135,12 @@ void fm__hooks_tell(struct stripe *stripe)
     fm__unlock(&stripe->lock);
 }
 
+/* A lineage that is no member of the map any more: that may be gone, but for its memory. */
+static bool is_detached(struct fm_fiber *self)
+{
+    return fm__entry_life(fm__entry_read(fm__described_entry(self))) == ENTRY_DETACHED;
+}
+
 void fm__hooks_restart(struct fm_fiber *self, struct fm_exit exit)
 {
     struct stripe *stripe = fm__member_stripe(self);
@@ -123,8 +152,12 @@ void fm__hooks_restart(struct fm_fiber *self, struct fm_exit exit)
     stay->last = exit;
     atomic_store_explicit(&stay->restart_told, false, memory_order_relaxed);
     fm__lock(&stripe->lock);
-    fm__hooks_note_locked(stripe, stay, EVENT_RESTART);
+    bool detached = is_detached(self);
+    if (!detached)
+        fm__hooks_note_locked(stripe, stay, EVENT_RESTART);
     fm__unlock(&stripe->lock);
+    if (detached)
+        return;
     fm__hooks_tell(stripe);
     self->mask_depth++;
     /* acquire, with the release above. Another tells it, who does not wait. */

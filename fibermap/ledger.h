@@ -158,6 +158,8 @@ int fm__hooks_make(struct ledger *ledger, const struct fm_map_config *config, ui
 /* One more thing to tell. The stripe lock is held; fm__hooks_tell comes after it. */
 void fm__hooks_note_locked(struct stripe *stripe, struct stay *stay, enum event_kind kind);
 void fm__hooks_tell(struct stripe *stripe);
+/* All members have left: returns when nobody tells any more. */
+void fm__hooks_finish(struct fm_map *map);
 /* The caller, a lineage, is about to run again after this exit. Returns when that is told. */
 void fm__hooks_restart(struct fm_fiber *self, struct fm_exit exit);
 

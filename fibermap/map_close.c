@@ -15,6 +15,7 @@
 #include <stdlib.h>
 
 #include "fibermap/idle.h"
+#include "fibermap/ledger.h"
 #include "fibermap/map.h"
 #include "fibermap/member.h"
 #include "fibermap/snapshot.h"
@@ -183,6 +184,7 @@ struct fm_map *fm_map_destroy(struct fm_map *map)
         fm_unmask();
     FM_BUG_IF(r == FM_MAP_SELF, "a member destroys its own map");
     FM_BUG_IF(r != 0, "a map does not close: %d", r);
+    fm__hooks_finish(map);
     fm__map_unref(map);
     return NULL;
 }

@@ -4,6 +4,8 @@
  *
  * The hooks write down what they are told as text: +a start, -a exit, ~a replace, ^a restart.
  */
+#include <sched.h>
+
 #include "tests/fibermap/map_test.h"
 
 struct told {
@@ -181,6 +183,50 @@ FIBER_TEST(map_hooks, a_restart_is_told_before_the_next_incarnation)
     cr_assert_eq(told.incarnation, 2);
     fm_map_destroy(map);
     is_told(&told, "+a^a^a-a");
+}
+
+/* The hook of a lineage that is detached meanwhile, so that its map does not wait for it. */
+struct last_hook {
+    _Atomic bool within, destroying, destroyed;
+};
+
+static void restarts_while_destroyed(void *ctx, struct fm_key key, struct fm_fiber *fiber,
+                                     struct fm_exit exit)
+{
+    struct last_hook *last = ctx;
+    atomic_store(&last->within, true);
+    while (!atomic_load(&last->destroying))
+        sched_yield();
+    for (int i = 0; i < 1000; i++)
+        sched_yield();
+    cr_assert_not(atomic_load(&last->destroyed));
+}
+
+FIBER_TEST(map_hooks, destroy_returns_after_the_last_one)
+{
+    struct last_hook last = { 0 };
+    struct fm_map_config config = FM_MAP_CONFIG_INIT;
+    struct fm_map_hooks hooks = FM_MAP_HOOKS_INIT;
+    struct fm_restart restart = FM_RESTART_INIT;
+    struct fm_map_run_options options = FM_MAP_RUN_OPTIONS_INIT;
+    struct fm_fiber *fiber;
+    struct fm_map *map;
+
+    hooks.ctx = &last;
+    hooks.on_restart = restarts_while_destroyed;
+    config.hooks = &hooks;
+    cr_assert_eq(fm_map_create(&config, &map), 0);
+    restart.type = FM_TRANSIENT;
+    restart.intensity = 1;
+    options.restart = &restart;
+    cr_assert_eq(fm_map_run(map, KEY("a"), fail_with, number(-EIO), &options, NULL), 0);
+    while (!atomic_load(&last.within))
+        fm_yield();
+    cr_assert_eq(fm_map_detach(map, KEY("a"), &fiber), 0);
+    atomic_store(&last.destroying, true);
+    fm_map_destroy(map);
+    atomic_store(&last.destroyed, true);
+    cr_assert_eq(finish(fiber).code, -EIO);
 }
 
 WORKER_TEST(map_hooks, a_hook_may_call_the_map_and_is_told_of_it_afterwards)
