@@ -5,7 +5,7 @@
  * lookup may walk over it without a lock, even while it is used again for another key.
  *
  *     state   63 .. 60   59 ................ 0
- *             life       id of the fiber (LIVE, HELD, ZOMBIE, GONE, DETACHED, QUEUED)
+ *             life       id of the fiber (all but DEAD)
  *
  *                   publish               end, by the exit
  *          (free) ----------> LIVE ---------------------------> DEAD ----> (buried, swept, free)
@@ -21,9 +21,17 @@
  * QUEUED waits, in no chain, until it may stand under its key (turn.c). It is left by its own fiber alone: that begins, under the stripe
  * lock, or ends.
  *
+ *          (free) --- come ---> COMING --- arrive ---> LIVE          HELD, free: a gate --- open ---> MOVED
+ *
+ * COMING is there together with others, or instead of another: its gate, which its successor names, is opened by one store, and that
+ * store makes present all who come behind it. The gate is an entry: for a move the one that is left (HELD by the mover, then MOVED, for
+ * good), for runs that start together one of nobody. A lookup that meets COMING reads the gate, and then COMING once more: as long as that
+ * stands there the holder of the stripe locks is at it, and the gate is no other. An exit that meets MOVED goes on to where its fiber has
+ * been moved (member.c).
+ *
  * The exit of the fiber draws `end`, once for each entry. Everything else is drawn by the holder of the stripe lock: displace by a run or
  * set that takes the key over, detach, and hold and release by a snapshot that wants a cut (it holds the map's wait lock as well, and an exit
- * that finds HELD waits for that lock and tries again). LIVE is left by a compare-and-swap alone, so exactly one of exit, displace and
+ * that finds HELD waits for that lock and tries again; a move holds so, too). LIVE is left by a compare-and-swap alone, so exactly one of exit, displace and
  * detach takes the fiber out.
  *
  * A displaced entry names its successor: from the instant of that swap a lookup that stands on the old entry goes on to the new one,
@@ -37,6 +45,10 @@
  *                                    exit of a zombie follows its displacement
  *            (K) touch     acq_rel   release: that somebody queues behind this fiber, through its (D) to the lookup that reads
  *                                    DEAD at (C) and must look for who is next
+ *            (L) open      release   the gate: with (C), all that the opener did before
+ *            (M) arrive    release   that the gate is open, to the lookup that reads LIVE at (C) and then asks where the fiber came
+ *                                    from; and through the stripe locks to whoever uses the gate again: a lookup that reads at the
+ *                                    gate what such a one wrote does not read COMING afterwards (N)
  *            Without A/C a lookup could match a half-written key; without B/C it could follow a successor that is not there yet.
  */
 #ifndef FM_FIBERMAP_ENTRY_H
@@ -52,8 +64,10 @@ enum entry_life {
     ENTRY_HELD = 2,
     ENTRY_ZOMBIE = 3,
     ENTRY_GONE = 4,
-    ENTRY_DETACHED = 5,
-    ENTRY_QUEUED = 6,
+    ENTRY_COMING = 5,
+    ENTRY_DETACHED = 6,
+    ENTRY_QUEUED = 7,
+    ENTRY_MOVED = 8,
 };
 
 #define ENTRY_LIFE_SHIFT 60
@@ -73,7 +87,8 @@ struct entry {
         *link; /* of the free list (stripe lock), of the dead list (the burying exit) */
     _Atomic uint64_t word[ENTRY_KEY_WORDS]; /* of a short key */
     /* here the second line has begun */
-    _Atomic(struct entry *) successor; /* who displaced it; valid in ZOMBIE and GONE */
+    /* who displaced it, in ZOMBIE and GONE; its gate, in COMING; where its fiber is now, in MOVED */
+    _Atomic(struct entry *) successor;
     _Atomic(struct key_blob *)
         blob;         /* of a long key; never anything but NULL or a blob of this stripe */
     union {               /* stripe lock */
@@ -109,10 +124,11 @@ static inline uint64_t fm__entry_present(uint64_t state)
     return life == ENTRY_LIVE || life == ENTRY_HELD ? state & ENTRY_ID : 0;
 }
 
-/* The same, and the one that waits for its turn: who counts as live. */
+/* The same, and the one that waits for its turn, and the one that comes: who counts as live. */
 static inline uint64_t fm__entry_counted(uint64_t state)
 {
-    const unsigned counted = 1u << ENTRY_LIVE | 1u << ENTRY_HELD | 1u << ENTRY_QUEUED;
+    const unsigned counted = 1u << ENTRY_LIVE | 1u << ENTRY_HELD | 1u << ENTRY_QUEUED |
+                             1u << ENTRY_COMING;
     return counted >> fm__entry_life(state) & 1 ? state & ENTRY_ID : 0;
 }
 
@@ -130,6 +146,43 @@ static inline void fm__entry_queue(struct entry *entry, uint64_t id)
     /* release (A): for those who look at all entries */
     atomic_store_explicit(&entry->state, fm__entry_state(ENTRY_QUEUED, id),
                           memory_order_release);
+}
+
+/* The key is written; the fiber is present as soon as the gate is open. The stripe lock is held until it has arrived. */
+static inline void fm__entry_come(struct entry *entry, uint64_t id, struct entry *gate)
+{
+    /* relaxed: published by the next */
+    atomic_store_explicit(&entry->successor, gate, memory_order_relaxed);
+    /* release (A) */
+    atomic_store_explicit(&entry->state, fm__entry_state(ENTRY_COMING, id),
+                          memory_order_release);
+}
+
+/* All who come behind this gate are present. It is HELD, of the fiber `id`, or of nobody: 0. */
+static inline void fm__entry_open(struct entry *gate, uint64_t id)
+{
+    /* release (L) */
+    atomic_store_explicit(&gate->state, fm__entry_state(ENTRY_MOVED, id), memory_order_release);
+}
+
+/* The gate is open. */
+static inline void fm__entry_arrive(struct entry *entry, uint64_t id)
+{
+    /* release (M) */
+    atomic_store_explicit(&entry->state, fm__entry_state(ENTRY_LIVE, id), memory_order_release);
+}
+
+/* Of an entry that was read as COMING: who is present. False: it is COMING no more, read again. */
+static inline bool fm__entry_coming(struct entry *entry, uint64_t state, uint64_t *ret_id)
+{
+    /* acquire: the gate's own key and links, where it is used again */
+    struct entry *gate = atomic_load_explicit(&entry->successor, memory_order_acquire);
+    uint64_t at_gate = fm__entry_read(gate);
+    /* relaxed (N): the reads before it are acquire, so it stays behind them */
+    if (atomic_load_explicit(&entry->state, memory_order_relaxed) != state)
+        return false;
+    *ret_id = fm__entry_life(at_gate) == ENTRY_MOVED ? state & ENTRY_ID : 0;
+    return true;
 }
 
 /* Read the state, and let its fiber's exit know what the caller did before. The stripe lock is held. */
@@ -195,9 +248,10 @@ enum entry_end {
     ENTRY_END_ZOMBIE,   /* it had been displaced */
     ENTRY_END_DETACHED, /* it had been detached: it is no member of the map */
     ENTRY_END_HELD,     /* nothing has happened: wait for the wait lock, then again */
+    ENTRY_END_MOVED,    /* nothing has happened: it stands elsewhere now, as the wait lock says */
 };
 
-/* The fiber ends. Called by its exit, once until the result is not HELD. */
+/* The fiber ends. Called by its exit, once until the result is neither HELD nor MOVED. */
 static inline enum entry_end fm__entry_end(struct entry *entry, uint64_t id)
 {
     uint64_t state = fm__entry_state(ENTRY_LIVE, id);
@@ -214,6 +268,7 @@ static inline enum entry_end fm__entry_end(struct entry *entry, uint64_t id)
     case ENTRY_DETACHED:
         atomic_store_explicit(&entry->state, 0, memory_order_release);
         return ENTRY_END_DETACHED;
+    case ENTRY_MOVED: return ENTRY_END_MOVED;
     default:
         if (fm__entry_life(state) == ENTRY_HELD)
             return ENTRY_END_HELD;

@@ -142,6 +142,12 @@ static inline bool fm__limit_evicts(const struct ledger *ledger)
 }
 /* Who stands by this entry, if anybody, has been used. The stripe lock is held. */
 void fm__limit_touch_locked(struct fm_map *map, struct entry *entry);
+/*
+ * Places and starts for `count` runs at once, or none. 0 · -EAGAIN: then *ret_places go back by
+ * fm__limit_give when no stripe lock is held.
+ */
+int fm__limit_take_many_locked(struct fm_map *map, size_t count, size_t *ret_places);
+void fm__limit_give(struct fm_map *map, size_t places);
 /* It has been put in, in the same hold. */
 void fm__limit_use_locked(struct fm_map *map, struct stay *stay, struct limit_hand *hand,
                           bool displaces);

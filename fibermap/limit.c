@@ -158,6 +158,34 @@ int fm__limit_take_locked(struct fm_map *map, struct limit_hand *hand, bool disp
     return 0;
 }
 
+int fm__limit_take_many_locked(struct fm_map *map, size_t count, size_t *ret_places)
+{
+    struct ledger *ledger = map->ledger;
+    bool taken = true;
+
+    *ret_places = 0;
+    if (ledger->max_live) {
+        fm__lock(&map->waiting.lock);
+        taken = !map->waiting.lists[WAIT_PLACE].first && ledger->live <= ledger->max_live &&
+                count <= ledger->max_live - ledger->live;
+        if (taken)
+            ledger->live += (uint32_t)count;
+        fm__unlock(&map->waiting.lock);
+    }
+    if (!taken)
+        return -EAGAIN;
+    if (!ledger->starts || fm_rate_limiter_try_acquire(ledger->starts, (int64_t)count) == 0)
+        return 0;
+    *ret_places = ledger->max_live ? count : 0;
+    return -EAGAIN;
+}
+
+void fm__limit_give(struct fm_map *map, size_t places)
+{
+    while (places--)
+        give_place(map);
+}
+
 void fm__limit_use_locked(struct fm_map *map, struct stay *stay, struct limit_hand *hand,
                           bool displaces)
 {

@@ -13,6 +13,7 @@
  *     ledger.[hc]    stays, of maps with options: hooks.c, completions.c
  *     idle.[hc]      fibers that end when nobody has used them for a while
  *     snapshot.[hc]  all members at once, copied       runner.c   a map for callers outside fibers
+ *     many.c, run_many.c   calls over many keys
  *
  * Locks, in this order: stripes (by address), the wait lock. Under either nothing is allocated, no fiber is signalled or started, no
  * foreign code runs.

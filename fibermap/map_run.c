@@ -14,6 +14,7 @@
 #include "fibermap/idle.h"
 #include "fibermap/ledger.h"
 #include "fibermap/member.h"
+#include "fibermap/run.h"
 #include "runtime/platform/probe.h"
 
 static __attribute__((noinline)) void begin_more_locked(struct run_more *more,
@@ -37,8 +38,7 @@ static void unwrap(struct work *work)
     fm__restart_unwrap(work);
 }
 
-/* Nor will this one be started. */
-static void discard(struct fm_fiber *fiber, bool reference)
+void fm__run_unmake(struct fm_fiber *fiber, bool reference)
 {
     struct work work = { fiber->entry, fiber->arg, fiber->arg_drop };
     unwrap(&work);
@@ -109,8 +109,18 @@ static __attribute__((noinline)) int create_wrapped(struct fm_map *map, struct s
     }
     r = lineage ? fm__restart_arm(map, *ret_fiber, lineage) : 0;
     if (r < 0)
-        discard(*ret_fiber, reference);
+        fm__run_unmake(*ret_fiber, reference);
     return r;
+}
+
+int fm__run_make(struct fm_map *map, struct stripe *stripe, const struct map_key *key,
+                 struct work work, const struct fm_map_run_options *options, const void *site,
+                 bool reference, struct turn **ret_turn, struct fm_fiber **ret_fiber)
+{
+    if (is_wrapped(options))
+        return create_wrapped(map, stripe, key, work, options, site, reference, ret_turn,
+                              ret_fiber);
+    return create(map, work, options, site, reference, ret_fiber);
 }
 
 /*
@@ -269,7 +279,7 @@ static inline __attribute__((always_inline)) int run(
     return displaced ? FM_MAP_REPLACED : r;
 
 discard_fiber:
-    discard(fiber, ret_fiber != NULL);
+    fm__run_unmake(fiber, ret_fiber != NULL);
 drop_idler:
     if (__builtin_expect(idler != NULL, 0))
         fm__idle_drop(map, idler);

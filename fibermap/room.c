@@ -44,14 +44,14 @@ static bool have_entry_locked(struct stripe *s)
     return atomic_load_explicit(&s->made, memory_order_relaxed) < s->capacity;
 }
 
-static unsigned needs_locked(struct stripe *s, const struct map_key *key)
+static inline unsigned needs_locked(struct stripe *s, const struct map_key *key, size_t ahead)
 {
     unsigned need = 0;
     uintptr_t table = fm__table_in_use(s);
 
     if (!have_entry_locked(s))
         need |= NEED_ENTRY;
-    if (!table || (uint64_t)s->linked * 2 > UINT64_C(1) << fm__table_log2(table))
+    if (!table || ((uint64_t)s->linked + ahead) * 2 > UINT64_C(1) << fm__table_log2(table))
         need |= NEED_TABLE;
     if (key->len > KEY_INLINE && !s->blob_free[fm__blob_class(key->words)])
         need |= NEED_BLOB;
@@ -174,10 +174,12 @@ static bool room_make(struct stripe *s, struct room *room, unsigned need, uint32
     return true;
 }
 
-int fm__stripe_lock_with_room(struct stripe *s, const struct map_key *key)
+static inline __attribute__((always_inline)) int lock_with_room(struct stripe *s,
+                                                                const struct map_key *key,
+                                                                size_t ahead)
 {
     fm__lock(&s->lock);
-    unsigned need = needs_locked(s, key);
+    unsigned need = needs_locked(s, key, ahead);
     if (__builtin_expect(!need, 1))
         return 0;
     struct room room = { 0 };
@@ -196,6 +198,23 @@ int fm__stripe_lock_with_room(struct stripe *s, const struct map_key *key)
         }
         fm__lock(&s->lock);
         accept_locked(s, &room);
-        need = needs_locked(s, key);
+        need = needs_locked(s, key, ahead);
     }
+}
+
+int fm__stripe_lock_with_room(struct stripe *s, const struct map_key *key)
+{
+    return lock_with_room(s, key, 0);
+}
+
+int fm__stripe_reserve(struct stripe *s, const struct map_key *key, size_t ahead,
+                       struct entry **ret_entry)
+{
+    int r = lock_with_room(s, key, ahead);
+    if (r < 0)
+        return r;
+    *ret_entry = fm__stripe_take_locked(s, key);
+    fm__entry_publish(*ret_entry, 0); /* it may be given back as it is */
+    fm__unlock(&s->lock);
+    return 0;
 }

@@ -4,8 +4,9 @@
  * Owns        slabs, tables and blobs from the first need until fini. Nothing is unmapped before: that is what lets lookups walk
  *             without a lock.
  * Knows not   fibers, waiting, the map's state.
- * Invariant   a linked entry is in exactly one chain of the table in use; a key has at most one linked entry; an entry is LIVE, HELD or
- *             DEAD while it is linked; DEAD and GONE ones come to `dead` exactly once, by the exit that ended them.
+ * Invariant   a linked entry is in exactly one chain of the table in use; a key has at most one linked entry; an entry is LIVE, HELD,
+ *             COMING or DEAD while it is linked, and while the lock is free not COMING; DEAD, GONE and MOVED ones come to `dead` exactly
+ *             once, by the exit that ended them, or by who made use of them for an instant alone.
  * Together    (X: the caller keeps the two apart; -: they may run at once)
  *                           find  locked  bury  fini
  *                 find       -      -      -     X
@@ -103,10 +104,13 @@ static bool walk(struct stripe *s, const struct map_key *key, uint64_t *ret_id)
         uint64_t state = fm__entry_read(e);
         id = fm__entry_present(state);
         enum entry_life life = fm__entry_life(state);
-        if (life != ENTRY_ZOMBIE && life != ENTRY_GONE)
+        if (life != ENTRY_ZOMBIE && life != ENTRY_GONE && life != ENTRY_COMING)
             break;
-        /* acquire, with the swap that we saw: the successor is written */
-        e = atomic_load_explicit(&e->successor, memory_order_acquire);
+        if (life == ENTRY_COMING && fm__entry_coming(e, state, &id))
+            break;
+        if (life != ENTRY_COMING)
+            /* acquire, with the swap that we saw: the successor is written */
+            e = atomic_load_explicit(&e->successor, memory_order_acquire);
         if (++steps > FIND_STEPS)
             return false;
     }
@@ -252,7 +256,7 @@ static void unlink_dead_locked(struct stripe *s, struct entry *dead)
 void fm__stripe_sweep_locked(struct stripe *s)
 {
     struct entry *first = NULL, *last = NULL;
-    uint32_t n = 0;
+    uint32_t n = 0, moved = 0;
 
     if (!s->condemned)
         /* acquire, with bury: the link and the end of each entry */
@@ -260,9 +264,11 @@ void fm__stripe_sweep_locked(struct stripe *s)
     while (s->condemned && n < SWEEP_BATCH) {
         struct entry *e = s->condemned;
         s->condemned = e->link;
+        enum entry_life life = fm__entry_life(fm__entry_read(e));
         /* a displaced one is out already: its second line need not be read */
-        if (fm__entry_life(fm__entry_read(e)) == ENTRY_DEAD && e->linked)
+        if (life == ENTRY_DEAD && e->linked)
             unlink_dead_locked(s, e);
+        moved += life == ENTRY_MOVED; /* counted out of `used` when it was left */
         e->link = first;
         first = e;
         last = last ? last : e;
@@ -285,8 +291,14 @@ void fm__stripe_sweep_locked(struct stripe *s)
     }
     last->link = s->free;
     s->free = first;
-    atomic_store_explicit(&s->used, atomic_load_explicit(&s->used, memory_order_relaxed) - n,
-                          memory_order_relaxed);
+    uint32_t used = atomic_load_explicit(&s->used, memory_order_relaxed);
+    atomic_store_explicit(&s->used, used - (n - moved), memory_order_relaxed);
+}
+
+void fm__stripe_leave_locked(struct stripe *s)
+{
+    uint32_t used = atomic_load_explicit(&s->used, memory_order_relaxed);
+    atomic_store_explicit(&s->used, used - 1, memory_order_relaxed);
 }
 
 void fm__stripe_bury(struct stripe *s, struct entry *e)

@@ -95,7 +95,7 @@ struct stripe {
     _Atomic uint32_t
         made;          /* entries ever taken from the slabs: written under the lock, release */
     uint32_t capacity; /* lock: entries in the slabs */
-    _Atomic uint32_t used; /* not free: written under the lock, relaxed */
+    _Atomic uint32_t used; /* neither free nor MOVED: written under the lock, relaxed */
     uint32_t linked;       /* lock: in chains */
     struct idler *idlers;  /* lock: a heap of those with a ttl (idle.c) */
 };
@@ -116,6 +116,14 @@ uint64_t fm__stripe_find(struct stripe *stripe, const struct map_key *key);
  */
 int fm__stripe_lock_with_room(struct stripe *stripe, const struct map_key *key);
 
+/*
+ * Take an entry for the key ahead: as fm__stripe_take_locked, with the lock free before and
+ * after. `ahead` are taken so by this caller and not installed yet. It is installed later, or
+ * given back by fm__stripe_bury. 0 · -ENOMEM
+ */
+int fm__stripe_reserve(struct stripe *stripe, const struct map_key *key, size_t ahead,
+                       struct entry **ret_entry);
+
 /* Where a key stands in the table: the link that points to its entry, or to the first of its chain. */
 struct place {
     _Atomic(struct entry *) *link;
@@ -133,6 +141,8 @@ uint64_t fm__stripe_install_locked(struct stripe *stripe, struct place place,
                                    struct entry *entry);
 /* Take the entry at `place` out of the table. It stays in use until it is buried. */
 void fm__stripe_unlink_locked(struct stripe *stripe, struct place place);
+/* One entry is MOVED: for estimates it is not in use any more, although its memory is. */
+void fm__stripe_leave_locked(struct stripe *stripe);
 /* Free some of the dead entries. */
 void fm__stripe_sweep_locked(struct stripe *stripe);
 

@@ -11,6 +11,54 @@
 extern "C" {
 #endif
 
+/* One run of fm_map_run_many: the arguments of fm_map_run, and its result. */
+struct fm_map_run_item {
+    struct fm_key key;
+    fm_entry_fn *entry;
+    void *arg;
+    const struct fm_map_run_options *options; /* NULL: the defaults */
+    struct fm_fiber **ret_fiber;              /* NULL, or where to put a reference */
+    int result;                               /* written by the call */
+};
+
+/* All runs start, or none does. */
+#define FM_MAP_ALL_OR_NOTHING 1u
+
+/*
+ * fm_map_run_many - start fibers under many keys
+ *
+ * Without a flag it is one fm_map_run after the other, in the order of the array: each goes by
+ * its own options and has its own result, and one that is refused keeps no other from
+ * starting. A key may stand in it twice; the second run then meets the first.
+ *
+ * With FM_MAP_ALL_OR_NOTHING all of them start, or, if any of the keys is held or stands in the
+ * array twice, none does. All come under their keys at one instant: after a lookup that finds
+ * one of them no lookup, of any caller, misses another, unless it has left; a consistent
+ * snapshot shows all or none. The bodies begin after that instant, so each finds the others.
+ *
+ * runs       `count` of them; none: 0. arg of a run passes where its result is >= 0 and says
+ *            that it has started, or waits (FM_MAP_QUEUED); else it stays the caller's. Where
+ *            nothing started arg_drop is not called.
+ * flags      0, or FM_MAP_ALL_OR_NOTHING. Then conflict is left 0, or FM_FAIL, which it means
+ *            either way; no FM_MAP_DYING_IS_ABSENT and no reuse. It does not wait: if the map
+ *            has not places and starts for all of them just now (fm/map_limit.h), that is
+ *            -EAGAIN, whatever on_excess says, and nobody is evicted.
+ *
+ * Returns    Without the flag the number of runs that failed: those whose result, as of
+ *            fm_map_run, is negative. -EINVAL: no map, no runs, more than INT_MAX, unknown
+ *            flags; nothing is written.
+ *            With it 0, each result 0 · or why nothing started, no reference handed out:
+ *            -EEXIST   result of each run whose key is held, or stands in the array before
+ *            -EINVAL, -E2BIG   result of each run with such arguments; that comes first
+ *                      the others' result is -ECANCELED: nothing is wrong with them
+ *            -EAGAIN, -ENOMEM, -ESHUTDOWN, -EPERM   as of fm_map_run; of each run as well
+ * Callers    as fm_map_run. Never suspends with the flag; without it as the runs do.
+ * Cost       With the flag each stripe lock that is concerned, all held at once for as long as
+ *            the entries are put in; lookups do not notice.
+ */
+FM_API int fm_map_run_many(struct fm_map *map, struct fm_map_run_item runs[], size_t count,
+                           uint32_t flags);
+
 /*
  * fm_map_remove_many - end the fibers under these keys, and wait for all of them
  *

@@ -234,6 +234,66 @@ static int remove_two(void *arg)
     return r;
 }
 
+static void drop_nothing(void *arg)
+{
+    ++*(int *)arg;
+}
+
+/* All or none, in a map with a ledger or without one: entries, long keys, policies, stays. */
+static int run_three(void *watched)
+{
+    static const char long_key[300] = "a key that stands in a block of its own";
+    struct fm_map_run_options options = FM_MAP_RUN_OPTIONS_INIT, idles = options;
+    struct fm_restart restart = FM_RESTART_INIT;
+    struct fm_fiber *fiber = NULL;
+    struct fm_map *map;
+    int dropped = 0;
+    restart.type = FM_TRANSIENT;
+    options.restart = &restart;
+    options.name = "with a name";
+    options.arg_drop = drop_nothing;
+    struct fm_map_run_item runs[] = {
+        { KEY("a"), until_interrupted, &dropped, &options, &fiber, 0 },
+        { fm_key_bytes(long_key, sizeof long_key), until_interrupted, NULL, NULL, NULL, 0 },
+        { KEY("c"), until_interrupted, NULL, &idles, NULL, 0 },
+    };
+    idles.idle_ttl_ns = INT64_C(3600000000000);
+    if (watched) {
+        struct fm_map_config config = FM_MAP_CONFIG_INIT;
+        struct fm_map_hooks hooks = FM_MAP_HOOKS_INIT;
+        hooks.on_start = started;
+        hooks.on_exit = exited;
+        config.hooks = &hooks;
+        config.max_live = 3;
+        config.on_excess = FM_EXCESS_FAIL;
+        cr_assert_eq(fm_map_create(&config, &map), 0);
+    } else {
+        map = make_map();
+    }
+    told = 0;
+    armed(true);
+    int r = fm_map_run_many(map, runs, 3, FM_MAP_ALL_OR_NOTHING);
+    armed(false);
+    cr_assert_eq(fm_map_size(map), r < 0 ? 0 : 3);
+    cr_assert_eq(fiber != NULL, r == 0);
+    cr_assert_eq(dropped, 0, "the argument is the caller's");
+    cr_assert_eq(told, watched && r == 0 ? 3 : 0);
+    for (int i = 0; i < 3; i++)
+        cr_assert_eq(runs[i].result, r);
+    if (r < 0) /* nothing is in the way of the next, no place is lost */
+        cr_assert_eq(fm_map_run_many(map, runs, 3, FM_MAP_ALL_OR_NOTHING), 0);
+    fm_fiber_unref(fiber);
+    fm_map_destroy(map);
+    cr_assert_eq(told, 0);
+    return r;
+}
+
+WORKER_TEST(map_faults_options, many_start_or_none_does_without_memory)
+{
+    cr_assert_gt(sweep(run_three, NULL), 10);
+    cr_assert_gt(sweep(run_three, &told), 10);
+}
+
 WORKER_TEST(map_faults_options, sets_handles_and_many_keys_without_memory)
 {
     cr_assert_geq(sweep(create_set, NULL), 6);

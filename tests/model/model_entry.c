@@ -213,6 +213,62 @@ static void find_or_ask(void *arg)
         model_note(LOOKED, 1 + atomic_load_explicit(&w->line, memory_order_relaxed));
 }
 
+/* ---- a gate ---- */
+
+/* Fibers 2 and 3 come under their keys at once, behind entry 0; which is used again for fiber 1. */
+static void come_2_and_3(void *arg)
+{
+    struct world *w = arg;
+    fm__lock(&w->stripe);
+    for (unsigned i = 2; i <= 3; i++) {
+        w->ready[i] = 1;
+        fm__entry_come(&w->entry[i], i, &w->entry[0]);
+    }
+    fm__entry_open(&w->entry[0], 0);
+    for (unsigned i = 2; i <= 3; i++)
+        fm__entry_arrive(&w->entry[i], i);
+    fm__unlock(&w->stripe);
+    fm__lock(&w->stripe);
+    w->ready[0] = 1;
+    fm__entry_publish(&w->entry[0], 1);
+    fm__unlock(&w->stripe);
+}
+
+static uint64_t look_at(struct world *w, unsigned i)
+{
+    for (;;) {
+        uint64_t state = fm__entry_read(&w->entry[i]), id = fm__entry_present(state);
+        if (fm__entry_life(state) == ENTRY_COMING &&
+            !fm__entry_coming(&w->entry[i], state, &id))
+            continue;
+        if (id)
+            model_assert(w->ready[i] == 1);
+        return id;
+    }
+}
+
+static void find_2_then_3(void *arg)
+{
+    if (look_at(arg, 2))
+        model_assert(look_at(arg, 3) == 3);
+}
+
+static void find_3_then_2(void *arg)
+{
+    if (look_at(arg, 3))
+        model_assert(look_at(arg, 2) == 2);
+}
+
+/* Once the gate is used again, or whoever comes through it is LIVE, all have come. */
+static void find_the_gate_used_again(void *arg)
+{
+    struct world *w = arg;
+    if (fm__entry_present(fm__entry_read(&w->entry[0]))) {
+        model_assert(w->ready[0] == 1);
+        model_assert(look_at(w, 2) == 2);
+    }
+}
+
 static void together(struct world *w, void (*a)(void *), void (*b)(void *), void (*c)(void *))
 {
     int ta = model_spawn(a, w), tb = model_spawn(b, w), tc = c ? model_spawn(c, w) : 0;
@@ -304,6 +360,16 @@ static void lookup_meets_exit_and_one_that_queues(void)
     model_assert(!(model_note(QUEUED, 0) && model_note(LOOKED, 0) == 1));
 }
 
+static void lookups_meet_two_that_come_at_once(void)
+{
+    together(world_new(0), come_2_and_3, find_2_then_3, find_3_then_2);
+}
+
+static void lookups_meet_a_gate_that_is_used_again(void)
+{
+    together(world_new(0), come_2_and_3, find_2_then_3, find_the_gate_used_again);
+}
+
 const struct model_scenario model_scenarios[] = {
     SCENARIO(exit_meets_replace),
     SCENARIO(lookup_meets_two_replaces),
@@ -314,5 +380,7 @@ const struct model_scenario model_scenarios[] = {
     SCENARIO(walk_meets_a_queued_one_and_a_cut),
     SCENARIO(walk_meets_one_that_leaves_the_queue),
     SCENARIO(lookup_meets_exit_and_one_that_queues),
+    SCENARIO(lookups_meet_two_that_come_at_once),
+    SCENARIO(lookups_meet_a_gate_that_is_used_again),
     SCENARIO_END,
 };
