@@ -205,7 +205,9 @@ static struct fm_exit keep_many(void *arg)
 
 static struct fm_exit held(const struct bench_run *run, const char *metric, bool reference)
 {
-    struct work common = { .map = make_map(), .names = bench_names_make(1), .reference = reference };
+    struct work common = { .map = make_map(),
+                           .names = bench_names_make(1),
+                           .reference = reference };
     struct work works[64];
     BENCH_CHECK(fm_map_run(common.map, common.names.keys[0], block, works, &replace, NULL) == 0,
                 "run");

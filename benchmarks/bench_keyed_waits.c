@@ -6,7 +6,7 @@
  *                  until all of them have come: one body, everybody its exit; per caller,
  *                  spawned and joined
  *   replace-await  run(key i mod --keys, a body that blocks until interrupted), each of which
- *                  begins when the one it replaces has ended; the caller yields after each round
+ *                  begins when the one it replaces has ended; the caller yields after a round
  *   restart        --keys fibers that fail and are restarted at once, per restart
  *
  * Keys as in bench_keyed.c. Per operation: wall time / operations.

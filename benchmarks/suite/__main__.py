@@ -148,7 +148,7 @@ def main():
     else:
         left_out.append('plots: no gnuplot (tools/need bench)')
     report.write(folder, around, taken, left_out, drawn)
-    print('\n'.join([*report.summary(taken), '', *report.oversubscribed(taken)]))
+    print('\n'.join([*report.summary(taken), '', *report.oversubscribed(taken)]).rstrip())
     print(f'bench: {os.path.relpath(folder)}/report.md', file=sys.stderr)
     return 1 if any(who == report.OURS for _, who in broken) else 0
 

@@ -21,7 +21,7 @@ SOURCES = pathlib.Path(__file__).resolve().parent.parent / 'peers'
 # run: how it is started; {here} is the copy. workers: the most it makes use of.
 Peer = collections.namedtuple('Peer', 'name tools build run workers')
 
-CXX = 'g++ -std=c++17 -O2 -DNDEBUG -I.. -o peer'
+CXX = 'g++ -std=c++17 -O3 -DNDEBUG -I.. -o peer'
 JEMALLOC = '-Wl,--no-as-needed -ljemalloc -lpthread'  # as our own programs have it
 
 PEERS = [

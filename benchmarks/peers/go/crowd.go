@@ -5,10 +5,12 @@ package main
 // A crowd: goroutines that all wait, goroutines that all sleep.
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"sort"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -54,6 +56,42 @@ func parked(count int) {
 	close(gate)
 	ended.Wait()
 	perOp("wake all, see them end", start, count)
+}
+
+// cancelSleeps has goroutines sleep for an hour, each under a timer of its own, and then
+// cancels them.
+func cancelSleeps(count int) {
+	if printing {
+		return
+	}
+	printing = true
+	ctx, cancel := context.WithCancel(context.Background())
+	var asleep, ended sync.WaitGroup
+	var cancelled int64
+	asleep.Add(count)
+	ended.Add(count)
+	start := time.Now()
+	for i := 0; i < count; i++ {
+		go func(i int) {
+			timer := time.NewTimer(time.Hour + time.Duration(i%1000)*time.Millisecond)
+			asleep.Done()
+			select {
+			case <-timer.C:
+			case <-ctx.Done():
+				timer.Stop()
+				atomic.AddInt64(&cancelled, 1)
+			}
+			ended.Done()
+		}(i)
+	}
+	asleep.Wait()
+	perOp("sleeps, create and arm", start, count)
+	time.Sleep(20 * time.Millisecond)
+	start = time.Now()
+	cancel()
+	ended.Wait()
+	perOp("sleeps, cancel and end", start, count)
+	check(cancelled == int64(count), "somebody was not cancelled")
 }
 
 // sleeps has goroutines sleep until random instants of one second, which begins when all of

@@ -34,7 +34,11 @@ var questions = map[string][]work{
 		{"ii-started", 200000, stormStarted}, {"iii", 2000000, held}, {"iv", 1000000, lookup},
 		{"v", 400000, hot}, {"vi", 100000, clearAll}},
 	"parked": {{"parked", 1000000, parked}},
-	"timers": {{"sleeps", 1000000, sleeps}},
+	"timers": {{"sleeps", 1000000, sleeps}, {"cancel", 1000000, cancelSleeps}},
+	"keyed_waits": {{"dedup", 200000, dedup}, {"replace-await", 200000, replaceAwait},
+		{"restart", 1000000, restart}},
+	"compute":  {{"queens", 3, queensOnBoard}, {"matrix", 1, matrix}},
+	"fairness": {{"hog", 1000, hog}, {"yielding", 500, yielding}},
 }
 
 // What else the questions take.
@@ -46,6 +50,13 @@ var (
 	hotKeys = flag.Int("hot", 16, "keys of v")
 	entries = flag.Int("entries", 100000, "entries of iv")
 	inBatch = flag.Int("batch", 1000, "goroutines that are started before a join")
+	callers = flag.Int("callers", 100, "callers of one key in dedup")
+	queens  = flag.Int("queens", 12, "queens")
+	depth   = flag.Int("depth", 3, "rows with a goroutine for each queen")
+	size    = flag.Int("size", 512, "rows of a matrix")
+	inBlock = flag.Int("block", 64, "rows of a block")
+	hogs    = flag.Int("hogs", 4, "hogs to a worker that yield")
+	slice   = flag.Int("slice", 100, "microseconds between two yields")
 	bound   = flag.Int("bound", 8, "pieces of for_each at a time")
 )
 

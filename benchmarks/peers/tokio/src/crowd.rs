@@ -54,6 +54,35 @@ pub async fn parked(count: u64) {
     per_op("wake all, see them end", start, count);
 }
 
+/// Tasks sleep for an hour, and then are aborted.
+pub async fn cancel(count: u64) {
+    set_printing(true);
+    let asleep = Arc::new(AtomicU64::new(0));
+    let mut tasks = Vec::with_capacity(count as usize);
+    let start = Instant::now();
+    for i in 0..count {
+        let asleep = asleep.clone();
+        let hour = Duration::from_millis(3_600_000 + i % 1000);
+        tasks.push(tokio::spawn(async move {
+            asleep.fetch_add(1, Ordering::Relaxed);
+            tokio::time::sleep(hour).await;
+        }));
+    }
+    while asleep.load(Ordering::Relaxed) < count {
+        tokio::task::yield_now().await;
+    }
+    per_op("sleeps, create and arm", start, count);
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let start = Instant::now();
+    for task in &tasks {
+        task.abort();
+    }
+    for task in tasks {
+        check(task.await.unwrap_err().is_cancelled(), "somebody was not cancelled");
+    }
+    per_op("sleeps, cancel and end", start, count);
+}
+
 pub async fn sleeps(count: u64) {
     set_printing(true);
     let mut ahead = Duration::from_micros(100_000 + 5 * count);

@@ -10,7 +10,9 @@ mod channel;
 mod crowd;
 mod dash_map;
 mod dash_map_cases;
+mod fairness;
 mod flow;
+mod foreign;
 mod join_map;
 mod keys;
 mod support;
@@ -41,6 +43,12 @@ const WORKS: &[(&str, &str, u64)] = &[
     ("keyed", "vi", 100_000),
     ("parked", "parked", 1_000_000),
     ("timers", "sleeps", 1_000_000),
+    ("timers", "cancel", 1_000_000),
+    ("foreign", "submit", 200_000),
+    ("foreign", "wake", 500),
+    ("foreign", "spawn", 500),
+    ("fairness", "hog", 1000),
+    ("fairness", "yielding", 500),
 ];
 
 async fn ask(question: &str, case: &str, count: u64) {
@@ -62,7 +70,13 @@ async fn ask(question: &str, case: &str, count: u64) {
             dash_map_cases::ask(case, count).await;
         }
         ("parked", _) => crowd::parked(count).await,
-        (_, _) => crowd::sleeps(count).await,
+        ("timers", "sleeps") => crowd::sleeps(count).await,
+        ("timers", _) => crowd::cancel(count).await,
+        ("foreign", "submit") => foreign::submit(count).await,
+        ("foreign", "wake") => foreign::wake(count).await,
+        ("foreign", _) => foreign::spawn(count).await,
+        ("fairness", "hog") => fairness::hog(count).await,
+        (_, _) => fairness::yielding(count).await,
     }
 }
 

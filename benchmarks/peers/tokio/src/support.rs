@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 static PRINTING: AtomicBool = AtomicBool::new(false);
 
@@ -56,6 +56,13 @@ pub fn per_op(metric: &str, start: Instant, count: u64) {
 
 pub fn per_op_of(who: &str, metric: &str, start: Instant, count: u64) {
     report(who, metric, "ns", start.elapsed().as_nanos() as f64 / count as f64);
+}
+
+pub fn report_latency(p50: &str, p99: &str, mut late: Vec<Duration>) {
+    late.sort();
+    let micros = |place: usize| late[place].as_nanos() as f64 / 1e3;
+    report("tokio", p50, "us", micros(late.len() / 2));
+    report("tokio", p99, "us", micros(late.len() - 1 - late.len() / 100));
 }
 
 pub fn xorshift(state: &mut u64) -> u64 {
