@@ -12,6 +12,8 @@
 #ifndef FM_RUNTIME_FIBER_FIBER_H
 #define FM_RUNTIME_FIBER_FIBER_H
 
+#include <errno.h>
+
 #include "fm/fiber.h"
 #include "runtime/fiber/observer.h"
 #include "runtime/fiber/state.h"
@@ -142,6 +144,11 @@ static inline bool fm__fiber_ended(struct fm_fiber *fiber)
 static inline bool fm__fiber_interrupted(struct fm_fiber *fiber)
 {
     return (fm__state_read(&fiber->state) & STATE_INTERRUPT) != 0;
+}
+/* fm_check of the calling fiber. */
+static inline int fm__fiber_check(struct fm_fiber *self)
+{
+    return self->mask_depth == 0 && fm__fiber_interrupted(self) ? -ECANCELED : 0;
 }
 /*
  * Interrupt with a reason; `by` is the id of the calling fiber or 0. The caller holds a

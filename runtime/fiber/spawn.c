@@ -189,7 +189,7 @@ const char *fm_fiber_name(const struct fm_fiber *fiber)
 int fm_check(void)
 {
     struct fm_fiber *self = fm__fiber_self();
-    return self && self->mask_depth == 0 && fm__fiber_interrupted(self) ? -ECANCELED : 0;
+    return self ? fm__fiber_check(self) : 0;
 }
 
 int fm_mask(void)

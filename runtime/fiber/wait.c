@@ -271,7 +271,7 @@ int fm_yield(void)
     FM_BUG_IF(has_ended(self), "a callback of an end must not yield");
     new_budget(self);
     fm__sched_yield(&self->task);
-    return fm_check();
+    return fm__fiber_check(self);
 }
 
 int fm_sleep_until_ns(int64_t time_ns)

@@ -145,10 +145,8 @@ static inline void go(struct worker *w, struct context *from, struct task *next,
     fm__context_switch(from, to, ends);
 }
 
-static void leave(struct task *self, enum left how, struct task *next)
+static inline void leave(struct worker *w, struct task *self, enum left how, struct task *next)
 {
-    struct worker *w = fm__worker_self();
-
     fm__held_check();
     w->left = how;
     w->left_task = self;
@@ -161,7 +159,7 @@ void fm__sched_park(struct task *self)
 {
     struct worker *w = fm__worker_self();
     run_ends(w, TRACE_PARKED);
-    leave(self, LEFT_PARK, fm__worker_pick(w, false));
+    leave(w, self, LEFT_PARK, fm__worker_pick(w, false));
 }
 
 void fm__sched_yield(struct task *self)
@@ -179,7 +177,7 @@ void fm__sched_yield(struct task *self)
             return;
         }
     }
-    leave(self, LEFT_YIELD, next);
+    leave(w, self, LEFT_YIELD, next);
 }
 
 void fm__sched_run_first(struct task *self, struct task *child)
@@ -188,7 +186,7 @@ void fm__sched_run_first(struct task *self, struct task *child)
     if (__builtin_expect(w->trace != NULL, 0))
         fm__trace_ready(w, child);
     run_ends(w, TRACE_SPAWNED_FIRST);
-    leave(self, LEFT_BELOW, child);
+    leave(w, self, LEFT_BELOW, child);
 }
 
 /*

@@ -15,22 +15,20 @@
 /* The first guess of how many tasks run in a tick; pick.c tunes it. */
 enum { TICK_START = 61 };
 
-/*
- * The thread's worker. Initial-exec: one pointer, so the library can still be loaded by dlopen.
- * Read only by fm__worker_self: the compiler may keep a thread-local's address over a call that
- * changes the thread.
- */
-static __thread struct worker *this_worker __attribute__((tls_model("initial-exec")));
+/* Used: named by hand in worker.h, where an optimiser of the whole program does not look. */
+__attribute__((used)) __thread struct worker *fm__this_worker;
 
+#if !(defined __x86_64__ && defined __ELF__ && !defined __ILP32__)
 __attribute__((noinline)) struct worker *fm__worker_self(void)
 {
     __asm__ volatile("" ::: "memory");
-    return this_worker;
+    return fm__this_worker;
 }
+#endif
 
 void fm__worker_set_self(struct worker *worker)
 {
-    this_worker = worker;
+    fm__this_worker = worker;
 }
 
 int fm__worker_index(void)

@@ -85,10 +85,29 @@ struct worker {
 };
 
 /*
- * The calling thread's worker, NULL elsewhere. Not inlined: its thread-local must be looked up
- * anew after each switch.
+ * The thread's worker. Initial-exec: one pointer, so the library can still be loaded by dlopen.
+ * Read only by fm__worker_self.
  */
+extern __thread struct worker *fm__this_worker
+    __attribute__((tls_model("initial-exec"), visibility("hidden")));
+
+/*
+ * The calling thread's worker, NULL elsewhere. To be asked for anew after each switch, which a
+ * compiler does not know of: it may keep a thread-local's address over any call. So it is not
+ * left to it: by hand where that is known, else behind a call.
+ */
+#if defined __x86_64__ && defined __ELF__ && !defined __ILP32__
+static inline struct worker *fm__worker_self(void)
+{
+    struct worker *worker;
+    __asm__ volatile("movq fm__this_worker@gottpoff(%%rip), %0\n\t"
+                     "movq %%fs:(%0), %0"
+                     : "=r"(worker));
+    return worker;
+}
+#else
 struct worker *fm__worker_self(void);
+#endif
 
 /* For the thread that becomes a worker, and NULL when it leaves. */
 void fm__worker_set_self(struct worker *worker);
