@@ -45,11 +45,16 @@ class Figures:
             self.complaints.append(f'{" ".join(command)}: ended with {done.returncode}: '
                                    f'{" / ".join(said)}')
             return False
-        for line in done.stdout.splitlines():
-            self._keep(question, json.loads(line), counted)
+        try:
+            for line in done.stdout.splitlines():
+                self.keep(question, json.loads(line), counted)
+        except (ValueError, KeyError):
+            self.complaints.append(f'{" ".join(command)}: printed what is no figure')
+            return False
         return True
 
-    def _keep(self, question, figure, counted):
+    def keep(self, question, figure, counted):
+        """Keep one figure, as a program prints it."""
         place = Place(question, figure['metric'], figure['workers'])
         self.units[place] = figure['unit']
         self.built_with.update({what: figure[what] for what in ('compiler', 'flags')

@@ -8,12 +8,13 @@ import subprocess
 import time
 
 
-def _first(command, cwd=None):
+def _git(root, *words):
+    """What git says of the tree; nothing where there is no git, or no repository."""
     try:
-        done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+        return subprocess.run(['git', *words], cwd=root, capture_output=True, text=True,
+                              check=False).stdout.strip()
     except OSError:
-        return 'unknown'
-    return (done.stdout.strip().splitlines() or ['unknown'])[0]
+        return ''
 
 
 def _read(path, pattern, default='unknown'):
@@ -27,8 +28,7 @@ def _read(path, pattern, default='unknown'):
 def circumstances(root):
     """A dict of text. Compiler and flags our programs print with their figures."""
     memory_kib = int(_read('/proc/meminfo', r'^MemTotal:\s+(\d+)', '0'))
-    dirty = subprocess.run(['git', 'status', '--porcelain', '--untracked-files=no'], cwd=root,
-                           capture_output=True, text=True, check=False).stdout.strip()
+    changed = _git(root, 'status', '--porcelain', '--untracked-files=no')
     return {
         'time': time.strftime('%Y-%m-%d %H:%M:%S UTC', time.gmtime()),
         'processor': _read('/proc/cpuinfo', r'^model name\s*: (.*)'),
@@ -38,6 +38,6 @@ def circumstances(root):
         'huge pages': _read('/sys/kernel/mm/transparent_hugepage/enabled', r'\[(\w+)\]'),
         'load': ' '.join(f'{load:.2f}' for load in os.getloadavg()),
         'niceness': str(os.nice(0)),
-        'commit': _first(['git', 'rev-parse', '--short=12', 'HEAD'], root) +
-                  (' and changes that are not committed' if dirty else ''),
+        'commit': (_git(root, 'rev-parse', '--short=12', 'HEAD') or 'unknown') +
+                  (' and changes that are not committed' if changed else ''),
     }
