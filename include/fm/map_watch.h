@@ -74,9 +74,12 @@ struct fm_map_hooks {
     uint32_t size;     /* set by FM_MAP_HOOKS_INIT */
     uint32_t reserved; /* 0 */
     void *ctx;
-    /* run, set: the fiber stands under the key. Of run: told before its body's first line. */
+    /*
+     * run, set: the fiber stands under the key, or queues for it (FM_QUEUE); that its turn has
+     * come is not told. Of run: told before its body's first line.
+     */
     void (*on_start)(void *ctx, struct fm_key key, struct fm_fiber *fiber);
-    /* The fiber has ended, present or replaced; not one that was detached. */
+    /* The fiber has ended: present, replaced or in the queue; not one that was detached. */
     void (*on_exit)(void *ctx, struct fm_key key, struct fm_fiber *fiber, struct fm_exit exit);
     /* `fiber` has taken the key over from `old`, told before on_start of `fiber`. */
     void (*on_replace)(void *ctx, struct fm_key key, struct fm_fiber *old,
