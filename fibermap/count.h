@@ -16,6 +16,8 @@ enum wait_kind {
     WAIT_VERDICT,
     WAIT_NEXT, /* a completion, or nobody present */
     WAIT_PLACE, /* one more may be present */
+    WAIT_START, /* to be the first in line for a start */
+    WAIT_WINDOW, /* who is: one more may start */
     WAIT_REAPER, /* the reaper has ended: idle.c */
     WAIT_KINDS,
 };

@@ -252,6 +252,8 @@ int64_t fm__idle_begin_locked(struct stripe *stripe, struct entry *entry)
 
 void fm__idle_told(struct fm_map *map, int64_t due_ns)
 {
+    if (map->ledger)
+        fm__limit_settle(map);
     /* relaxed: as in reap_all */
     if (due_ns < atomic_load_explicit(&map->idle.wakes_ns, memory_order_relaxed))
         wake_reaper(map);
@@ -261,8 +263,12 @@ void fm__idle_told(struct fm_map *map, int64_t due_ns)
 
 void fm__idle_displace_locked(struct stripe *stripe, struct entry *entry)
 {
+    struct fm_map *map = stripe->map;
+
     if (entry->idles)
         fm__due_take(&stripe->idlers, entry->idler);
+    if (map->ledger)
+        fm__limit_displace_locked(map, entry);
 }
 
 struct idler *fm__idle_detach_locked(struct stripe *stripe, struct entry *entry)

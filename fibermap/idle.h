@@ -40,7 +40,7 @@ void fm__idle_told(struct fm_map *map, int64_t due_ns);
 
 /* ---- who takes it out ---- */
 
-/* Displaced: no longer idle, whatever it does. */
+/* About to be displaced: no longer idle, whatever it does; nor evicted (limit.c). */
 void fm__idle_displace_locked(struct stripe *stripe, struct entry *entry);
 /* Off the entry, which is detached; to be dropped. NULL: none. */
 struct idler *fm__idle_detach_locked(struct stripe *stripe, struct entry *entry);

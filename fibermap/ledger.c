@@ -32,8 +32,7 @@ int fm__ledger_make(struct fm_map *map, const struct fm_map_config *config)
     int r = fm__completions_make(ledger, config);
     if (r == 0)
         r = fm__retain_make(ledger, config);
-    if (r == 0)
-        r = fm__limit_make(map, config);
+    fm__limit_make(map, config);
     if (r == 0)
         r = fm__hooks_make(ledger, config, map->stripe_mask + 1);
     if (r < 0)
@@ -48,7 +47,6 @@ void fm__ledger_free(struct fm_map *map)
         return;
     fm__completions_free(ledger);
     fm__retain_free(ledger);
-    fm__limit_free(ledger);
     free(ledger->events);
     free(ledger);
     map->ledger = NULL;

@@ -40,6 +40,7 @@ struct stay {
     struct stay *dropped;        /* what it has pushed out, to be released by its exit */
     struct stay *before, *after; /* by the time of the last touch; under the wait lock */
     bool listed;
+    bool leaving; /* evicted, or on its way out when it was to be, and its place is not back */
     unsigned char key[];
 };
 
@@ -63,17 +64,23 @@ struct ledger {
     int64_t retain_ns;
     struct stay *oldest, *newest;
 
-    /* limits; places and idle ones under the wait lock */
+    /* limits; under the wait lock */
     uint32_t max_live, live; /* 0: no limit; present entries, places handed to who waits too */
     uint32_t on_excess;      /* enum fm_excess */
-    struct fm_rate_limiter *starts;      /* NULL: no limit */
+    int32_t wanting, leaving; /* who waits for a place; who has been evicted, see stay */
     struct stay *first_idle, *last_idle; /* FM_EXCESS_EVICT_IDLE: the longest idle first */
+    uint32_t max_starts; /* in a window; 0: no limit */
+    uint32_t taken;      /* of the window that began at begin_ns; 0: none is under way */
+    uint32_t held;       /* by runs that have not put anybody in yet */
+    bool line;           /* somebody is first in line for a start */
+    int64_t interval_ns, begin_ns;
 };
 
 /* What a run has got hold of for its new entry, and not used yet. */
 struct limit_hand {
     bool place, start;
-    bool lacks_start; /* what it lacks is not a place */
+    bool lacks_place, lacks_start;
+    bool begins_window; /* it had the first start of a window */
 };
 
 /* map->ledger, where the config asks for something that needs one. 0 · -ENOMEM · -EINVAL */
@@ -129,10 +136,14 @@ struct stay *fm__retain_reuse(struct stripe *stripe, const struct map_key *key, 
 int fm__retain_hand_out(struct stay *stay, struct fm_fiber **ret_fiber);
 
 /* limit.c */
-int fm__limit_make(struct fm_map *map, const struct fm_map_config *config);
-void fm__limit_free(struct ledger *ledger);
+void fm__limit_make(struct fm_map *map, const struct fm_map_config *config);
 /* All that a run needs is in hand: 0, else -ERESTART; then wait. The stripe lock is held. */
 int fm__limit_take_locked(struct fm_map *map, struct limit_hand *hand, bool displaces);
+/*
+ * The same for so many who displace nobody, or for none: 0 · -EAGAIN. Each is then used with a
+ * hand that holds what the map limits.
+ */
+int fm__limit_take_many_locked(struct fm_map *map, size_t count);
 /* 0, try again · -EAGAIN · -ESHUTDOWN · what waiting fails with */
 int fm__limit_wait(struct fm_map *map, struct limit_hand *hand, int64_t deadline_ns);
 /* Whether it matters who has been touched when. */
@@ -142,21 +153,19 @@ static inline bool fm__limit_evicts(const struct ledger *ledger)
 }
 /* Who stands by this entry, if anybody, has been used. The stripe lock is held. */
 void fm__limit_touch_locked(struct fm_map *map, struct entry *entry);
-/*
- * Places and starts for `count` runs at once, or none. 0 · -EAGAIN: then *ret_places go back by
- * fm__limit_give when no stripe lock is held.
- */
-int fm__limit_take_many_locked(struct fm_map *map, size_t count, size_t *ret_places);
-void fm__limit_give(struct fm_map *map, size_t places);
 /* It has been put in, in the same hold. */
 void fm__limit_use_locked(struct fm_map *map, struct stay *stay, struct limit_hand *hand,
-                          bool displaces);
+                          bool displaces, bool queues);
+/* Who stands by this entry, if anybody, is about to be displaced or detached. */
+void fm__limit_displace_locked(struct fm_map *map, struct entry *entry);
+/* No lock is held: evict whom somebody waits for to go. */
+void fm__limit_settle(struct fm_map *map);
 /* A set, which is not limited, has put one in where nobody was. */
 void fm__limit_count_locked(struct fm_map *map);
 void fm__limit_put_back(struct fm_map *map, struct limit_hand *hand);
 /* Somebody has left for good (stay not NULL), or leaves his place at least. No lock is held. */
 void fm__limit_left(struct fm_map *map, struct stay *stay, bool held_place);
-/* The map is closing: nobody waits for a place any more. */
+/* The map is closing: nobody waits for a place or a start any more. */
 void fm__limit_shut(struct fm_map *map);
 
 /* hooks.c */

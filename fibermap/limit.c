@@ -1,50 +1,50 @@
 /*
  * limit.c - how many may be present, and how many may start in an interval
  *
- * Each present entry of a limited map holds one place. A run that displaces somebody takes over
- * his; any other takes one, under the stripe lock, in the hold in which it is put in. The exit
- * gives the place back if it was present, which is if nobody had taken it over; so does a detach.
+ * A place    is held by each present entry of a limited map. A run that displaces somebody takes
+ *            over his; any other takes one, under the stripe lock, in the hold in which it is
+ *            put in. The exit gives the place back if it was present, which is if nobody had
+ *            taken it over; so does a detach.
+ * A start    is one of a window, which begins with the first start after the last one's end. It
+ *            is held by a run until that puts somebody in: a held one counts in whatever window
+ *            is under way by then, so there are never more in one than there may be, and who
+ *            gives up has used none.
  *
  *   run                                       exit
- *     under the stripe lock: a place, a start   was it present: hand the place to the first
- *     lacking one: unlock, wait, with what        who waits; he has left: to the next; nobody:
- *       is there in hand; again                   one place more is free
+ *     under the stripe lock: all it needs,      was it present: hand the place to the first
+ *       or nothing                                who waits; he has left: to the next; nobody:
+ *     nothing: unlock, wait, with what            one place more is free
+ *       is there in hand; again
  *
  * A place is handed to a waiter by the one wake that ends his wait. If that wake loses, to an
  * interruption or a deadline, the place goes on to the next: none is lost. A newcomer takes
- * nothing while somebody waits. The place comes before the start, so who is interrupted while
- * he waits for a start has used none up, and gives the place back.
+ * nothing while somebody waits. Of those who wait for a start one is first in line, and has a
+ * timer for the window's end; the line is handed on like a place.
  *
- * Places and who waits for them are under the wait lock, inside the stripe lock.
+ * Who waits for a place does not hold a start, which others can use meanwhile, unless it is by
+ * an eviction: nobody is evicted for one who has no start. Who is evicted counts as leaving
+ * until his place is given back, and there are no more of them than waiters; where there was
+ * nobody to evict the next one is who is put in.
+ *
+ * All this is under the wait lock, inside the stripe lock.
  */
 #include <errno.h>
-#include <stdlib.h>
 
 #include "fibermap/ledger.h"
 #include "fibermap/member.h"
+#include "runtime/fiber/runtime.h"
 #include "runtime/fiber/slab.h"
-#include "runtime/platform/check.h"
+#include "runtime/platform/clock.h"
 
-int fm__limit_make(struct fm_map *map, const struct fm_map_config *config)
+void fm__limit_make(struct fm_map *map, const struct fm_map_config *config)
 {
     struct ledger *ledger = map->ledger;
-    struct fm_rate_limiter_config rate = FM_RATE_LIMITER_CONFIG_INIT;
 
     ledger->max_live = config->max_live;
+    ledger->max_starts = config->max_starts;
+    ledger->interval_ns = config->interval_ns;
     ledger->on_excess = config->on_excess;
     atomic_init(&map->notes_use, fm__limit_evicts(ledger));
-    if (!config->max_starts)
-        return 0;
-    rate.algorithm = FM_RATE_FIXED_WINDOW;
-    rate.limit = config->max_starts;
-    rate.interval_ns = config->interval_ns;
-    rate.runtime = config->runtime;
-    return fm_rate_limiter_create(&rate, &ledger->starts);
-}
-
-void fm__limit_free(struct ledger *ledger)
-{
-    fm_rate_limiter_destroy(ledger->starts);
 }
 
 /* ---- who has been touched when; the wait lock is held ---- */
@@ -67,24 +67,6 @@ static void list_locked(struct ledger *ledger, struct stay *stay)
     stay->listed = true;
 }
 
-/* Interrupt whoever has been idle the longest, and is present. */
-static void evict(struct fm_map *map)
-{
-    struct ledger *ledger = map->ledger;
-    uint64_t id = 0;
-
-    fm__lock(&map->waiting.lock);
-    while (!id && ledger->first_idle) {
-        struct stay *stay = ledger->first_idle;
-        unlist_locked(ledger, stay);
-        if (fm__member_is_in(stay->end.fiber, map)) /* else it has been replaced */
-            id = fm__fiber_id(stay->end.fiber);
-    }
-    fm__unlock(&map->waiting.lock);
-    if (id)
-        fm__member_signal(id, FM_BY_REMOVE);
-}
-
 /*
  * Of the fiber that was run by this entry, and is under its key, which it cannot leave without
  * the stripe lock; NULL for one that was set.
@@ -102,104 +84,298 @@ void fm__limit_touch_locked(struct fm_map *map, struct entry *entry)
     if (!stay)
         return;
     fm__lock(&map->waiting.lock);
-    if (stay->listed) {
+    if (!stay->leaving) {
         unlist_locked(map->ledger, stay);
         list_locked(map->ledger, stay);
     }
     fm__unlock(&map->waiting.lock);
 }
 
-/* ---- places ---- */
-
-static bool take_free_locked(struct fm_map *map)
+/* It gives no place back, or not as the one who was to be evicted. */
+static void forget_locked(struct ledger *ledger, struct stay *stay)
 {
-    struct ledger *ledger = map->ledger;
-    if (ledger->live >= ledger->max_live || map->waiting.lists[WAIT_PLACE].first)
-        return false;
-    ledger->live++;
-    return true;
+    unlist_locked(ledger, stay);
+    ledger->leaving -= stay->leaving;
+    stay->leaving = false;
 }
 
-static void give_place(struct fm_map *map)
+void fm__limit_displace_locked(struct fm_map *map, struct entry *entry)
 {
-    struct waitlist *list = &map->waiting.lists[WAIT_PLACE];
-
+    struct stay *stay = fm__limit_evicts(map->ledger) ? stay_of_locked(entry) : NULL;
+    if (!stay)
+        return;
     fm__lock(&map->waiting.lock);
-    while (list->first) {
-        struct wait wait = list->first->wait;
-        fm__waitlist_remove_locked(list, list->first);
-        fm__unlock(&map->waiting.lock);
-        if (fm__wake(wait, WAKE_VALUE))
-            return;
-        fm__lock(&map->waiting.lock);
-    }
-    map->ledger->live--;
+    forget_locked(map->ledger, stay);
     fm__unlock(&map->waiting.lock);
 }
+
+void fm__limit_settle(struct fm_map *map)
+{
+    struct ledger *ledger = map->ledger;
+    uint64_t id = 1;
+
+    while (id && fm__limit_evicts(ledger)) {
+        id = 0;
+        fm__lock(&map->waiting.lock);
+        while (!id && ledger->wanting > ledger->leaving && ledger->first_idle) {
+            struct stay *stay = ledger->first_idle;
+            unlist_locked(ledger, stay);
+            stay->leaving = true;
+            ledger->leaving++;
+            if (fm__member_is_in(stay->end.fiber, map)) /* else it has ended just now */
+                id = fm__fiber_id(stay->end.fiber);
+        }
+        fm__unlock(&map->waiting.lock);
+        if (id)
+            fm__member_signal(id, FM_BY_REMOVE);
+    }
+}
+
+/* ---- places; the wait lock is held ---- */
+
+/* Give it to the first who waits, letting go of the lock meanwhile. False: nobody waits. */
+static bool hand_over_locked(struct fm_map *map, enum wait_kind kind)
+{
+    struct waitlist *list = &map->waiting.lists[kind];
+    bool won = false;
+
+    while (!won && list->first) {
+        struct wait wait = list->first->wait;
+        fm__waitlist_remove_locked(list, list->first);
+        map->ledger->wanting -= kind == WAIT_PLACE;
+        fm__unlock(&map->waiting.lock);
+        won = fm__wake(wait, WAKE_VALUE);
+        fm__lock(&map->waiting.lock);
+        map->ledger->wanting += kind == WAIT_PLACE && !won; /* he does not want it himself */
+    }
+    return won;
+}
+
+static void give_place_locked(struct fm_map *map)
+{
+    if (!hand_over_locked(map, WAIT_PLACE))
+        map->ledger->live--;
+}
+
+static bool place_is_free_locked(struct fm_map *map)
+{
+    return map->ledger->live < map->ledger->max_live &&
+           !map->waiting.lists[WAIT_PLACE].first;
+}
+
+static int wait_for_place(struct fm_map *map, struct limit_hand *hand, int64_t deadline_ns)
+{
+    struct ledger *ledger = map->ledger;
+    int r = 0;
+
+    fm__lock(&map->waiting.lock);
+    ledger->wanting++;
+    if (!place_is_free_locked(map)) {
+        fm__unlock(&map->waiting.lock);
+        fm__limit_settle(map);
+        fm__lock(&map->waiting.lock);
+    }
+    bool waits = fm__map_is_open(map) && !place_is_free_locked(map);
+    if (waits) {
+        r = fm__waiting_wait(&map->waiting, WAIT_PLACE, deadline_ns, "map_run");
+        fm__lock(&map->waiting.lock);
+    } else {
+        ledger->live++;
+    }
+    if (!waits || r < 0)
+        ledger->wanting--; /* else who gave it has counted */
+    fm__unlock(&map->waiting.lock);
+    if (r == 0 && !fm__map_is_open(map))
+        return -ESHUTDOWN; /* woken for that, or so late that nobody asks for the place */
+    hand->place = r == 0;
+    return r;
+}
+
+/* ---- starts; the wait lock is held ---- */
+
+static void settle_window_locked(struct ledger *ledger, int64_t now_ns)
+{
+    if (ledger->taken && now_ns >= fm__time_add(ledger->begin_ns, ledger->interval_ns))
+        ledger->taken = 0;
+}
+
+static bool start_is_free_locked(struct fm_map *map)
+{
+    struct ledger *ledger = map->ledger;
+    settle_window_locked(ledger, fm__runtime_now_ns(map->runtime));
+    return ledger->taken + ledger->held < ledger->max_starts;
+}
+
+/* The caller holds one, and puts somebody in. Whether a window begins. */
+static bool use_start_locked(struct fm_map *map)
+{
+    struct ledger *ledger = map->ledger;
+    int64_t now_ns = fm__runtime_now_ns(map->runtime);
+
+    settle_window_locked(ledger, now_ns);
+    if (!ledger->taken)
+        ledger->begin_ns = now_ns;
+    ledger->held--;
+    return ledger->taken++ == 0;
+}
+
+/* Until then; ready_ns is on the map's clock, which a thread does not live by. */
+static enum wake_reason sleep_until(struct fm_runtime *runtime, struct wait wait,
+                                    int64_t ready_ns, int64_t deadline_ns)
+{
+    if (!runtime->virtual_clock || fm__fiber_self())
+        return fm__wait_end(wait, ready_ns < deadline_ns ? ready_ns : deadline_ns);
+    if (ready_ns != FM_NEVER)
+        runtime->hooks->timer_arm(runtime, wait.who, wait.epoch, ready_ns);
+    enum wake_reason reason = fm__wait_end(wait, deadline_ns);
+    if (ready_ns != FM_NEVER)
+        runtime->hooks->timer_disarm(runtime, wait.who);
+    return reason;
+}
+
+/* The first in line, until something may be free: 0 · -ECANCELED · -ETIMEDOUT · -ENOMEM */
+static int await_window_locked(struct fm_map *map, int64_t deadline_ns)
+{
+    struct ledger *ledger = map->ledger;
+    struct waitlist *list = &map->waiting.lists[WAIT_WINDOW];
+    struct wait_node node = { .amount = map->waiting.epoch };
+    int64_t ready_ns = ledger->taken ? fm__time_add(ledger->begin_ns, ledger->interval_ns)
+                                     : FM_NEVER;
+
+    int r = fm__wait_begin(&node.wait, 0, "map_run");
+    if (r < 0)
+        return r;
+    fm__waitlist_push_locked(list, &node);
+    fm__unlock(&map->waiting.lock);
+    r = fm__wake_result(sleep_until(map->runtime, node.wait, ready_ns, deadline_ns));
+    fm__lock(&map->waiting.lock);
+    if (node.listed)
+        fm__waitlist_remove_locked(list, &node);
+    return r == -ETIMEDOUT && fm_now_ns() < deadline_ns ? 0 : r;
+}
+
+static int wait_for_start(struct fm_map *map, struct limit_hand *hand, int64_t deadline_ns)
+{
+    struct ledger *ledger = map->ledger;
+    struct fm_fiber *self = fm__fiber_self();
+    bool first = false;
+    int r = 0;
+
+    if (self && self->runtime != map->runtime &&
+        (self->runtime->virtual_clock || map->runtime->virtual_clock))
+        return -EINVAL; /* two clocks */
+    fm__lock(&map->waiting.lock);
+    while (r == 0 && !hand->start) {
+        if (!fm__map_is_open(map)) {
+            r = -ESHUTDOWN;
+        } else if (ledger->line && !first) {
+            r = fm__waiting_wait(&map->waiting, WAIT_START, deadline_ns, "map_run");
+            first = r == 0;
+            fm__lock(&map->waiting.lock);
+        } else if (start_is_free_locked(map)) {
+            ledger->held++;
+            hand->start = true;
+        } else {
+            first = ledger->line = true;
+            r = await_window_locked(map, deadline_ns);
+        }
+    }
+    if (first && !hand_over_locked(map, WAIT_START))
+        ledger->line = false;
+    fm__unlock(&map->waiting.lock);
+    return r;
+}
+
+/* ---- what a run does ---- */
 
 int fm__limit_take_locked(struct fm_map *map, struct limit_hand *hand, bool displaces)
 {
     struct ledger *ledger = map->ledger;
+    bool place = ledger->max_live && !displaces && !hand->place;
+    bool start = ledger->max_starts && !hand->start;
 
-    hand->lacks_start = false;
-    if (ledger->max_live && !displaces && !hand->place) {
-        fm__lock(&map->waiting.lock);
-        hand->place = take_free_locked(map);
-        fm__unlock(&map->waiting.lock);
-        if (!hand->place)
-            return -ERESTART;
+    if (!place && !start)
+        return 0;
+    fm__lock(&map->waiting.lock);
+    hand->lacks_place = place && !place_is_free_locked(map);
+    hand->lacks_start = start && (ledger->line || !start_is_free_locked(map));
+    bool lacks = hand->lacks_place || hand->lacks_start;
+    if (!lacks) {
+        ledger->live += place;
+        ledger->held += start;
+        hand->place |= place;
+        hand->start |= start;
     }
-    if (ledger->starts && !hand->start) {
-        hand->lacks_start = true;
-        if (fm_rate_limiter_try_acquire(ledger->starts, 1) < 0)
-            return -ERESTART;
-        hand->start = true;
-    }
-    return 0;
+    fm__unlock(&map->waiting.lock);
+    return lacks ? -ERESTART : 0;
 }
 
-int fm__limit_take_many_locked(struct fm_map *map, size_t count, size_t *ret_places)
+int fm__limit_wait(struct fm_map *map, struct limit_hand *hand, int64_t deadline_ns)
 {
     struct ledger *ledger = map->ledger;
-    bool taken = true;
+    bool evicts = fm__limit_evicts(ledger);
+    int r = 0;
 
-    *ret_places = 0;
-    if (ledger->max_live) {
-        fm__lock(&map->waiting.lock);
-        taken = !map->waiting.lists[WAIT_PLACE].first && ledger->live <= ledger->max_live &&
-                count <= ledger->max_live - ledger->live;
-        if (taken)
-            ledger->live += (uint32_t)count;
-        fm__unlock(&map->waiting.lock);
-    }
-    if (!taken)
+    if (ledger->on_excess == FM_EXCESS_FAIL)
         return -EAGAIN;
-    if (!ledger->starts || fm_rate_limiter_try_acquire(ledger->starts, (int64_t)count) == 0)
-        return 0;
-    *ret_places = ledger->max_live ? count : 0;
-    return -EAGAIN;
+    if (hand->lacks_place && !evicts)
+        return wait_for_place(map, hand, deadline_ns);
+    if (ledger->max_starts && !hand->start)
+        r = wait_for_start(map, hand, deadline_ns);
+    return r == 0 && hand->lacks_place ? wait_for_place(map, hand, deadline_ns) : r;
 }
 
-void fm__limit_give(struct fm_map *map, size_t places)
+int fm__limit_take_many_locked(struct fm_map *map, size_t count)
 {
-    while (places--)
-        give_place(map);
+    struct ledger *ledger = map->ledger;
+
+    fm__lock(&map->waiting.lock);
+    bool fits = !ledger->max_live ||
+                (place_is_free_locked(map) && count <= ledger->max_live - ledger->live);
+    fits = fits && (!ledger->max_starts ||
+                    (!ledger->line && start_is_free_locked(map) &&
+                     count <= ledger->max_starts - ledger->taken - ledger->held));
+    if (fits) {
+        ledger->live += ledger->max_live ? (uint32_t)count : 0;
+        ledger->held += ledger->max_starts ? (uint32_t)count : 0;
+    }
+    fm__unlock(&map->waiting.lock);
+    return fits ? 0 : -EAGAIN;
 }
 
 void fm__limit_use_locked(struct fm_map *map, struct stay *stay, struct limit_hand *hand,
-                          bool displaces)
+                          bool displaces, bool queues)
 {
     struct ledger *ledger = map->ledger;
+    bool lists = fm__limit_evicts(ledger) && !queues; /* who queues is listed in his turn */
 
-    hand->start = false;
     if (!displaces)
         hand->place = false; /* its own now; else the displaced one's is */
-    if (!fm__limit_evicts(ledger))
+    if (!hand->start && !lists)
         return;
     fm__lock(&map->waiting.lock);
-    list_locked(ledger, stay);
+    if (hand->start)
+        hand->begins_window |= use_start_locked(map);
+    hand->start = false;
+    if (lists)
+        list_locked(ledger, stay);
     fm__unlock(&map->waiting.lock);
 }
+
+void fm__limit_put_back(struct fm_map *map, struct limit_hand *hand)
+{
+    if (hand->place || hand->start || hand->begins_window) {
+        fm__lock(&map->waiting.lock);
+        if (hand->place)
+            give_place_locked(map);
+        map->ledger->held -= hand->start;
+        /* The first in line looks again: one start more, or a time to wait for. */
+        fm__waiting_wake_and_unlock(&map->waiting, 1u << WAIT_WINDOW);
+    }
+    fm__limit_settle(map);
+}
+
+/* ---- what others do ---- */
 
 void fm__limit_count_locked(struct fm_map *map)
 {
@@ -210,66 +386,24 @@ void fm__limit_count_locked(struct fm_map *map)
     fm__unlock(&map->waiting.lock);
 }
 
-static int wait_for_place(struct fm_map *map, struct limit_hand *hand, int64_t deadline_ns)
-{
-    if (map->ledger->on_excess == FM_EXCESS_EVICT_IDLE)
-        evict(map);
-    fm__lock(&map->waiting.lock);
-    if (!fm__map_is_open(map)) {
-        fm__unlock(&map->waiting.lock);
-        return -ESHUTDOWN;
-    }
-    if (take_free_locked(map)) {
-        fm__unlock(&map->waiting.lock);
-    } else {
-        int r = fm__waiting_wait(&map->waiting, WAIT_PLACE, deadline_ns, "map_run");
-        if (r < 0)
-            return r;
-        if (!fm__map_is_open(map))
-            return -ESHUTDOWN; /* woken for that, or so late that nobody asks for the place */
-    }
-    hand->place = true;
-    return 0;
-}
-
-int fm__limit_wait(struct fm_map *map, struct limit_hand *hand, int64_t deadline_ns)
-{
-    struct ledger *ledger = map->ledger;
-
-    if (ledger->on_excess == FM_EXCESS_FAIL)
-        return -EAGAIN;
-    if (!hand->lacks_start)
-        return wait_for_place(map, hand, deadline_ns);
-    int r = fm_rate_limiter_acquire(ledger->starts, 1, deadline_ns);
-    hand->start = r == 0;
-    return r;
-}
-
-void fm__limit_put_back(struct fm_map *map, struct limit_hand *hand)
-{
-    if (hand->place)
-        give_place(map);
-}
-
 void fm__limit_left(struct fm_map *map, struct stay *stay, bool held_place)
 {
-    struct ledger *ledger = map->ledger;
-
-    if (!ledger->max_live)
+    if (!map->ledger->max_live)
         return;
-    if (stay && ledger->on_excess == FM_EXCESS_EVICT_IDLE) {
-        fm__lock(&map->waiting.lock);
-        unlist_locked(ledger, stay);
-        fm__unlock(&map->waiting.lock);
-    }
+    fm__lock(&map->waiting.lock);
+    if (stay)
+        forget_locked(map->ledger, stay);
     if (held_place)
-        give_place(map);
+        give_place_locked(map);
+    fm__unlock(&map->waiting.lock);
+    fm__limit_settle(map);
 }
 
 void fm__limit_shut(struct fm_map *map)
 {
-    if (!map->ledger || !map->ledger->max_live)
+    const unsigned kinds = 1u << WAIT_PLACE | 1u << WAIT_START | 1u << WAIT_WINDOW;
+    if (!map->ledger || !(map->ledger->max_live || map->ledger->max_starts))
         return;
     fm__lock(&map->waiting.lock);
-    fm__waiting_wake_and_unlock(&map->waiting, 1u << WAIT_PLACE);
+    fm__waiting_wake_and_unlock(&map->waiting, kinds);
 }

@@ -259,7 +259,7 @@ static inline __attribute__((always_inline)) int run(
         rest = fm__turn_rest_locked(turn);
     if (keeps_ledger) {
         fm__stay_begin_locked(stay, stripe, fiber, displaced, true);
-        fm__limit_use_locked(map, stay, hand, displaced != 0);
+        fm__limit_use_locked(map, stay, hand, displaced != 0, queues);
     }
     fm__unlock(&stripe->lock);
 

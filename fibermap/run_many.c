@@ -52,7 +52,7 @@ struct batch {
     struct one **by_place; /* the same by stripe, by key, by that order */
     struct entry *gate;
     struct stripe *gate_stripe;
-    size_t places; /* of a limited map, to be given back */
+    struct limit_hand hand; /* of each in turn */
     bool blamed;   /* the results say which of the runs are at fault */
     const void *site;
 };
@@ -178,8 +178,6 @@ static void undo_all(struct batch *batch)
     }
     if (batch->gate)
         fm__stripe_bury(batch->gate_stripe, batch->gate);
-    if (batch->places)
-        fm__limit_give(batch->map, batch->places);
 }
 
 /* ---- putting in ---- */
@@ -221,7 +219,7 @@ static int decide_locked(struct batch *batch)
     if (held)
         return -EEXIST;
     return batch->map->ledger
-               ? fm__limit_take_many_locked(batch->map, batch->count, &batch->places)
+               ? fm__limit_take_many_locked(batch->map, batch->count)
                : 0;
 }
 
@@ -242,14 +240,15 @@ static void put_in_locked(struct batch *batch)
     fm__stripe_leave_locked(batch->gate_stripe);
     for (size_t i = 0; i < batch->count; i++) {
         struct one *one = &batch->ones[i];
-        struct limit_hand hand = { 0 };
         fm__entry_arrive(one->entry, fm__fiber_id(one->fiber));
         if (one->idler)
             one->due_ns = fm__idle_attach_locked(one->stripe, one->entry, one->idler, true);
         if (!one->stay)
             continue;
         fm__stay_begin_locked(one->stay, one->stripe, one->fiber, 0, true);
-        fm__limit_use_locked(map, one->stay, &hand, false);
+        batch->hand.place = map->ledger->max_live != 0;
+        batch->hand.start = map->ledger->max_starts != 0;
+        fm__limit_use_locked(map, one->stay, &batch->hand, false, false);
     }
 }
 
@@ -270,6 +269,8 @@ static void start_all(struct batch *batch)
         else
             fm__fiber_start(one->fiber);
     }
+    if (batch->map->ledger)
+        fm__limit_put_back(batch->map, &batch->hand); /* nothing: others may look again */
 }
 
 /* All arguments are read. */

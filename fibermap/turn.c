@@ -292,8 +292,10 @@ static int await_turn(struct turn *turn)
         } else {
             if (begins && turn->state == TURN_QUEUES)
                 take_key_locked(turn);
-            if (begins)
+            if (begins) {
                 due_ns = fm__idle_begin_locked(stripe, turn->mine);
+                fm__idle_use_locked(stripe, turn->mine);
+            }
             leave_locked(turn, &gone);
         }
         fm__unlock(&stripe->lock);

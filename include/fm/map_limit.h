@@ -8,15 +8,16 @@
  *                is free when its fiber has left the key. fm_map_set is not limited, but counted.
  * max_starts     runs that start a fiber, in a window of interval_ns that begins with the first
  *                start after the last window's end. Replacements count; a run that starts
- *                nothing does not, unless it waited for its start meanwhile.
+ *                nothing, or gives up, does not.
  * on_excess      what a run does that is one too many.
  *
  * Waiting is first come, first served, interruptible, and ends at the deadline_ns of the run's
  * options: fm_map_run and its like then also return -ECANCELED, -ETIMEDOUT, -ENOMEM (a thread's
- * first wait) or, if the map closes, -ESHUTDOWN (who waits for a start hears of that when he has
- * it), with nothing started and no place or start lost. A member that waits for a place holds its own;
- * exit observers, hooks and other callers that must not wait want FM_EXCESS_FAIL. fm_map_destroy
- * must not be called while somebody waits.
+ * first wait), -EINVAL (a fiber of another runtime, and one of the two clocks is virtual, waits
+ * for a start) or, as soon as the map closes, -ESHUTDOWN, with nothing started and no place or
+ * start lost. A member that waits for a place holds its own; exit observers, hooks and other
+ * callers that must not wait want FM_EXCESS_FAIL. fm_map_destroy must not be called while
+ * somebody waits.
  */
 #ifndef FM_MAP_LIMIT_H
 #define FM_MAP_LIMIT_H
@@ -33,8 +34,8 @@ enum fm_excess {
     FM_EXCESS_WAIT = 0, /* until there is a place, and a start */
     FM_EXCESS_FAIL = 1, /* -EAGAIN */
     /*
-     * Interrupt (FM_BY_REMOVE) whoever has not been used (see below) for the longest time, and
-     * wait for a place; for a start, wait.
+     * For a start, wait. For a place, with a start in hand: interrupt (FM_BY_REMOVE) whoever
+     * has not been used (see below) for the longest time, one for each who waits, and wait.
      */
     FM_EXCESS_EVICT_IDLE = 2,
 };

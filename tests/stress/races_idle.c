@@ -142,10 +142,82 @@ static void all_were_idle(struct slot *slot)
     race_settle(slot);
 }
 
+/* ---- eviction: exits, uses and new runs beside it ---- */
+
+enum { PLACES = 2 };
+
+static void make_evicting(struct slot *slot)
+{
+    struct fm_map_config config = FM_MAP_CONFIG_INIT;
+    struct fm_map *map;
+    config.runtime = slot->runtime;
+    config.max_live = PLACES;
+    config.on_excess = FM_EXCESS_EVICT_IDLE;
+    if ((slot->choice & 15) == 1) { /* starts are scarce, too, for a moment */
+        config.max_starts = 2;
+        config.interval_ns = 1000;
+    }
+    int r = fm_map_create(&config, &map);
+    RACE_CHECK(slot, r == 0, "create: %d", r);
+    slot->thing = map;
+}
+
+static int gives_place_up(void *arg, struct fm_exit exit)
+{
+    struct slot *slot = arg;
+    RACE_CHECK(slot, exit.kind != FM_INTERRUPTED || exit.reason == FM_BY_REMOVE ||
+                         exit.reason == FM_BY_CLOSE,
+               "interrupted by %s", fm_reason_name(exit.reason));
+    atomic_fetch_sub(&slot->seen[0], 1);
+    return 0;
+}
+
+static struct fm_exit hold_place(void *arg)
+{
+    struct slot *slot = arg;
+    uint32_t bodies = atomic_fetch_add(&slot->seen[0], 1);
+    RACE_CHECK(slot, bodies < PLACES, "%u bodies at once", bodies + 1);
+    int r = fm_defer(gives_place_up, slot);
+    RACE_CHECK(slot, r == 0, "defer: %d", r);
+    uint32_t number = atomic_fetch_add(&slot->seen[1], 1);
+    if (slot->choice >> (8 + number % 32) & 1)
+        return fm_yield() < 0 ? fm_interrupted() : fm_ok(NULL);
+    return fm_fail(fm_never());
+}
+
+static void evict_some(struct slot *slot, struct part *part)
+{
+    for (uint64_t i = 0; i < 2; i++) {
+        struct fm_map_run_options options = FM_MAP_RUN_OPTIONS_INIT;
+        uint64_t key = (part->role + i) % 4;
+        options.conflict = FM_KEEP;
+        int r = fm_map_run(slot->thing, fm_key_bytes(&key, sizeof key), hold_place, slot,
+                           &options, NULL);
+        RACE_CHECK(slot, r == 0 || r == FM_MAP_KEPT, "run: %d", r);
+        key = (part->role + slot->choice) % 4;
+        r = fm_map_touch(slot->thing, fm_key_bytes(&key, sizeof key));
+        RACE_CHECK(slot, r == 0 || r == -ENOENT, "touch: %d", r);
+    }
+}
+
+static void places_are_evicted_once_more(struct slot *slot)
+{
+    struct fm_map *map = slot->thing;
+    for (uint64_t key = 1000; key < 1000 + 2 * PLACES; key++) {
+        /* With a place or a start lost this waits for ever, and the watchdog tells. */
+        int r = fm_map_run(map, fm_key_bytes(&key, sizeof key), hold_place, slot, NULL, NULL);
+        RACE_CHECK(slot, r == 0, "run: %d", r);
+    }
+    fm_map_destroy(map);
+    slot->thing = NULL;
+}
+
 const struct race idle_races[] = {
     { "idle", "who is idle ends, once, and nobody for the time of another", make_idle,
       use_and_end, all_have_ended, NULL },
     { "idle_alone", "everybody ends by nothing but being idle", make_idle, one_key_each,
       all_were_idle, NULL },
+    { "evict", "whoever is evicted makes room for one, whatever ends beside it", make_evicting,
+      evict_some, places_are_evicted_once_more, NULL },
     { NULL, NULL, NULL, NULL, NULL, NULL },
 };
