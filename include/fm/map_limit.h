@@ -5,7 +5,8 @@
  *
  * max_live       present entries at once. A run that replaces somebody takes over his place, so
  *                it never waits for one; a replaced fiber that still ends holds none. A place
- *                is free when its fiber has left the key. fm_map_set is not limited, but counted.
+ *                is free when its fiber has left the key. fm_map_set is not limited, but
+ *                counted.
  * max_starts     runs that start a fiber, in a window of interval_ns that begins with the first
  *                start after the last window's end. Replacements count; a run that starts
  *                nothing, or gives up, does not.
