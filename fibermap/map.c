@@ -262,11 +262,17 @@ size_t fm_map_size(struct fm_map *map)
     return fm__map_is_open(map) ? live : 0;
 }
 
+static bool is_ready(struct fm_fiber *fiber)
+{
+    return fm__member_state(fiber) == FM_MEMBER_LIVE &&
+           fm__state_read(&fiber->state) & STATE_READY;
+}
+
 size_t fm_map_count(struct fm_map *map, uint32_t state)
 {
     size_t count = 0;
 
-    if (!map || state > FM_MEMBER_QUEUED)
+    if (!map || state > FM_MEMBER_READY)
         return 0;
     fm__map_each_stripe(map, s) {
         if (state == FM_MEMBER_ZOMBIE) {
@@ -286,7 +292,10 @@ size_t fm_map_count(struct fm_map *map, uint32_t state)
             struct fm_fiber *fiber = id ? fm__fiber_ref_id(id) : NULL;
             if (!fiber)
                 continue;
-            count += fm__fiber_interrupted(fiber) == (state == FM_MEMBER_ENDING);
+            if (state == FM_MEMBER_READY)
+                count += is_ready(fiber);
+            else
+                count += fm__member_state(fiber) == state;
             fm_fiber_unref(fiber);
         }
     }

@@ -14,6 +14,7 @@
 #include "fibermap/describe.h"
 #include "fibermap/idle.h"
 #include "fibermap/ledger.h"
+#include "runtime/fiber/again.h"
 #include "runtime/platform/check.h"
 #include "runtime/platform/memory.h"
 #include "runtime/platform/probe.h"
@@ -90,6 +91,13 @@ bool fm__member_is_in(struct fm_fiber *fiber, struct fm_map *map)
     /* An entry that is used again is another fiber's. */
     struct entry *entry = fm__described_entry(fiber);
     return entry && fm__entry_present(fm__entry_read(entry)) == fm__fiber_id(fiber);
+}
+
+enum fm_member_state fm__member_state(struct fm_fiber *fiber)
+{
+    if (fm__fiber_interrupted(fiber))
+        return FM_MEMBER_ENDING;
+    return fm__again_between(fiber) ? FM_MEMBER_BACKING_OFF : FM_MEMBER_LIVE;
 }
 
 bool fm__member_is_at(struct fm_fiber *fiber, struct entry *entry)

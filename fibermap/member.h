@@ -13,6 +13,8 @@ void fm__member_bind(struct fm_fiber *fiber, struct stripe *stripe, struct entry
 
 /* Whether the fiber was run in this map, and is under its key. The caller holds a reference. */
 bool fm__member_is_in(struct fm_fiber *fiber, struct fm_map *map);
+/* Of a fiber that is present: FM_MEMBER_LIVE, _ENDING or _BACKING_OFF. */
+enum fm_member_state fm__member_state(struct fm_fiber *fiber);
 /* Whether it was run, and this is its entry. The caller knows that it has not ended. */
 bool fm__member_is_at(struct fm_fiber *fiber, struct entry *entry);
 /* What a fiber that is bound may say of itself before its end, besides FM_MAP_ISOLATE_FAILURE. */

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 
 #include "fibermap/idle.h"
+#include "fibermap/member.h"
 #include "runtime/platform/memory.h"
 
 #define SNAPSHOT_FLAGS (FM_SNAPSHOT_CONSISTENT | FM_SNAPSHOT_ZOMBIES | FM_SNAPSHOT_QUEUED)
@@ -180,8 +181,8 @@ int fm_map_snapshot(struct fm_map *map, uint32_t flags, struct fm_snapshot **ret
         member->age_ns = now > member->age_ns ? now - member->age_ns : 0;
         uint64_t incarnation = fm_fiber_incarnation(member->fiber);
         member->incarnation = incarnation < UINT32_MAX ? (uint32_t)incarnation : UINT32_MAX;
-        if (member->state == FM_MEMBER_LIVE && fm__fiber_interrupted(member->fiber))
-            member->state = FM_MEMBER_ENDING;
+        if (member->state == FM_MEMBER_LIVE)
+            member->state = fm__member_state(member->fiber);
     }
     if (r < 0) {
         fm_snapshot_free(snap);

@@ -143,10 +143,14 @@ struct fm_close_policy {
 
 /* A member by its key, as reports and snapshots show it. */
 enum fm_member_state {
-    FM_MEMBER_LIVE = 0,   /* present */
+    FM_MEMBER_LIVE = 0,   /* present, and nothing of what follows */
     FM_MEMBER_ZOMBIE = 1, /* replaced, still ending */
     FM_MEMBER_ENDING = 2, /* present, interrupt pending */
     FM_MEMBER_QUEUED = 3, /* waits until it may stand under its key */
+    /* present, between two incarnations, and not interrupted: it backs off, or its group waits */
+    FM_MEMBER_BACKING_OFF = 4,
+    /* fm_map_count alone: those among the live ones that have said so (fm_ready) */
+    FM_MEMBER_READY = 5,
 };
 
 struct fm_member {
@@ -426,7 +430,11 @@ FM_API int fm_map_get(struct fm_map *map, struct fm_key key, struct fm_fiber **r
 FM_API bool fm_map_has(struct fm_map *map, struct fm_key key);
 /* Present and queued entries; exact whenever the map rests; 0 once closing. */
 FM_API size_t fm_map_size(struct fm_map *map);
-/* Members in a state, of enum fm_member_state; counts zombies of a closing map too. */
+/*
+ * Members in a state, of enum fm_member_state, of a closing map too; 0 for one that there is
+ * not. Each member is in one state, but for FM_MEMBER_READY, who are live as well. Exact
+ * whenever the map rests; looks at all entries, but for zombies. Never waits.
+ */
 FM_API size_t fm_map_count(struct fm_map *map, uint32_t state);
 
 /* ---- ending by key ---- */

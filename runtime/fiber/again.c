@@ -124,8 +124,20 @@ bool fm__again_outlives(struct fm_fiber *fiber)
 struct fm_exit fm__again_run(struct fm_fiber *self, fm_entry_fn *entry, void *arg,
                              const void *note)
 {
-    extra_of(self)->finalizer_failed = false;
-    return fm__body_run(self, entry, arg, note);
+    struct fiber_extra *extra = extra_of(self);
+
+    extra->finalizer_failed = false;
+    /* relaxed, both: for those who count */
+    atomic_store_explicit(&extra->between, false, memory_order_relaxed);
+    struct fm_exit exit = fm__body_run(self, entry, arg, note);
+    atomic_store_explicit(&extra->between, true, memory_order_relaxed);
+    return exit;
+}
+
+bool fm__again_between(struct fm_fiber *fiber)
+{
+    struct fiber_extra *extra = extra_of(fiber);
+    return extra && atomic_load_explicit(&extra->between, memory_order_relaxed);
 }
 
 static bool take_back(struct fm_fiber *self, unsigned counted)

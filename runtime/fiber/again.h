@@ -31,6 +31,8 @@ void *fm__again_kept(struct fm_fiber *self);
  */
 struct fm_exit fm__again_run(struct fm_fiber *self, fm_entry_fn *entry, void *arg,
                              const void *note);
+/* Whether one running has ended and no other has begun. Any fiber, any thread; soon old. */
+bool fm__again_between(struct fm_fiber *fiber);
 /* Take back an interruption that is not final. False: it is. */
 bool fm__again_forgive(struct fm_fiber *self);
 /* The same, and one running more is counted. False: none may follow. */

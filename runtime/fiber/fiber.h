@@ -254,6 +254,7 @@ struct fiber_extra {
     bool finalizer_failed;
     struct fm_exit finalizer_exit; /* the first that failed after a failing body */
     _Atomic uint8_t again;         /* enum again; of a fiber whose body may run again: */
+    _Atomic bool between;          /* one running has ended, and no other has begun */
     bool stopped;                  /* lock; a final interruption has come */
     uint64_t pause;                /* lock; epoch of its wait between two runnings, or 0 */
     _Atomic uint64_t again_count;  /* runnings after the first */

@@ -339,7 +339,7 @@ EXACT_TEST(map_restart, snapshot_and_dump_show_the_incarnation)
     pass_ms(35);
     cr_assert_eq(fm_map_snapshot(map, 0, &snapshot), 0);
     cr_assert_eq(fm_snapshot_at(snapshot, 0)->incarnation, 3);
-    cr_assert_eq(fm_snapshot_at(snapshot, 0)->state, FM_MEMBER_LIVE);
+    cr_assert_eq(fm_snapshot_at(snapshot, 0)->state, FM_MEMBER_BACKING_OFF);
     cr_assert_eq(fm_snapshot_at(snapshot, 0)->age_ns, 35 * MS);
     fm_snapshot_free(snapshot);
     cr_assert_eq(pipe(pipe_ends), 0);

@@ -190,3 +190,93 @@ WORKER_TEST(map_describe, dump_shows_the_key)
     fclose(file);
     fm_map_destroy(map);
 }
+
+/* ---- states by count ---- */
+
+static struct fm_exit ready_then_wait(void *arg)
+{
+    fm_ready();
+    return fm_fail(fm_never());
+}
+
+static struct fm_exit fail_at_once(void *arg)
+{
+    return fm_fail(-EIO);
+}
+
+/* Live, ready, ending, zombie, queued, backing off: each member is counted once. */
+EXACT_TEST(map_snapshot, states_are_counted_and_shown)
+{
+    struct fm_map *map = make_map();
+    struct fm_map_run_options queue = conflict(FM_QUEUE), again = conflict(FM_REPLACE);
+    struct fm_restart restart = FM_RESTART_INIT;
+    struct fm_snapshot *snapshot;
+    atomic_bool go = false;
+    size_t shown[6] = { 0 };
+
+    restart.type = FM_PERMANENT;
+    restart.schedule = fm_schedule_spaced_ns(1000 * INT64_C(1000000));
+    again.restart = &restart;
+    fm_fiber_unref(run(map, "live", until_interrupted, NULL));
+    fm_fiber_unref(run(map, "ready", ready_then_wait, NULL));
+    fm_fiber_unref(run(map, "replaced", stubborn, &go));
+    fm_fiber_unref(run(map, "ending", stubborn, &go));
+    cr_assert_eq(fm_map_run(map, KEY("backs off"), fail_at_once, NULL, &again, NULL), 0);
+    fm_schedule_unref(restart.schedule);
+    for (int i = 0; i < 2; i++)
+        cr_assert_eq(fm_map_run(map, KEY("live"), until_interrupted, NULL, &queue, NULL),
+                     FM_MAP_QUEUED);
+    settle();
+    fm_fiber_unref(run(map, "replaced", until_interrupted, NULL));
+    cr_assert_eq(fm_map_interrupt(map, KEY("ending")), 0);
+    settle();
+    cr_assert_eq(fm_map_count(map, FM_MEMBER_LIVE), 3);
+    cr_assert_eq(fm_map_count(map, FM_MEMBER_READY), 1);
+    cr_assert_eq(fm_map_count(map, FM_MEMBER_ZOMBIE), 1);
+    cr_assert_eq(fm_map_count(map, FM_MEMBER_ENDING), 1);
+    cr_assert_eq(fm_map_count(map, FM_MEMBER_QUEUED), 2);
+    cr_assert_eq(fm_map_count(map, FM_MEMBER_BACKING_OFF), 1);
+    cr_assert_eq(fm_map_count(map, FM_MEMBER_READY + 1), 0);
+    cr_assert_eq(fm_map_snapshot(map, FM_SNAPSHOT_ZOMBIES | FM_SNAPSHOT_QUEUED, &snapshot), 0);
+    for (size_t i = 0; i < fm_snapshot_count(snapshot); i++)
+        shown[fm_snapshot_at(snapshot, i)->state]++;
+    fm_snapshot_free(snapshot);
+    for (uint32_t state = 0; state <= FM_MEMBER_BACKING_OFF; state++)
+        cr_assert_eq(shown[state], fm_map_count(map, state), "state %u", state);
+    cr_assert_eq(fm_map_interrupt(map, KEY("backs off")), 0);
+    settle();
+    cr_assert_eq(fm_map_count(map, FM_MEMBER_BACKING_OFF), 0);
+    atomic_store(&go, true);
+    pass_ms(10);
+    cr_assert_eq(fm_map_count(map, FM_MEMBER_ZOMBIE), 0);
+    cr_assert_eq(fm_map_count(map, FM_MEMBER_ENDING), 0);
+    fm_map_destroy(map);
+}
+
+static struct fm_exit fails_once(void *arg)
+{
+    bool *failed = arg, again = *failed;
+    *failed = true;
+    return fm_fail(again ? fm_never() : -EIO);
+}
+
+/* It runs again after a second, and is live then. */
+EXACT_TEST(map_snapshot, one_that_backs_off_is_live_again_when_it_runs)
+{
+    struct fm_map *map = make_map();
+    struct fm_map_run_options again = conflict(FM_REPLACE);
+    struct fm_restart restart = FM_RESTART_INIT;
+
+    restart.type = FM_TRANSIENT;
+    restart.schedule = fm_schedule_spaced_ns(1000 * INT64_C(1000000));
+    again.restart = &restart;
+    cr_assert_eq(fm_map_run(map, KEY("a"), fails_once, (bool[1]) { false }, &again, NULL), 0);
+    fm_schedule_unref(restart.schedule);
+    settle();
+    cr_assert_eq(fm_map_count(map, FM_MEMBER_BACKING_OFF), 1);
+    cr_assert_eq(fm_map_count(map, FM_MEMBER_LIVE), 0);
+    pass_ms(1000);
+    cr_assert_eq(fm_map_count(map, FM_MEMBER_BACKING_OFF), 0);
+    cr_assert_eq(fm_map_count(map, FM_MEMBER_LIVE), 1);
+    fm_map_destroy(map);
+}

@@ -233,7 +233,8 @@ static struct json_object *member_object(const struct fm_member *member)
     static const char *const states[] = { [FM_MEMBER_LIVE] = "running",
                                           [FM_MEMBER_ZOMBIE] = "replaced",
                                           [FM_MEMBER_QUEUED] = "queued",
-                                          [FM_MEMBER_ENDING] = "ending" };
+                                          [FM_MEMBER_ENDING] = "ending",
+                                          [FM_MEMBER_BACKING_OFF] = "backing off" };
     struct json_object *object = json_object_new_object();
     if (!object)
         return NULL;
@@ -244,7 +245,7 @@ static struct json_object *member_object(const struct fm_member *member)
     json_object_object_add(object, "id", json_object_new_string(id));
     json_object_object_add(object, "name",
                            json_object_new_string(fm_fiber_name(member->fiber)));
-    json_object_object_add(object, "state", json_object_new_string(states[member->state % 4]));
+    json_object_object_add(object, "state", json_object_new_string(states[member->state % 5]));
     json_object_object_add(object, "age_ms", json_object_new_int64(member->age_ns / 1000000));
     return object;
 }
