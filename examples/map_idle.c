@@ -52,8 +52,9 @@ static struct fm_exit program(void *arg)
         return fm_fail(r);
 
     use(connections, &mail);
+    fm_sleep_ms(1000);
     use(connections, &cache);
-    fm_sleep_ms(20000);
+    fm_sleep_ms(19000);
     use(connections, &mail);
     use(connections, &cache); /* a new one: it has been idle for too long */
     fm_sleep_ms(4000);
