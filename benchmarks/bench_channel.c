@@ -4,6 +4,8 @@
  *
  *   producer_consumer   one sends, one receives: per value; channels of 0, 1 and 100
  *   many                four send, four receive over one channel: per value; of 0 and 100
+ *   buffer              four put, four take, through a ring of 100 under a mutex with two
+ *                       conditions: per value
  *   select              one fiber selects over n channels that hold a value each, in turn: per
  *                       select that need not wait; n of 2, 4, 8
  *   select_wait         one fiber waits in a select over n channels without capacity, another
@@ -86,6 +88,77 @@ static struct fm_exit many(void *arg)
     return fm_ok(NULL);
 }
 
+/* ---- the same without a channel ---- */
+
+enum { RING = 100 };
+
+struct buffer {
+    struct fm_mutex *mutex;
+    struct fm_cond *not_full, *not_empty;
+    uintptr_t ring[RING];
+    uint64_t put, taken; /* so far */
+    uint64_t each;       /* values of a producer, and of a consumer */
+};
+
+static struct fm_exit put_many(void *arg)
+{
+    struct buffer *b = arg;
+    for (uintptr_t i = 1; i <= b->each; i++) {
+        fm_mutex_lock(b->mutex, FM_NEVER);
+        while (b->put - b->taken == RING)
+            fm_cond_wait(b->not_full, b->mutex, FM_NEVER);
+        b->ring[b->put++ % RING] = i;
+        fm_cond_signal(b->not_empty);
+        fm_mutex_unlock(b->mutex);
+    }
+    return fm_ok(NULL);
+}
+
+static struct fm_exit take_many(void *arg)
+{
+    struct buffer *b = arg;
+    uintptr_t sum = 0;
+    for (uint64_t i = 0; i < b->each; i++) {
+        fm_mutex_lock(b->mutex, FM_NEVER);
+        while (b->put == b->taken)
+            fm_cond_wait(b->not_empty, b->mutex, FM_NEVER);
+        sum += b->ring[b->taken++ % RING];
+        fm_cond_signal(b->not_full);
+        fm_mutex_unlock(b->mutex);
+    }
+    return fm_ok((void *)sum);
+}
+
+static struct fm_exit buffer(void *arg)
+{
+    const struct bench_run *run = arg;
+    struct buffer b = { .each = run->count / PAIRS_MAX };
+    struct fm_fiber *producers[PAIRS_MAX], *consumers[PAIRS_MAX];
+    uintptr_t sum = 0;
+    BENCH_CHECK(fm_mutex_create(&b.mutex) == 0 && fm_cond_create(&b.not_full) == 0 &&
+                    fm_cond_create(&b.not_empty) == 0,
+                "no memory");
+    int64_t start = fm_now_ns();
+    for (int i = 0; i < PAIRS_MAX; i++) {
+        consumers[i] = bench_spawn(take_many, &b);
+        producers[i] = bench_spawn(put_many, &b);
+    }
+    for (int i = 0; i < PAIRS_MAX; i++) {
+        bench_finish(producers[i]);
+        sum += (uintptr_t)bench_finish(consumers[i]).value;
+    }
+    int64_t end = fm_now_ns();
+    BENCH_CHECK(sum == PAIRS_MAX * (b.each * (b.each + 1) / 2), "a value is missing");
+    bench_record(run, "buffer of 100, four to four", "ns",
+                 (double)(end - start) / (double)(b.each * PAIRS_MAX));
+    fm_cond_destroy(b.not_full);
+    fm_cond_destroy(b.not_empty);
+    fm_mutex_destroy(b.mutex);
+    return fm_ok(NULL);
+}
+
+/* ---- select ---- */
+
 static void run_select(const struct bench_run *run, size_t count, const char *metric)
 {
     struct fm_channel *channels[CASES_MAX];
@@ -163,6 +236,7 @@ int main(int argc, char **argv)
     static const struct bench_case cases[] = {
         { .name = "producer_consumer", .body = producer_consumer, .count = 1000000 },
         { .name = "many", .body = many, .count = 1000000 },
+        { .name = "buffer", .body = buffer, .count = 1000000 },
         { .name = "select", .body = select_ready, .count = 1000000, .max_workers = 1 },
         { .name = "select_wait", .body = select_wait, .count = 300000 },
     };

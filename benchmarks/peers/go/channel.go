@@ -57,6 +57,69 @@ func fourToFour(count int) {
 	channel(count, 4, 100, "channel of 100, four to four")
 }
 
+// ring holds values under a mutex, with two conditions.
+type ring struct {
+	sync.Mutex
+	notFull, notEmpty *sync.Cond
+	values            [100]int
+	put, taken        int
+}
+
+func (r *ring) add(value int) {
+	r.Lock()
+	for r.put-r.taken == len(r.values) {
+		r.notFull.Wait()
+	}
+	r.values[r.put%len(r.values)] = value
+	r.put++
+	r.notEmpty.Signal()
+	r.Unlock()
+}
+
+func (r *ring) take() int {
+	r.Lock()
+	for r.put == r.taken {
+		r.notEmpty.Wait()
+	}
+	value := r.values[r.taken%len(r.values)]
+	r.taken++
+	r.notFull.Signal()
+	r.Unlock()
+	return value
+}
+
+func buffer(count int) {
+	const pairs = 4
+	each := count / pairs
+	r := &ring{}
+	r.notFull, r.notEmpty = sync.NewCond(r), sync.NewCond(r)
+	var all sync.WaitGroup
+	all.Add(2 * pairs)
+	sums := make([]int, pairs)
+	start := time.Now()
+	for i := range sums {
+		go func() {
+			for value := 1; value <= each; value++ {
+				r.add(value)
+			}
+			all.Done()
+		}()
+		go func(sum *int) {
+			for j := 0; j < each; j++ {
+				*sum += r.take()
+			}
+			all.Done()
+		}(&sums[i])
+	}
+	all.Wait()
+	perOp("buffer of 100, four to four", start, each*pairs)
+	sum := 0
+	for _, s := range sums {
+		sum += s
+	}
+	check(sum == pairs*(each*(each+1)/2), "a value is missing")
+}
+
 // A select over n channels, written out: reflect.Select is another question.
 func selectFrom(c []chan int) int {
 	switch len(c) {

@@ -28,7 +28,7 @@ var questions = map[string][]work{
 	"pingpong":   {{"cond", 300000, pingPongCond}, {"channel", 300000, pingPong}},
 	"flow": {{"each", 1000000, forEach}, {"race", 100000, race},
 		{"timeout", 100000, timeout}},
-	"channel": {{"producer_consumer", 1000000, oneToOne}, {"many", 1000000, fourToFour},
+	"channel": {{"producer_consumer", 1000000, oneToOne}, {"many", 1000000, fourToFour}, {"buffer", 1000000, buffer},
 		{"select", 1000000, selects}, {"select_wait", 300000, selectsWaiting}},
 	"keyed": {{"i-seq", 200000, sequential}, {"i-batch", 200000, batch}, {"ii", 200000, storm},
 		{"ii-started", 200000, stormStarted}, {"iii", 2000000, held}, {"iv", 1000000, lookup},
