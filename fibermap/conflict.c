@@ -37,8 +37,7 @@ struct fm_fiber *fm__conflict_stays_locked(struct stripe *stripe, const struct m
         fm__idle_use_locked(stripe, holder);
     if (incumbent && more && more->waits) {
         fm__share_join_locked(holder);
-        more->stripe = stripe;
-        more->entry = holder;
+        more->home = fm__entry_home_locked(holder);
     }
     return incumbent;
 }

@@ -62,6 +62,7 @@ static void describe(struct fm_fiber *fiber, char *buffer, size_t size)
     atomic_fetch_add_explicit(&readers, 1, memory_order_acq_rel);
     struct entry *entry = fm__described_entry(fiber);
     if (entry) {
+        entry = fm__entry_now(entry);
         uint32_t length = fm__entry_key_length(entry), words = fm__key_words(length);
         uint32_t shown = length < SHOWN ? length : SHOWN;
         for (uint32_t i = 0; i < words && 8 * i < SHOWN; i++) {

@@ -83,8 +83,11 @@ struct entry {
     _Atomic(struct entry *)
         next[2];           /* in its bucket's chain, one for each parity of the table */
     _Atomic uint64_t head; /* of the key: hash and length */
-    struct entry
-        *link; /* of the free list (stripe lock), of the dead list (the burying exit) */
+    /*
+     * of the free list (stripe lock), of the dead list (the burying exit); between the two, of one
+     * that was moved here its home, of one that was set its struct set_node
+     */
+    void *link;
     _Atomic uint64_t word[ENTRY_KEY_WORDS]; /* of a short key */
     /* here the second line has begun */
     /* who displaced it, in ZOMBIE and GONE; its gate, in COMING; where its fiber is now, in MOVED */
@@ -183,6 +186,19 @@ static inline bool fm__entry_coming(struct entry *entry, uint64_t state, uint64_
         return false;
     *ret_id = fm__entry_life(at_gate) == ENTRY_MOVED ? state & ENTRY_ID : 0;
     return true;
+}
+
+/*
+ * Where the fiber of a registration stands now: `home` is the entry that it began with, and
+ * stays its as long as the fiber lives. Old at once, but under the lock of the result's stripe,
+ * if it is the result there again.
+ */
+static inline struct entry *fm__entry_now(struct entry *home)
+{
+    if (fm__entry_life(fm__entry_read(home)) != ENTRY_MOVED)
+        return home;
+    /* acquire (P), with the move: the entry that it names */
+    return atomic_load_explicit(&home->successor, memory_order_acquire);
 }
 
 /* Read the state, and let its fiber's exit know what the caller did before. The stripe lock is held. */

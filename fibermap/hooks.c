@@ -138,23 +138,26 @@ void fm__hooks_tell(struct stripe *stripe)
 /* A lineage that is no member of the map any more: that may be gone, but for its memory. */
 static bool is_detached(struct fm_fiber *self)
 {
-    return fm__entry_life(fm__entry_read(fm__described_entry(self))) == ENTRY_DETACHED;
+    return fm__entry_life(fm__member_stands(self)) == ENTRY_DETACHED;
 }
 
 void fm__hooks_restart(struct fm_fiber *self, struct fm_exit exit)
 {
-    struct stripe *stripe = fm__member_stripe(self);
-    struct ledger *ledger = stripe->map->ledger;
+    struct fm_map *map = fm__member_map(self);
+    struct ledger *ledger = map->ledger;
+    struct stripe *stripe;
 
     if (!ledger || !ledger->hooks.on_restart)
         return;
-    struct stay *stay = fm__member_stay(self);
-    stay->last = exit;
-    atomic_store_explicit(&stay->restart_told, false, memory_order_relaxed);
-    fm__lock(&stripe->lock);
+    fm__home_lock(map, fm__described_entry(self), &stripe);
     bool detached = is_detached(self);
-    if (!detached)
+    struct stay *stay = fm__member_stay(self);
+    if (!detached) {
+        stay->last = exit;
+        atomic_store_explicit(&stay->restart_told, false, memory_order_relaxed);
         fm__hooks_note_locked(stripe, stay, EVENT_RESTART);
+        fm__stay_ref(stay); /* a move may drop it meanwhile */
+    }
     fm__unlock(&stripe->lock);
     if (detached)
         return;
@@ -164,4 +167,5 @@ void fm__hooks_restart(struct fm_fiber *self, struct fm_exit exit)
     while (!atomic_load_explicit(&stay->restart_told, memory_order_acquire))
         fm_yield();
     self->mask_depth = 0;
+    fm__stay_unref(stay);
 }

@@ -282,6 +282,21 @@ struct idler *fm__idle_detach_locked(struct stripe *stripe, struct entry *entry)
     return idler;
 }
 
+int64_t fm__idle_move_locked(struct stripe *from_stripe, struct entry *from,
+                             struct stripe *to_stripe, struct entry *to)
+{
+    to->since_ns = fm__idle_since_locked(from);
+    if (!from->idles)
+        return FM_NEVER;
+    bool due = from->idler->rank != 0;
+    struct idler *idler = fm__idle_detach_locked(from_stripe, from);
+    fm__idle_attach_locked(to_stripe, to, idler, false);
+    if (!due)
+        return FM_NEVER;
+    fm__due_put(&to_stripe->idlers, idler, idler->due_ns);
+    return idler->due_ns;
+}
+
 void fm__idle_left(struct stripe *stripe, struct entry *entry)
 {
     fm__lock(&stripe->lock);

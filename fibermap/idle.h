@@ -44,6 +44,9 @@ void fm__idle_told(struct fm_map *map, int64_t due_ns);
 void fm__idle_displace_locked(struct stripe *stripe, struct entry *entry);
 /* Off the entry, which is detached; to be dropped. NULL: none. */
 struct idler *fm__idle_detach_locked(struct stripe *stripe, struct entry *entry);
+/* Its fiber stands in `to` now. Returns as fm__idle_begin_locked. */
+int64_t fm__idle_move_locked(struct stripe *from_stripe, struct entry *from,
+                             struct stripe *to_stripe, struct entry *to);
 /* Its fiber has ended, and the entry is not buried yet. Takes the lock. */
 void fm__idle_left(struct stripe *stripe, struct entry *entry);
 

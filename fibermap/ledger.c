@@ -139,15 +139,18 @@ void fm__stay_over(struct stay *stay, struct stripe *stripe)
     after_end(stay, stripe, ENTRY_END_PRESENT);
 }
 
-void fm__stay_ended(struct stay *stay, struct stripe *stripe, struct entry *entry,
+void fm__stay_ended(struct stay **place, struct stripe *stripe, struct entry *home,
                     uint32_t flags, struct fm_fiber *fiber, struct fm_exit exit)
 {
-    fm__lock(&stripe->lock);
-    /* Not HELD: a cut holds this lock. */
+    struct stripe *first = stripe;
+    struct entry *entry = fm__home_lock(stripe->map, home, &stripe);
+    struct stay *stay = *place;
+    /* Neither HELD nor MOVED: a cut and a move hold this lock. */
     enum entry_end end = fm__entry_end(entry, fm__fiber_id(fiber));
     if (end != ENTRY_END_DETACHED)
         end_locked(stay, stripe, exit, end);
     fm__unlock(&stripe->lock);
     after_end(stay, stripe, end);
+    fm__home_leave(first, home, entry);
     fm__member_left(stripe, entry, flags, fiber, exit, end);
 }

@@ -104,8 +104,8 @@ void fm__stay_begin_locked(struct stay *stay, struct stripe *stripe, struct fm_f
  * that was set: it runs already, and may have ended and dropped the stay.
  */
 void fm__stay_begun(struct stay *stay, struct stripe *stripe);
-/* The fiber ends: all that its exit does, in the order of member.c. */
-void fm__stay_ended(struct stay *stay, struct stripe *stripe, struct entry *entry,
+/* The fiber ends: all that its exit does, in the order of member.c. A move writes *place. */
+void fm__stay_ended(struct stay **place, struct stripe *stripe, struct entry *home,
                     uint32_t flags, struct fm_fiber *fiber, struct fm_exit exit);
 /*
  * A fiber that had ended before it was set, as far as the stay goes: in the hold in which it
@@ -163,6 +163,8 @@ void fm__limit_settle(struct fm_map *map);
 /* A set, which is not limited, has put one in where nobody was. */
 void fm__limit_count_locked(struct fm_map *map);
 void fm__limit_put_back(struct fm_map *map, struct limit_hand *hand);
+/* `to` takes the place of `from` among the idle. The stripe locks are held. */
+void fm__limit_move_locked(struct fm_map *map, struct stay *from, struct stay *to);
 /* Somebody has left for good (stay not NULL), or leaves his place at least. No lock is held. */
 void fm__limit_left(struct fm_map *map, struct stay *stay, bool held_place);
 /* The map is closing: nobody waits for a place or a start any more. */

@@ -67,6 +67,23 @@ static void list_locked(struct ledger *ledger, struct stay *stay)
     stay->listed = true;
 }
 
+void fm__limit_move_locked(struct fm_map *map, struct stay *from, struct stay *to)
+{
+    struct ledger *ledger = map->ledger;
+
+    fm__lock(&map->waiting.lock);
+    if (from->listed) {
+        to->before = from->before;
+        to->after = from->after;
+        *(to->before ? &to->before->after : &ledger->first_idle) = to;
+        *(to->after ? &to->after->before : &ledger->last_idle) = to;
+    }
+    to->listed = from->listed;
+    to->leaving = from->leaving;
+    from->listed = from->leaving = false;
+    fm__unlock(&map->waiting.lock);
+}
+
 /*
  * Of the fiber that was run by this entry, and is under its key, which it cannot leave without
  * the stripe lock; NULL for one that was set.

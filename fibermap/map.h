@@ -13,7 +13,7 @@
  *     ledger.[hc]    stays, of maps with options: hooks.c, completions.c
  *     idle.[hc]      fibers that end when nobody has used them for a while
  *     snapshot.[hc]  all members at once, copied       runner.c   a map for callers outside fibers
- *     many.c, run_many.c   calls over many keys
+ *     many.c, run_many.c   calls over many keys         move.c   a fiber goes to another key
  *
  * Locks, in this order: stripes (by address), the wait lock. Under either nothing is allocated, no fiber is signalled or started, no
  * foreign code runs.
@@ -66,6 +66,8 @@ struct fm_map {
     char *name;           /* NULL: none */
 
     FM_ALONE struct waiting waiting;
+    _Atomic uint32_t moves; /* begun; written under the wait lock */
+    uint32_t moves_held;    /* wait lock: so many look at all stripes, and nothing moves meanwhile */
     struct arena arena;
     struct fm_exit verdict;           /* under the wait lock, until decided */
     struct closing_failure *failures; /* under the wait lock; the newest first */
@@ -111,6 +113,15 @@ uint64_t fm__map_find(struct stripe *stripe, const struct map_key *key);
 /* The same: a reference, or NULL. NULL once closing. */
 struct fm_fiber *fm__map_look(struct fm_map *map, const struct map_key *key);
 
+/* move.c: from hold to go no fiber goes from one key to another. No lock is held. */
+void fm__moves_hold(struct fm_map *map);
+void fm__moves_go(struct fm_map *map);
+/*
+ * Lock the stripe in which the fiber of this registration stands now: its entry. One that has
+ * ended leads anywhere: compare the id.
+ */
+struct entry *fm__home_lock(struct fm_map *map, struct entry *home, struct stripe **ret_stripe);
+
 /* The same under the stripe lock, of the entry that was found there or in the queue (NULL: NULL). */
 struct fm_fiber *fm__present_locked(struct entry *entry);
 
@@ -121,8 +132,7 @@ struct run_more {
     bool compares;          /* only in place of the fiber `expected`, or of nobody if that is 0 */
     uint64_t expected;
     bool stops;             /* if it is started: it ends when nobody waits for it any more */
-    struct stripe *stripe;  /* told to who waits: where he is counted */
-    struct entry *entry;
+    struct entry *home;     /* told to who waits: by whose entry, or what became of it, he is counted */
 };
 /* As fm_map_run; `more` may be NULL. */
 int fm__map_run(struct fm_map *map, struct fm_key key, fm_entry_fn *entry, void *arg,

@@ -102,11 +102,13 @@ int fm_map_clear(struct fm_map *map, int64_t deadline_ns)
 
     if (!map)
         return -EINVAL;
+    fm__moves_hold(map);
     fm__map_each_stripe(map, s) {
         r = find_present(s, &found);
         if (r < 0)
             break;
     }
+    fm__moves_go(map);
     if (r == 0)
         r = fm__members_end(found.ids, found.count, FM_BY_CLEAR, deadline_ns);
     free(found.ids);

@@ -26,8 +26,7 @@ static __attribute__((noinline)) void begin_more_locked(struct run_more *more,
         fm__exit_list_add(&fiber->exits, more->told);
     if (more->waits) {
         fm__share_begin_locked(mine, more->stops);
-        more->stripe = stripe;
-        more->entry = mine;
+        more->home = mine;
     }
 }
 

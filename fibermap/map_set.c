@@ -71,6 +71,8 @@ int fm_map_set(struct fm_map *map, struct fm_key given, struct fm_fiber *fiber,
 
     struct entry *mine = fm__stripe_take_locked(stripe, &key);
     node->entry = mine;
+    mine->shared = SHARED_SET;
+    mine->link = node;
     node->stay = stay;
     fm__count_add(stripe, COUNT_MEMBER_ONE + COUNT_LIVE_ONE);
     fm__entry_publish(mine, id);

@@ -39,7 +39,8 @@ static void run_ended(struct fm_fiber *fiber, struct fm_exit exit)
     struct stripe *stripe = (struct stripe *)(word & ~WORD_FLAGS);
     uint32_t flags = (uint32_t)(word & WORD_FLAGS);
     if (__builtin_expect(stripe->map->ledger != NULL, 0)) {
-        fm__stay_ended(fm__member_stay(fiber), stripe, entry, flags, fiber, exit);
+        fm__stay_ended((struct stay **)&fiber->owner.words[2], stripe, entry, flags, fiber,
+                       exit);
         return;
     }
     fm__member_left(stripe, entry, flags, fiber, exit,
@@ -75,10 +76,27 @@ struct fm_map *fm__member_map(struct fm_fiber *self)
     return fm__member_stripe(self)->map;
 }
 
+uint64_t fm__member_stands(struct fm_fiber *fiber)
+{
+    uint64_t id = fm__fiber_id(fiber);
+
+    for (;;) {
+        struct entry *home = fm__described_entry(fiber);
+        struct entry *entry = home ? fm__entry_now(home) : NULL;
+        uint64_t state = entry ? fm__entry_read(entry) : 0;
+        if (fm__entry_life(state) == ENTRY_COMING)
+            state = fm__entry_state(ENTRY_LIVE, state & ENTRY_ID); /* moved: present all along */
+        if (!entry || ((state & ENTRY_ID) == id && fm__entry_life(state) != ENTRY_MOVED))
+            return state;
+        /* moved on, and its entry used again; else it has ended */
+        if (fiber != fm__fiber_self() && fm__entry_now(home) == entry)
+            return 0;
+    }
+}
+
 bool fm__member_goes_on(struct fm_fiber *self)
 {
-    return fm__map_is_open(fm__member_map(self)) &&
-           fm__entry_present(fm__entry_read(fm__described_entry(self)));
+    return fm__map_is_open(fm__member_map(self)) && fm__entry_present(fm__member_stands(self));
 }
 
 bool fm__member_is_in(struct fm_fiber *fiber, struct fm_map *map)
@@ -88,9 +106,7 @@ bool fm__member_is_in(struct fm_fiber *fiber, struct fm_map *map)
     if (!(flags & FIBER_OWNED) || fiber->owner.ended != run_ended ||
         fm__member_map(fiber) != map)
         return false;
-    /* An entry that is used again is another fiber's. */
-    struct entry *entry = fm__described_entry(fiber);
-    return entry && fm__entry_present(fm__entry_read(entry)) == fm__fiber_id(fiber);
+    return fm__entry_present(fm__member_stands(fiber)) == fm__fiber_id(fiber);
 }
 
 enum fm_member_state fm__member_state(struct fm_fiber *fiber)
@@ -104,8 +120,10 @@ bool fm__member_is_at(struct fm_fiber *fiber, struct entry *entry)
 {
     /* acquire, with bind: the words */
     uint8_t flags = __atomic_load_n(&fiber->flags, __ATOMIC_ACQUIRE);
-    return (flags & FIBER_OWNED) && fiber->owner.ended == run_ended &&
-           fm__described_entry(fiber) == entry;
+    struct entry *home = (flags & FIBER_OWNED) && fiber->owner.ended == run_ended
+                             ? fm__described_entry(fiber)
+                             : NULL;
+    return home && fm__entry_now(home) == entry;
 }
 
 static void set_ended(struct fm_fiber *fiber, struct fm_exit exit, void *arg)
@@ -114,16 +132,14 @@ static void set_ended(struct fm_fiber *fiber, struct fm_exit exit, void *arg)
     struct stripe *stripe = set->stripe;
     struct entry *entry = set->entry;
     uint32_t flags = set->flags;
-    struct stay *stay = set->stay;
-    free(set);
     /* relaxed: only the fiber itself asks whether it is in, and it is not any more */
     atomic_fetch_sub_explicit(&stripe->map->sets, 1, memory_order_relaxed);
-    if (stay) {
-        fm__stay_ended(stay, stripe, entry, flags, fiber, exit);
-        return;
-    }
-    fm__member_left(stripe, entry, flags, fiber, exit,
-                    fm__entry_end(entry, fm__fiber_id(fiber)));
+    if (stripe->map->ledger)
+        fm__stay_ended(&set->stay, stripe, entry, flags, fiber, exit);
+    else
+        fm__member_left(stripe, entry, flags, fiber, exit,
+                        fm__entry_end(entry, fm__fiber_id(fiber)));
+    free(set); /* moves reach it by the entry, until that has been left */
 }
 
 struct set_node *fm__set_node_make(struct stripe *stripe, uint32_t flags)
@@ -228,15 +244,37 @@ static __attribute__((noinline)) void judge(struct stripe *stripe, struct entry 
     }
 }
 
+void fm__home_leave(struct stripe *stripe, struct entry *home, struct entry *now)
+{
+    if (now != home)
+        fm__stripe_bury(stripe, home);
+}
+
+/*
+ * A snapshot makes its cut, or the fiber is moved, or was: under the wait lock neither goes on,
+ * and its entry is the one that its home names. Home goes with it.
+ */
+static __attribute__((noinline)) void leave_elsewhere(struct stripe *stripe, struct entry *home,
+                                                      uint32_t flags, struct fm_fiber *fiber,
+                                                      struct fm_exit exit)
+{
+    struct fm_map *map = stripe->map;
+
+    fm__lock(&map->waiting.lock);
+    struct entry *entry = fm__entry_now(home);
+    enum entry_end end = fm__entry_end(entry, fm__fiber_id(fiber));
+    fm__unlock(&map->waiting.lock);
+    FM_ASSERT(end != ENTRY_END_HELD && end != ENTRY_END_MOVED);
+    fm__home_leave(stripe, home, entry);
+    fm__member_left(fm__entry_stripe(map, entry), entry, flags, fiber, exit, end);
+}
+
 void fm__member_left(struct stripe *stripe, struct entry *entry, uint32_t flags,
                      struct fm_fiber *fiber, struct fm_exit exit, enum entry_end end)
 {
-    if (__builtin_expect(end == ENTRY_END_HELD, 0)) {
-        /* A snapshot makes its cut: when it lets go of the wait lock the entry is what it was. */
-        fm__lock(&stripe->map->waiting.lock);
-        end = fm__entry_end(entry, fm__fiber_id(fiber));
-        fm__unlock(&stripe->map->waiting.lock);
-        FM_ASSERT(end != ENTRY_END_HELD);
+    if (__builtin_expect(end == ENTRY_END_HELD || end == ENTRY_END_MOVED, 0)) {
+        leave_elsewhere(stripe, entry, flags, fiber, exit);
+        return;
     }
     if (__builtin_expect((flags & MEMBER_IDLES) != 0, 0))
         fm__idle_left(stripe, entry);
@@ -276,6 +314,9 @@ void fm__member_signal(uint64_t id, enum fm_reason reason)
 void fm__map_signal_all(struct fm_map *map, enum fm_reason reason, bool zombies_too,
                         uint64_t except)
 {
+again:;
+    /* acquire: before the states that are read */
+    uint32_t moves = atomic_load_explicit(&map->moves, memory_order_acquire);
     fm__map_each_stripe(map, s) {
         uint32_t made = fm__stripe_made(s);
         for (uint32_t i = 0; i < made; i++) {
@@ -287,6 +328,9 @@ void fm__map_signal_all(struct fm_map *map, enum fm_reason reason, bool zombies_
                 fm__member_signal(id, reason);
         }
     }
+    /* relaxed: all reads before it are acquire. Who is signalled twice notices nothing. */
+    if (atomic_load_explicit(&map->moves, memory_order_relaxed) != moves)
+        goto again;
 }
 
 void fm__map_shut(struct fm_map *map)
@@ -314,9 +358,7 @@ enum self fm__map_self(struct fm_map *map)
     if (!self)
         return SELF_STRANGER;
     if ((self->flags & FIBER_OWNED) && self->owner.ended == run_ended) {
-        struct stripe *stripe = fm__member_stripe(self);
-        struct entry *entry = fm__described_entry(self);
-        uint64_t state = entry && stripe->map == map ? fm__entry_read(entry) : 0;
+        uint64_t state = fm__member_map(self) == map ? fm__member_stands(self) : 0;
         if (fm__entry_counted(state))
             return SELF_PRESENT;
         if (fm__entry_life(state) == ENTRY_ZOMBIE)
@@ -326,6 +368,9 @@ enum self fm__map_self(struct fm_map *map)
     if (atomic_load_explicit(&map->sets, memory_order_relaxed) == 0)
         return found;
     uint64_t id = fm__fiber_id(self);
+again:;
+    /* acquire: before the states that are read */
+    uint32_t moves = atomic_load_explicit(&map->moves, memory_order_acquire);
     fm__map_each_stripe(map, s) {
         uint32_t made = fm__stripe_made(s);
         for (uint32_t i = 0; i < made; i++) {
@@ -338,5 +383,8 @@ enum self fm__map_self(struct fm_map *map)
                 found = SELF_ZOMBIE;
         }
     }
+    /* relaxed: all reads before it are acquire */
+    if (atomic_load_explicit(&map->moves, memory_order_relaxed) != moves)
+        goto again; /* it may have gone from what was still to be read to what had been */
     return found;
 }

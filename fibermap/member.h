@@ -12,6 +12,11 @@ void fm__member_bind(struct fm_fiber *fiber, struct stripe *stripe, struct entry
 
 
 /* Whether the fiber was run in this map, and is under its key. The caller holds a reference. */
+/*
+ * The state of the entry in which the fiber stands that was run: LIVE while it is moved. 0: it
+ * has ended.
+ */
+uint64_t fm__member_stands(struct fm_fiber *fiber);
 bool fm__member_is_in(struct fm_fiber *fiber, struct fm_map *map);
 /* Of a fiber that is present: FM_MEMBER_LIVE, _ENDING or _BACKING_OFF. */
 enum fm_member_state fm__member_state(struct fm_fiber *fiber);
@@ -49,6 +54,14 @@ struct set_node {
     struct stay *stay; /* in a map with a ledger */
 };
 struct set_node *fm__set_node_make(struct stripe *stripe, uint32_t flags);
+
+/* It stood elsewhere in the end: so its home, in this stripe, has served. */
+void fm__home_leave(struct stripe *stripe, struct entry *home, struct entry *now);
+static inline struct stripe *fm__entry_stripe(struct fm_map *map, struct entry *entry)
+{
+    /* relaxed: the stripe of an entry never changes */
+    return fm__map_stripe_of(map, atomic_load_explicit(&entry->head, memory_order_relaxed));
+}
 
 /* The fiber of this registration has ended: everything an exit does, its last access to the map included. */
 void fm__member_left(struct stripe *stripe, struct entry *entry, uint32_t flags,

@@ -31,7 +31,7 @@
  */
 #include "fibermap/round.h"
 
-#include "fibermap/describe.h"
+#include "fibermap/member.h"
 #include "runtime/fiber/again.h"
 
 void fm__round_take_out_locked(struct group_member *member)
@@ -69,9 +69,8 @@ static void tell(struct group_member *member, enum member_state state)
 /* The map has let it go, and so does its group. */
 static bool is_detached(struct group_member *member)
 {
-    struct entry *entry = fm__described_entry(member->fiber);
-    return entry && fm__entry_read(entry) ==
-                        fm__entry_state(ENTRY_DETACHED, fm__fiber_id(member->fiber));
+    return fm__member_stands(member->fiber) ==
+           fm__entry_state(ENTRY_DETACHED, fm__fiber_id(member->fiber));
 }
 
 /* Whether there is another step to take. */

@@ -36,11 +36,12 @@ static bool is_present(struct entry *entry, uint64_t id)
 }
 
 /* The caller has waited for the fiber, and waits no more. */
-static void leave(struct stripe *stripe, struct entry *entry, uint64_t id)
+static void leave(struct fm_map *map, struct entry *home, uint64_t id)
 {
+    struct stripe *stripe;
     bool last = false;
 
-    fm__lock(&stripe->lock);
+    struct entry *entry = fm__home_lock(map, home, &stripe);
     if (is_present(entry, id)) {
         entry->shared--;
         fm__idle_use_locked(stripe, entry);
@@ -118,7 +119,7 @@ int fm_map_run_wait(struct fm_map *map, struct fm_key key, fm_entry_fn *entry, v
     else
         r = await(fiber, deadline_ns, ret_exit);
     if (r != 0)
-        leave(more.stripe, more.entry, fm__fiber_id(fiber));
+        leave(map, more.home, fm__fiber_id(fiber));
     fm_fiber_unref(fiber);
     return r == 0 && shared ? FM_MAP_KEPT : r;
 }

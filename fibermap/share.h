@@ -10,7 +10,15 @@
 #define SHARED_STOPS (UINT32_C(1) << 31)    /* it ends when nobody waits any more ... */
 #define SHARED_STOPPING (UINT32_C(1) << 30) /* ... as is the case now: nobody joins it */
 #define SHARED_EXPIRED (UINT32_C(1) << 29) /* idle for too long: nor does anybody here */
-#define SHARED_WAITERS (SHARED_EXPIRED - 1)
+#define SHARED_MOVED (UINT32_C(1) << 28) /* no waiter: its fiber came here by a move, and ... */
+#define SHARED_SET (UINT32_C(1) << 27)   /* ... was set, not run */
+#define SHARED_WAITERS (SHARED_SET - 1)
+
+/* The entry with which the registration of this one began. The stripe lock is held. */
+static inline struct entry *fm__entry_home_locked(struct entry *entry)
+{
+    return entry->shared & SHARED_MOVED ? entry->link : entry;
+}
 
 /* The entry, new, is put in by somebody who waits for it. */
 static inline void fm__share_begin_locked(struct entry *entry, bool stops)

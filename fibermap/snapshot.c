@@ -104,8 +104,11 @@ static void copy_locked(struct fm_snapshot *snap, struct stripe *s, uint32_t fla
 
 static int copy_each(struct fm_snapshot *snap, struct fm_map *map, uint32_t flags)
 {
+    int r = 0;
+
+    fm__moves_hold(map); /* else a fiber could be seen twice, or never */
     fm__map_each_stripe(map, s) {
-        for (;;) {
+        while (r == 0) {
             size_t records = 0, bytes = 0;
             fm__lock(&s->lock);
             need_locked(s, &records, &bytes);
@@ -115,12 +118,11 @@ static int copy_each(struct fm_snapshot *snap, struct fm_map *map, uint32_t flag
                 break;
             }
             fm__unlock(&s->lock);
-            int r = make_room(snap, records, bytes);
-            if (r < 0)
-                return r;
+            r = make_room(snap, records, bytes);
         }
     }
-    return 0;
+    fm__moves_go(map);
+    return r;
 }
 
 static void hold_all(struct fm_map *map, bool hold)

@@ -344,6 +344,13 @@ static void turn_drop(void *arg)
 
 /* ---- others ---- */
 
+bool fm__turn_awaits_locked(struct stripe *stripe, const struct map_key *key,
+                            const struct entry *entry)
+{
+    struct turn_list *list = fm__line_of(stripe, key);
+    return list && awaits(list, entry);
+}
+
 struct entry *fm__turn_head_locked(struct stripe *stripe, const struct map_key *key)
 {
     struct turn *turn = fm__line_first_queued(fm__line_of(stripe, key), key);

@@ -58,6 +58,9 @@ void fm__turn_rest_free(struct turn_rest rest);
 
 /* ---- others ---- */
 
+/* Whether the fiber of this entry, under its key, waits to begin. */
+bool fm__turn_awaits_locked(struct stripe *stripe, const struct map_key *key,
+                            const struct entry *entry);
 /* The entry of the first in the queue for the key, or NULL. */
 struct entry *fm__turn_head_locked(struct stripe *stripe, const struct map_key *key);
 /* Who is under the key, or is the next to be: an id, or 0. Takes the lock. */

@@ -75,6 +75,34 @@ FM_API int fm_map_remove_many(struct fm_map *map, const struct fm_key keys[], si
                               int64_t deadline_ns);
 
 /*
+ * fm_map_move - the fiber under `from` stands under `to` from now on
+ *
+ * It is the same fiber and the same stay: handle, joiners, options, incarnations, ttl, place in
+ * a limited map and age go on, and it notices nothing. It changes keys at one instant: a lookup
+ * never finds it under both, nor, while it stays in the map, under neither, and no snapshot
+ * shows it twice or leaves it out. One that ends meanwhile leaves the key that it stands under.
+ *
+ * What others have begun at `from` is about the fiber that they found: remove, await_key,
+ * run_wait and joins wait for its end wherever it stands. What stays with the key are the
+ * fibers that queue there (FM_QUEUE): the first of them comes under it now. Nobody is waited
+ * for at `to` either; a body that is under way there although its key is free goes on.
+ *
+ * From then on its end frees `to`, and completions, retained exits, close reports, dumps and
+ * on_restart and on_exit hooks name that key. Hooks are not told of the move itself. What is
+ * retained of `to` from before stays until it is pushed out; should_restart goes on to be asked
+ * by the key of the run.
+ *
+ * Returns    0 it stands there; or both keys are the same and somebody stands under it: nothing
+ *            has changed · -ENOENT nobody stands under `from` (one that queues does not yet) ·
+ *            -EEXIST `to` is held, or somebody queues for it · -EBUSY it waits for its turn
+ *            (FM_REPLACE_AWAIT), its body has not begun · -ENOMEM · -EINVAL · -ESHUTDOWN
+ * Callers    any fiber, any thread, an exit observer, hooks; the fiber itself. Never suspends.
+ * Cost       two stripe locks. Exits of fibers that were moved take a short lock of the map, and
+ *            each holds one entry more as long as it lives.
+ */
+FM_API int fm_map_move(struct fm_map *map, struct fm_key from, struct fm_key to);
+
+/*
  * fm_map_compare_and_replace - start a fiber in place of that one, and of no other
  *
  * Looks who holds the key and puts the new fiber there in one step: of any number of callers

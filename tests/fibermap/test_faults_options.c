@@ -294,6 +294,35 @@ WORKER_TEST(map_faults_options, many_start_or_none_does_without_memory)
     cr_assert_gt(sweep(run_three, &told), 10);
 }
 
+/* A key that is long, in a stripe that has room for none. */
+static int move_one(void *watched)
+{
+    static const char long_key[300] = "a key that stands in a block of its own";
+    struct fm_key to = fm_key_bytes(long_key, sizeof long_key);
+    struct fm_map *map;
+    if (watched)
+        cr_assert_eq(create_watched(&map), 0);
+    else
+        map = make_map();
+    fm_fiber_unref(run(map, "a", until_interrupted, NULL));
+    settle();
+    armed(true);
+    int r = fm_map_move(map, KEY("a"), to);
+    armed(false);
+    cr_assert_eq(fm_map_has(map, to), r == 0);
+    cr_assert_eq(fm_map_has(map, KEY("a")), r < 0);
+    cr_assert_eq(fm_map_size(map), 1);
+    cr_assert_eq(fm_map_remove(map, r < 0 ? KEY("a") : to, FM_NEVER), 0);
+    fm_map_destroy(map);
+    return r;
+}
+
+WORKER_TEST(map_faults_options, a_fiber_moves_or_stays_without_memory)
+{
+    cr_assert_gt(sweep(move_one, NULL), 0);
+    cr_assert_gt(sweep(move_one, &told), 0);
+}
+
 WORKER_TEST(map_faults_options, sets_handles_and_many_keys_without_memory)
 {
     cr_assert_geq(sweep(create_set, NULL), 6);

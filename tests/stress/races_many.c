@@ -114,7 +114,138 @@ static void both_or_none_started(struct slot *slot)
     slot->map = fm_map_destroy(slot->map);
 }
 
+/*
+ * ---- a move, beside what goes with X10 (snapshots), X3 (exits), X4 (removes), X1 (replacements)
+ * and X5 (a close) ----
+ *
+ * One moves the incumbent to the second key, and back where nobody looks; one does what the
+ * round says, to either key; the others look.
+ */
+enum {
+    MOVE_ENDS,
+    MOVE_REPLACES,
+    MOVE_REMOVES,
+    MOVE_CLEARS,
+    MOVE_CLOSES,
+    MOVE_DETACHES,
+    MOVE_SETS,
+    MOVE_LOOKS,
+    MOVE_KINDS
+};
+
+static unsigned kind_of(const struct slot *slot)
+{
+    return (unsigned)(slot->choice >> 8) % MOVE_KINDS;
+}
+
+static void one_to_move(struct slot *slot)
+{
+    wide_map(slot);
+    int r = race_run(slot, slot->key, race_park, FM_FAIL, &slot->first);
+    RACE_CHECK(slot, r == 0, "run: %d", r);
+}
+
+static void go_over(struct slot *slot)
+{
+    int steps = kind_of(slot) == MOVE_LOOKS ? 1 : 4;
+    for (int i = 0; i < steps; i++) {
+        int r = fm_map_move(slot->map, i % 2 ? slot->key2 : slot->key,
+                            i % 2 ? slot->key : slot->key2);
+        RACE_CHECK(slot,
+                   r == 0 || ((r == -ENOENT || r == -EEXIST) && kind_of(slot) != MOVE_LOOKS) ||
+                       (r == -ESHUTDOWN && kind_of(slot) == MOVE_CLOSES),
+                   "move: %d", r);
+    }
+}
+
+static void disturb(struct slot *slot, struct part *part)
+{
+    struct fm_key key = part->random & 1 ? slot->key : slot->key2;
+    struct fm_fiber *fiber = NULL;
+    int r = 0;
+
+    switch (kind_of(slot)) {
+    case MOVE_ENDS: r = fm_fiber_stop(slot->first, FM_NEVER, NULL); break;
+    case MOVE_REPLACES:
+        r = race_run(slot, key, race_park, FM_REPLACE, &slot->fiber[part->index]);
+        break;
+    case MOVE_REMOVES: r = fm_map_remove(slot->map, key, FM_NEVER); break;
+    case MOVE_CLEARS: r = fm_map_clear(slot->map, FM_NEVER); break;
+    case MOVE_CLOSES:
+        r = fm_map_close(slot->map, NULL, NULL);
+        atomic_store(&slot->closed, true);
+        break;
+    case MOVE_DETACHES:
+        r = fm_map_detach(slot->map, key, &fiber);
+        if (fiber)
+            race_finish(slot, (fm_fiber_interrupt(fiber), fiber));
+        break;
+    case MOVE_SETS: r = fm_map_set(slot->map, key, slot->first, NULL); break;
+    default: break;
+    }
+    RACE_CHECK(slot, r >= 0 || r == -ENOENT, "%d", r);
+    bool ended = kind_of(slot) == MOVE_ENDS || kind_of(slot) == MOVE_CLEARS;
+    RACE_CHECK(slot, !ended || fm_fiber_poll(slot->first, NULL) != -EAGAIN,
+               "it was there, and has been missed");
+}
+
+static bool stands(struct slot *slot, struct fm_key key)
+{
+    struct fm_fiber *fiber = NULL;
+    bool first = fm_map_get(slot->map, key, &fiber) == 0 && fiber == slot->first;
+    fm_fiber_unref(fiber);
+    return first;
+}
+
+/* It goes to the second key, once: there, then, nowhere else; and not here, then there. */
+static void look_for_it(struct slot *slot, struct part *part)
+{
+    struct fm_snapshot *snapshot;
+    size_t found = 0;
+
+    if (part->random >> 8 & 1)
+        RACE_CHECK(slot, !stands(slot, slot->key2) || !stands(slot, slot->key), "under both");
+    else
+        RACE_CHECK(slot, stands(slot, slot->key) || stands(slot, slot->key2), "under neither");
+    int r = fm_map_snapshot(slot->map, part->random >> 9 & FM_SNAPSHOT_CONSISTENT, &snapshot);
+    RACE_CHECK(slot, r == 0, "snapshot: %d", r);
+    for (size_t i = 0; i < fm_snapshot_count(snapshot); i++)
+        found += fm_snapshot_at(snapshot, i)->fiber == slot->first;
+    RACE_CHECK(slot, found == 1, "%zu times in a snapshot", found);
+    fm_snapshot_free(snapshot);
+}
+
+static void move_or_disturb(struct slot *slot, struct part *part)
+{
+    if (part->role == 0)
+        go_over(slot);
+    else if (kind_of(slot) == MOVE_LOOKS)
+        look_for_it(slot, part);
+    else if (part->role == 1)
+        disturb(slot, part);
+}
+
+static void nothing_is_left_of_it(struct slot *slot)
+{
+    if (kind_of(slot) == MOVE_LOOKS)
+        RACE_CHECK(slot, stands(slot, slot->key2) && !stands(slot, slot->key),
+                   "it has not moved");
+    if (kind_of(slot) == MOVE_DETACHES)
+        fm_fiber_interrupt(slot->first);
+    race_finish(slot, (fm_fiber_interrupt(slot->first), fm_fiber_ref(slot->first)));
+    RACE_CHECK(slot, !stands(slot, slot->key) && !stands(slot, slot->key2),
+               "found after its end");
+    race_release(slot);
+    if (atomic_load(&slot->closed))
+        race_settle(slot);
+    else
+        race_empty(slot);
+    slot->map = fm_map_destroy(slot->map);
+}
+
 const struct race many_races[] = {
+    { "x10_move", "a fiber that is moved is under one key at each instant", one_to_move,
+      move_or_disturb, nothing_is_left_of_it, NULL },
     { "all_or_nothing", "all start at one instant or none does", wide_map, start_or_look,
       both_or_none_started, NULL },
     { NULL, NULL, NULL, NULL, NULL, NULL },
