@@ -2,11 +2,30 @@
 #include <fm/fm.h>
 #include <stdio.h>
 
-/* A tenant is a fiber under its name, with a map of workers of its own. */
-struct tenant {
-    const char *name;
-    struct fm_map *workers;
-};
+/*
+ * A tenant is a fiber under its name, with a map of workers of its own. Its workers have ended
+ * when this is printed.
+ */
+static int close_tenant(void *name, struct fm_exit exit)
+{
+    (void)exit;
+    printf("%s closes\n", (const char *)name);
+    return 0;
+}
+
+static struct fm_exit live(void *name)
+{
+    int r = fm_defer(close_tenant, name);
+    return fm_fail(r < 0 ? r : fm_never());
+}
+
+static int open_tenant(struct fm_map *tenants, const char *name)
+{
+    struct fm_map_run_options options = FM_MAP_RUN_OPTIONS_INIT;
+    options.own_map = 1; /* it may have a map of its own */
+    options.conflict = FM_FAIL;
+    return fm_map_run(tenants, fm_key_str(name), live, (void *)name, &options, NULL);
+}
 
 struct worker {
     const char *name;
@@ -27,72 +46,48 @@ static struct fm_exit work(void *arg)
     return fm_fail(r < 0 ? r : fm_never());
 }
 
-/* The workers end with their tenant; later ones are refused. */
-static int close_workers(void *arg, struct fm_exit exit)
+/* In the tenant's map, which is made for the first worker. */
+static int add_worker(struct fm_map *tenants, const char *tenant, struct worker *worker)
 {
-    struct tenant *tenant = arg;
-    (void)exit;
-    int r = fm_map_close(tenant->workers, NULL, NULL);
-    printf("%s closes\n", tenant->name);
+    struct fm_map *workers;
+    int r = fm_map_child(tenants, fm_key_str(tenant), NULL, FM_NEVER, &workers);
+    if (r < 0)
+        return r;
+    r = fm_map_run(workers, fm_key_str(worker->name), work, worker, NULL, NULL);
+    fm_map_unref(workers); /* it is the tenant's, who closes it; this lets go of it */
     return r;
 }
 
-static struct fm_exit live(void *arg)
-{
-    int r = fm_defer(close_workers, arg);
-    return fm_fail(r < 0 ? r : fm_never());
-}
-
-/* The map is there before the fiber is, and goes after it: nobody meets one that has gone. */
-static int open_tenant(struct fm_map *tenants, struct tenant *tenant)
-{
-    struct fm_map_run_options options = FM_MAP_RUN_OPTIONS_INIT;
-    int r = fm_map_create(NULL, &tenant->workers);
-    options.conflict = FM_FAIL;
-    if (r == 0)
-        r = fm_map_run(tenants, fm_key_str(tenant->name), live, tenant, &options, NULL);
-    return r;
-}
-
-static int add_worker(struct tenant *tenant, struct worker *worker)
-{
-    return fm_map_run(tenant->workers, fm_key_str(worker->name), work, worker, NULL, NULL);
-}
-
-static int run_tenants(struct fm_map *tenants, struct tenant *acme, struct tenant *zeta)
+static int run_tenants(struct fm_map *tenants)
 {
     static struct worker mail = { "mail", 20 };
     static struct worker index = { "index", 10 };
     static struct worker backup = { "backup", 0 };
 
-    int r = open_tenant(tenants, acme);
+    int r = open_tenant(tenants, "acme");
     if (r == 0)
-        r = open_tenant(tenants, zeta);
+        r = open_tenant(tenants, "zeta");
     if (r < 0)
         return r;
-    add_worker(acme, &mail);
-    add_worker(acme, &index);
-    add_worker(zeta, &backup);
+    add_worker(tenants, "acme", &mail);
+    add_worker(tenants, "acme", &index);
+    add_worker(tenants, "zeta", &backup);
     fm_sleep_ms(1000);
 
     r = fm_map_remove(tenants, fm_key_str("acme"), FM_NEVER); /* its workers, then it */
-    int late = add_worker(acme, &mail);
+    int late = add_worker(tenants, "acme", &mail);
     printf("%zu tenant left; a worker for acme: %s\n", fm_map_size(tenants), fm_strerror(late));
-    return r == 0 && late == -ESHUTDOWN && fm_map_size(tenants) == 1 ? 0 : -EPROTO;
+    return r == 0 && late == -ENOENT && fm_map_size(tenants) == 1 ? 0 : -EPROTO;
 }
 
 static struct fm_exit program(void *arg)
 {
-    struct tenant acme = { "acme", NULL };
-    struct tenant zeta = { "zeta", NULL };
     struct fm_map *tenants;
     int r = fm_map_create(NULL, &tenants);
     if (r < 0)
         return fm_fail(r);
-    r = run_tenants(tenants, &acme, &zeta);
-    fm_map_destroy(tenants); /* closes it: each tenant closes its own */
-    fm_map_destroy(acme.workers);
-    fm_map_destroy(zeta.workers);
+    r = run_tenants(tenants);
+    fm_map_destroy(tenants); /* ends each tenant, and so all that is below it */
     return r < 0 ? fm_fail(r) : fm_ok(arg);
 }
 

@@ -35,7 +35,7 @@ static inline int fm__run_options_read(const struct fm_map_run_options *given,
     }
     *ret_options = options;
     if (options->conflict > FM_QUEUE || options->stack_bytes > 1u << 20 ||
-        (options->flags & ~RUN_FLAGS) || options->deadline_ns < 0 || options->queue_reserved ||
+        (options->flags & ~RUN_FLAGS) || options->deadline_ns < 0 || options->own_map > 1 ||
         options->reuse > FM_REUSE_ANY || options->reuse_reserved || options->idle_ttl_ns < 0)
         return -EINVAL;
     if (options->flags & FM_AWAIT_PROCEED && options->conflict == FM_QUEUE)

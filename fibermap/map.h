@@ -10,6 +10,7 @@
  *     map_end.c      remove, clear      map_wait.c   join, await_...      map_close.c   close, destroy
  *     turn.[hc]      fibers whose bodies wait for others of their key
  *     share.[hc]     callers that share one run      restart.[hc]   fibers that the map runs again
+ *     group.[hc], round.[hc]  those that it runs again together      child.[hc]  maps of fibers of maps
  *     ledger.[hc]    stays, of maps with options: hooks.c, completions.c
  *     idle.[hc]      fibers that end when nobody has used them for a while
  *     snapshot.[hc]  all members at once, copied       runner.c   a map for callers outside fibers

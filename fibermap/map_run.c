@@ -10,6 +10,7 @@
  */
 #include <errno.h>
 
+#include "fibermap/child.h"
 #include "fibermap/conflict.h"
 #include "fibermap/idle.h"
 #include "fibermap/ledger.h"
@@ -35,6 +36,7 @@ static void unwrap(struct work *work)
 {
     fm__turn_unwrap(work);
     fm__restart_unwrap(work);
+    fm__child_unwrap(work);
 }
 
 void fm__run_unmake(struct fm_fiber *fiber, bool reference)
@@ -54,18 +56,24 @@ static inline bool is_lineage(const struct fm_map_run_options *options)
     return options->restart || options->group;
 }
 
+/* The work inside the work, and what its fiber is to be told of before it starts. */
+struct wraps {
+    struct nest *nest;
+    struct lineage *lineage;
+    struct turn *turn;
+};
+
 static int wrap(struct stripe *stripe, const struct map_key *key,
                 const struct fm_map_run_options *options, struct work *work,
-                struct lineage **ret_lineage, struct turn **ret_turn)
+                struct wraps *wraps)
 {
-    int r = is_lineage(options)
-                ? fm__restart_wrap(stripe->map, key, options, work, ret_lineage)
-                : 0;
-    if (r < 0 || fm__turn_kind(options) == TURN_NONE)
-        return r;
-    r = fm__turn_wrap(stripe, key, options, work, ret_turn);
+    int r = options->own_map ? fm__child_wrap(work, &wraps->nest) : 0;
+    if (r == 0 && is_lineage(options))
+        r = fm__restart_wrap(stripe->map, key, options, work, &wraps->lineage);
+    if (r == 0 && fm__turn_kind(options) != TURN_NONE)
+        r = fm__turn_wrap(stripe, key, options, work, &wraps->turn);
     if (r < 0)
-        fm__restart_unwrap(work);
+        unwrap(work);
     return r;
 }
 
@@ -87,7 +95,7 @@ static inline int create(struct fm_map *map, struct work work,
 /* Whether the body of a run with these options is wrapped. */
 static inline bool is_wrapped(const struct fm_map_run_options *options)
 {
-    return is_lineage(options) || fm__turn_kind(options) != TURN_NONE;
+    return is_lineage(options) || options->own_map || fm__turn_kind(options) != TURN_NONE;
 }
 
 static __attribute__((noinline)) int create_wrapped(struct fm_map *map, struct stripe *stripe,
@@ -97,8 +105,8 @@ static __attribute__((noinline)) int create_wrapped(struct fm_map *map, struct s
                                                     struct turn **ret_turn,
                                                     struct fm_fiber **ret_fiber)
 {
-    struct lineage *lineage = NULL;
-    int r = wrap(stripe, key, options, &work, &lineage, ret_turn);
+    struct wraps wraps = { 0 };
+    int r = wrap(stripe, key, options, &work, &wraps);
     if (r < 0)
         return r;
     r = create(map, work, options, site, reference, ret_fiber);
@@ -106,9 +114,12 @@ static __attribute__((noinline)) int create_wrapped(struct fm_map *map, struct s
         unwrap(&work);
         return r;
     }
-    r = lineage ? fm__restart_arm(map, *ret_fiber, lineage) : 0;
+    r = wraps.nest ? fm__child_attach(*ret_fiber, wraps.nest) : 0;
+    if (r == 0 && wraps.lineage)
+        r = fm__restart_arm(map, *ret_fiber, wraps.lineage);
     if (r < 0)
         fm__run_unmake(*ret_fiber, reference);
+    *ret_turn = wraps.turn;
     return r;
 }
 

@@ -11,6 +11,7 @@
 #include "fm/handle.h"
 #include "fm/io.h"
 #include "fm/map.h"
+#include "fm/map_child.h"
 #include "fm/map_group.h"
 #include "fm/map_limit.h"
 #include "fm/map_many.h"

@@ -315,7 +315,7 @@ struct fm_map_run_options {
     int64_t deadline_ns;    /* of waiting: for a place in the map (fm/map_limit.h), and then of a
                                body that is to wait for its turn; 0: FM_NEVER */
     uint32_t queue_max;      /* FM_QUEUE: so many may wait under the key; 0: any number */
-    uint32_t queue_reserved; /* 0 */
+    uint32_t own_map;        /* 1: it may have a map of its own, fm/map_child.h */
     struct fm_map_group *group; /* restarted and stopped with it: fm/map_group.h; NULL: none */
     /* interrupted when it has not been used for so long (fm/map_limit.h); 0: the map's */
     int64_t idle_ttl_ns;
@@ -536,6 +536,7 @@ FM_API struct fm_runner *fm_runner_destroy(struct fm_runner *runner);
 }
 #endif
 
+#include "fm/map_child.h"
 #include "fm/map_group.h"
 #include "fm/map_limit.h"
 #include "fm/map_many.h"

@@ -26,9 +26,9 @@
  *           be run again ends as at its own limit (FM_BY_RESTART_LIMIT), on_limit says what the
  *           map hears of it, and then the group stops as by fm_map_group_stop().
  *
- * A member that waits for its turn (FM_QUEUE, FM_REPLACE_AWAIT), or whose body has not begun for
- * another reason, has nothing to stop: it begins after the round. A member that does not end
- * holds its round up; it can be seen and removed like any other.
+ * A member that waits for its turn (FM_QUEUE, FM_REPLACE_AWAIT), or whose body has not begun
+ * for another reason, has nothing to stop: it begins after the round. A member that does not
+ * end holds its round up; it can be seen and removed like any other.
  */
 #ifndef FM_MAP_GROUP_H
 #define FM_MAP_GROUP_H
@@ -57,7 +57,8 @@ struct fm_map_group_config {
 /*
  * A group of this map, without members; the reference is the caller's. config NULL:
  * FM_ONE_FOR_ONE without a limit, which still stops in reverse order. A group of which all
- * references have been dropped goes on as long as it has members. 0 · -EINVAL · -E2BIG · -ENOMEM
+ * references have been dropped goes on as long as it has members. 0 · -EINVAL · -E2BIG ·
+ * -ENOMEM
  */
 FM_API int fm_map_group_create(struct fm_map *map, const struct fm_map_group_config *config,
                                struct fm_map_group **ret_group);
@@ -69,13 +70,13 @@ FM_API struct fm_map_group *fm_map_group_unref(struct fm_map_group *group);
  * fm_map_group_stop - end the members, in the reverse order of their runs
  *
  * Interrupts the last one for good (FM_BY_GROUP), the one before it when that has ended, and so
- * on; the members see to that themselves, so it goes on when the caller has stopped waiting. Runs
- * that name the group are refused from here on (-ESHUTDOWN). Closing or clearing the map asks no
- * group: it ends all members at once.
+ * on; the members see to that themselves, so it goes on when the caller has stopped waiting.
+ * Runs that name the group are refused from here on (-ESHUTDOWN). Closing or clearing the map
+ * asks no group: it ends all members at once.
  *
- * Returns    0 all have ended, and no lookup finds them · FM_MAP_SELF the caller is a member: it
- *            is interrupted in its turn, nothing was awaited · -ETIMEDOUT · -ECANCELED · -ENOMEM
- *            (a thread's first wait) · -EINVAL
+ * Returns    0 all have ended, and no lookup finds them · FM_MAP_SELF the caller is a member:
+ *            it is interrupted in its turn, nothing was awaited · -ETIMEDOUT · -ECANCELED ·
+ *            -ENOMEM (a thread's first wait) · -EINVAL
  * Callers    any fiber or thread; where it must not wait, with deadline_ns 0.
  */
 FM_API int fm_map_group_stop(struct fm_map_group *group, int64_t deadline_ns);

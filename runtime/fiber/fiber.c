@@ -104,6 +104,7 @@ static void recycle(struct fm_fiber *fiber, uint64_t generation)
     struct fiber_extra *extra = atomic_load_explicit(&fiber->extra, memory_order_relaxed);
     if (extra) {
         free(extra->locals);
+        free(extra->nest);
         free(extra);
     }
     fiber->kind = FIBER_NONE;

@@ -554,7 +554,7 @@ EXACT_TEST(map_await, bad_arguments_change_nothing)
     options.flags = FM_AWAIT_PROCEED;
     cr_assert_eq(act_run_as(map, &a, options, NULL), -EINVAL, "two bodies in a queue");
     options = act_options(FM_QUEUE);
-    options.queue_reserved = 1;
+    options.own_map = 2;
     cr_assert_eq(act_run_as(map, &a, options, NULL), -EINVAL);
     for (uint32_t conflict = FM_REPLACE_AWAIT; conflict <= FM_QUEUE; conflict++) {
         options = act_options(conflict);
