@@ -2,8 +2,8 @@
  * run_many.c - runs under many keys: one after the other, or all at one instant
  *
  * Those that start together or not at all are made first, each as far as a run goes without a
- * lock: fiber, stay, idler, an entry of its stripe with its key written. Then all their stripes are
- * locked, and it is decided for all of them; from there on nothing fails.
+ * lock: fiber, stay, idler, an entry of its stripe with its key written. Then all their stripes
+ * are locked, and it is decided for all of them; from there on nothing fails.
  *
  *   put in                                        a lookup of one of the keys
  *     lock the stripes, by address                  walk to the entry with the key

@@ -39,11 +39,11 @@ static void end(struct world *w, unsigned fiber)
 {
     w->work[fiber] = 1;
     enum entry_end how = fm__entry_end(&w->entry[fiber], fiber);
-    if (how == ENTRY_END_HELD) {
+    if (how == ENTRY_END_HELD || how == ENTRY_END_MOVED) {
         fm__lock(&w->wait);
-        how = fm__entry_end(&w->entry[fiber], fiber);
+        how = fm__entry_end(fm__entry_now(&w->entry[fiber]), fiber);
         fm__unlock(&w->wait);
-        model_assert(how != ENTRY_END_HELD);
+        model_assert(how != ENTRY_END_HELD && how != ENTRY_END_MOVED);
     }
     model_assert(model_note(ENDED + fiber, 1 + (int)how) == 0);
 }
@@ -269,6 +269,56 @@ static void find_the_gate_used_again(void *arg)
     }
 }
 
+/* ---- a move: fiber 1 goes from its entry to entry 2, as move.c has it ---- */
+
+static void move_1_to(struct world *w, unsigned from, unsigned to)
+{
+    fm__lock(&w->wait);
+    if (fm__entry_hold(&w->entry[from])) {
+        w->ready[to] = 1;
+        fm__entry_come(&w->entry[to], 1, &w->entry[from]);
+        atomic_store_explicit(&w->entry[1].successor, &w->entry[to], memory_order_release);
+        fm__entry_open(&w->entry[from], 1);
+        fm__entry_arrive(&w->entry[to], 1);
+    }
+    fm__unlock(&w->wait);
+}
+
+static void move_1_to_2(void *arg)
+{
+    struct world *w = arg;
+    fm__lock(&w->stripe);
+    move_1_to(w, 1, 2);
+    fm__unlock(&w->stripe);
+}
+
+/* Entry 2 is used again, for fiber 2, when fiber 1 has gone on. */
+static void move_1_to_2_to_3(void *arg)
+{
+    struct world *w = arg;
+    fm__lock(&w->stripe);
+    move_1_to(w, 1, 2);
+    move_1_to(w, 2, 3);
+    if (fm__entry_life(fm__entry_read(&w->entry[2])) == ENTRY_MOVED)
+        fm__entry_publish(&w->entry[2], 2);
+    fm__unlock(&w->stripe);
+}
+
+/* Nobody ends: it is under one of the two. */
+static void find_here_then_there(void *arg)
+{
+    struct world *w = arg;
+    if (look_at(w, 1) != 1)
+        model_assert(look_at(w, 2) == 1);
+}
+
+static void find_there_then_here(void *arg)
+{
+    struct world *w = arg;
+    if (look_at(w, 2) == 1)
+        model_assert(look_at(w, 1) != 1);
+}
+
 static void together(struct world *w, void (*a)(void *), void (*b)(void *), void (*c)(void *))
 {
     int ta = model_spawn(a, w), tb = model_spawn(b, w), tc = c ? model_spawn(c, w) : 0;
@@ -370,6 +420,27 @@ static void lookups_meet_a_gate_that_is_used_again(void)
     together(world_new(0), come_2_and_3, find_2_then_3, find_the_gate_used_again);
 }
 
+static void lookups_meet_a_move(void)
+{
+    together(world_new(1), move_1_to_2, find_here_then_there, find_there_then_here);
+}
+
+static void exit_meets_a_move(void)
+{
+    struct world *w = world_new(1);
+    together(w, end_1, move_1_to_2, find_there_then_here);
+    model_assert(model_note(ENDED + 1, 0) == 1 + ENTRY_END_PRESENT);
+    model_assert(look_at(w, 1) == 0 && look_at(w, 2) == 0);
+}
+
+static void exit_meets_two_moves(void)
+{
+    struct world *w = world_new(1);
+    together(w, end_1, move_1_to_2_to_3, NULL);
+    model_assert(model_note(ENDED + 1, 0) == 1 + ENTRY_END_PRESENT);
+    model_assert(look_at(w, 1) == 0 && look_at(w, 2) != 1 && look_at(w, 3) == 0);
+}
+
 const struct model_scenario model_scenarios[] = {
     SCENARIO(exit_meets_replace),
     SCENARIO(lookup_meets_two_replaces),
@@ -382,5 +453,8 @@ const struct model_scenario model_scenarios[] = {
     SCENARIO(lookup_meets_exit_and_one_that_queues),
     SCENARIO(lookups_meet_two_that_come_at_once),
     SCENARIO(lookups_meet_a_gate_that_is_used_again),
+    SCENARIO(lookups_meet_a_move),
+    SCENARIO(exit_meets_a_move),
+    SCENARIO(exit_meets_two_moves),
     SCENARIO_END,
 };

@@ -115,8 +115,8 @@ static void both_or_none_started(struct slot *slot)
 }
 
 /*
- * ---- a move, beside what goes with X10 (snapshots), X3 (exits), X4 (removes), X1 (replacements)
- * and X5 (a close) ----
+ * ---- a move, beside what goes with X10 (snapshots), X3 (exits), X4 (removes), X1
+ * (replacements) and X5 (a close) ----
  *
  * One moves the incumbent to the second key, and back where nobody looks; one does what the
  * round says, to either key; the others look.
