@@ -47,46 +47,53 @@ ALWAYS bool fm__entry_matches(struct entry *e, const struct map_key *key)
  */
 typedef struct fm_fiber *stripe_ahead_fn(uint32_t slot);
 
-/* What a glance saw: fiber `id` is present; 0: look properly. */
+/* What a glance saw. */
 struct glance {
-    uint64_t id;
+    bool sure;              /* that there is fiber `id`, or nobody if that is 0; else look properly */
     uint32_t slot;          /* what the link said: most often of that fiber */
+    uint64_t id;
     struct fm_fiber *ahead; /* what `ahead` said of the slot */
 };
 
 /*
- * A walk that gives up where there is anything to do but to find a LIVE entry of a key of at
- * most 24 bytes: few instructions, since few are needed almost always.
+ * A walk that gives up where there is anything to do but to find a LIVE entry, a DEAD one or
+ * none, for a key of at most 24 bytes: few instructions, since few are needed almost always.
  */
 ALWAYS struct glance fm__stripe_glance(struct stripe *s, const struct short_key *key,
                                        stripe_ahead_fn *ahead)
 {
-    const struct glance nothing = { 0, 0, NULL };
+    struct glance seen = { 0 };
     /* acquire (F) */
     uint64_t version = atomic_load_explicit(&s->version, memory_order_acquire);
     uintptr_t table = fm__table_in_use(s);
 
-    if (__builtin_expect(!table, 0))
-        return nothing;
-    struct entry *link = fm__link_read(fm__table_bucket(table, key->head)), *e;
-    struct fm_fiber *seen = NULL;
-    for (int steps = GLANCE_STEPS;; link = fm__link_read(&e->next[fm__table_parity(table)])) {
-        if (__builtin_expect(!link, 0) || __builtin_expect(!steps--, 0))
-            return nothing;
-        if (ahead)
-            seen = ahead(fm__link_slot(link));
-        e = fm__link_entry(link);
-        if (__builtin_expect(!fm__entry_differs(e, key->head, key->word), 1))
-            break;
+    if (__builtin_expect(!table, 0)) {
+        seen.sure = true;
+        return seen;
     }
-    /* The id alone, if it is LIVE. */
-    uint64_t id = fm__entry_read(e) ^ fm__entry_state(ENTRY_LIVE, 0);
-    if (__builtin_expect(id > ENTRY_ID, 0))
-        return nothing;
+    struct entry *link = fm__link_read(fm__table_bucket(table, key->head)), *e;
+    for (int steps = GLANCE_STEPS; link;
+         link = fm__link_read(&e->next[fm__table_parity(table)])) {
+        if (__builtin_expect(!steps--, 0))
+            return seen;
+        if (ahead)
+            seen.ahead = ahead(fm__link_slot(link));
+        e = fm__link_entry(link);
+        if (__builtin_expect(fm__entry_differs(e, key->head, key->word) != 0, 0))
+            continue;
+        uint64_t state = fm__entry_read(e);
+        seen.id = state ^ fm__entry_state(ENTRY_LIVE, 0); /* the id alone, if it is LIVE */
+        if (__builtin_expect(seen.id > ENTRY_ID, 0)) {
+            if (state != 0) /* not DEAD */
+                return seen;
+            seen.id = 0;
+        }
+        seen.slot = fm__link_slot(link);
+        break;
+    }
     /* relaxed (H), as in a walk */
-    if (__builtin_expect(atomic_load_explicit(&s->version, memory_order_relaxed) != version, 0))
-        return nothing;
-    return (struct glance) { id, fm__link_slot(link), seen };
+    seen.sure = atomic_load_explicit(&s->version, memory_order_relaxed) == version;
+    return seen;
 }
 
 #undef ALWAYS

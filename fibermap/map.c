@@ -230,10 +230,15 @@ int fm_map_get(struct fm_map *map, struct fm_key given, struct fm_fiber **ret_fi
     struct short_key key;
 
     if (__builtin_expect(map && ret_fiber && fm__key_read_short(&key, &map->seed, given), 1)) {
-        struct glance seen = fm__stripe_glance(fm__map_stripe_of(map, key.head), &key,
-                                               fm__slab_fetch);
-        if (__builtin_expect(seen.id && (seen.id & FIBER_ID_SLOT) == seen.slot && seen.ahead, 1) &&
-            fm__map_is_open(map)) {
+        struct stripe *stripe = fm__map_stripe_of(map, key.head);
+        struct glance seen = fm__stripe_glance(stripe, &key, fm__slab_fetch);
+        if (__builtin_expect(seen.sure && seen.id == 0, 0)) {
+            if (!fm__turn_lines_used(stripe))
+                return -ENOENT;
+        } else if (__builtin_expect(seen.sure && (seen.id & FIBER_ID_SLOT) == seen.slot &&
+                                        seen.ahead,
+                                    1) &&
+                   fm__map_is_open(map)) {
             struct fm_fiber *fiber = fm__slab_ref_at(seen.ahead, seen.id);
             if (__builtin_expect(fiber != NULL, 1)) {
                 *ret_fiber = fiber;

@@ -147,9 +147,9 @@ uint64_t fm__stripe_find(struct stripe *s, const struct map_key *key)
 {
     if (key->words <= KEY_FIRST) {
         struct short_key read = { key->head, { key->word[0], key->word[1], key->word[2] } };
-        uint64_t id = fm__stripe_glance(s, &read, NULL).id;
-        if (__builtin_expect(id != 0, 1))
-            return id;
+        struct glance seen = fm__stripe_glance(s, &read, NULL);
+        if (__builtin_expect(seen.sure, 1))
+            return seen.id;
     }
     return fm__stripe_search(s, key);
 }

@@ -13,6 +13,7 @@
  * by clock_step_ns each time that the worker reads it: so no tick comes early on a slow machine.
  * For all other threads it is an hour ahead, so that the kernel lets the monitor sleep on.
  */
+#include <errno.h>
 #include <fm/fm.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -321,6 +322,22 @@ static void path_map_get(uint64_t count)
     end_full_map(map, fiber);
 }
 
+/* Keys of the same lengths that nobody has. */
+static void path_map_miss(uint64_t count)
+{
+    struct fm_fiber *fiber, *found;
+    struct fm_map *map = make_full_map(&fiber);
+    for (uint64_t i = 0; i < count; i++) {
+        struct fm_key other = name(i * 7919);
+        char text[32];
+        CHECK(other.len < sizeof text);
+        memcpy(text, other.data, other.len);
+        text[other.len - 1] = '?';
+        CHECK(fm_map_get(map, fm_key_bytes(text, other.len), &found) == -ENOENT);
+    }
+    end_full_map(map, fiber);
+}
+
 static void path_map_has(uint64_t count)
 {
     struct fm_fiber *fiber;
@@ -450,6 +467,7 @@ int main(int argc, char **argv)
           .what = "send to one that waits, no buffer" },
         { .name = "sleep", .run = path_sleep, .what = "a sleep, alone" },
         { .name = "map_get", .run = path_map_get, .what = "get with a reference, of 100,000" },
+        { .name = "map_miss", .run = path_map_miss, .what = "get of a key that nobody has" },
         { .name = "map_has", .run = path_map_has, .what = "has, of 100,000" },
         { .name = "map_keep",
           .run = path_map_keep,
