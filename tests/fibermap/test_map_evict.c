@@ -3,6 +3,7 @@
  * test_map_evict.c - who makes room for whom, and starts that are waited for
  */
 #include "tests/fibermap/idle_test.h"
+#include "tests/support/waits.h"
 
 static struct fm_map *make_evicting(uint32_t max_live, uint32_t max_starts)
 {
@@ -158,6 +159,39 @@ EXACT_TEST(map_evict, starts_are_had_in_turn_and_none_is_lost_with_who_leaves_th
     fm_fiber_unref(one);
     fm_fiber_unref(two);
     fm_fiber_unref(three);
+    fm_map_destroy(map);
+}
+
+struct thread_asks {
+    struct asked asked;
+    _Atomic int id, result;
+};
+
+static void *ask_in_thread(void *arg)
+{
+    struct thread_asks *asks = arg;
+    atomic_store(&asks->id, thread_id());
+    int r = fm_map_run(asks->asked.map, KEY("b"), stay_body, &asks->asked.stay, NULL, NULL);
+    atomic_store(&asks->result, r);
+    return NULL;
+}
+
+EXACT_TEST(map_evict, a_thread_waits_for_a_start_by_the_clock_of_the_map)
+{
+    struct fm_map *map = make_evicting(0, 1);
+    struct thread_asks asks = { .asked.map = map, .result = 99 };
+    struct stay_of a = { 0 };
+    pthread_t thread;
+
+    put_in(map, "a", &a);
+    cr_assert_eq(pthread_create(&thread, NULL, ask_in_thread, &asks), 0);
+    await_asleep(&asks.id);
+    pass_ms(99);
+    cr_assert_eq(atomic_load(&asks.result), 99);
+    pass_ms(1);
+    cr_assert_eq(pthread_join(thread, NULL), 0);
+    settle();
+    cr_assert(asks.result == 0 && asks.asked.stay.begun_ms == 100);
     fm_map_destroy(map);
 }
 
