@@ -266,11 +266,12 @@ EXACT_TEST(map_snapshot, one_that_backs_off_is_live_again_when_it_runs)
     struct fm_map *map = make_map();
     struct fm_map_run_options again = conflict(FM_REPLACE);
     struct fm_restart restart = FM_RESTART_INIT;
+    bool failed = false;
 
     restart.type = FM_TRANSIENT;
     restart.schedule = fm_schedule_spaced_ns(1000 * INT64_C(1000000));
     again.restart = &restart;
-    cr_assert_eq(fm_map_run(map, KEY("a"), fails_once, (bool[1]) { false }, &again, NULL), 0);
+    cr_assert_eq(fm_map_run(map, KEY("a"), fails_once, &failed, &again, NULL), 0);
     fm_schedule_unref(restart.schedule);
     settle();
     cr_assert_eq(fm_map_count(map, FM_MEMBER_BACKING_OFF), 1);
