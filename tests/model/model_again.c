@@ -74,6 +74,12 @@ static void interrupt_one_running(void *arg)
     fm__fiber_interrupt(w->fiber, FM_BY_USER);
 }
 
+static void end_one_running(void *arg)
+{
+    struct world *w = arg;
+    fm__again_end_running(w->fiber, FM_BY_GROUP);
+}
+
 static void take_away(void *arg)
 {
     struct world *w = arg;
@@ -171,6 +177,21 @@ static void final_one_is_not_lost_with_another(void)
                           interrupt_one_running));
 }
 
+/* Whatever its interruptions mean else. */
+static void ending_one_running_freezes_nothing(void)
+{
+    struct world *w = together(AGAIN_UNLESS_INTERRUPTED, run_again_and_again, end_one_running,
+                               NULL);
+    model_assert(is_marked(w->fiber) == (record_of(w->fiber) != INTERRUPTER_ASK));
+    model_assert(fm__again_count(w->fiber) == RUNNINGS);
+}
+
+static void final_one_is_not_lost_with_an_end_of_one_running(void)
+{
+    check_frozen(together(AGAIN_UNLESS_INTERRUPTED, run_again_and_again, interrupt_for_good,
+                          end_one_running));
+}
+
 static void two_end_one_running_each(void)
 {
     struct world *w = together(AGAIN_UNLESS_OWNED, run_again_and_again, interrupt_one_running,
@@ -226,6 +247,8 @@ static void two_shutdowns_meet_the_making(void)
 const struct model_scenario model_scenarios[] = {
     SCENARIO(final_one_freezes_the_count),
     SCENARIO(final_one_is_not_lost_with_another, .less = 1),
+    SCENARIO(ending_one_running_freezes_nothing),
+    SCENARIO(final_one_is_not_lost_with_an_end_of_one_running, .less = 1),
     SCENARIO(two_end_one_running_each, .less = 1),
     SCENARIO(pause_ends_with_an_interruption),
     SCENARIO(pause_ends_with_its_reason),

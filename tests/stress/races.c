@@ -258,7 +258,7 @@ int main(int count, char *names[])
 {
     const struct race *const rooms[] = { watch_races, replace_races, close_races,
                                          exit_races,  reenter_races, wait_races,
-                                         flow_races,  restart_races, share_races,
+                                         flow_races,  restart_races, group_races, share_races,
                                          turn_races,  cut_races,     order_races,
                                          idle_races,    many_races };
     pthread_t watchdog;
