@@ -106,21 +106,25 @@ static __attribute__((noinline)) int create_wrapped(struct fm_map *map, struct s
                                                     struct fm_fiber **ret_fiber)
 {
     struct wraps wraps = { 0 };
+    struct fm_fiber *fiber;
     int r = wrap(stripe, key, options, &work, &wraps);
     if (r < 0)
         return r;
-    r = create(map, work, options, site, reference, ret_fiber);
+    r = create(map, work, options, site, reference, &fiber);
     if (r < 0) {
         unwrap(&work);
         return r;
     }
-    r = wraps.nest ? fm__child_attach(*ret_fiber, wraps.nest) : 0;
+    r = wraps.nest ? fm__child_attach(fiber, wraps.nest) : 0;
     if (r == 0 && wraps.lineage)
-        r = fm__restart_arm(map, *ret_fiber, wraps.lineage);
-    if (r < 0)
-        fm__run_unmake(*ret_fiber, reference);
+        r = fm__restart_arm(map, fiber, wraps.lineage);
+    if (r < 0) {
+        fm__run_unmake(fiber, reference);
+        return r;
+    }
+    *ret_fiber = fiber;
     *ret_turn = wraps.turn;
-    return r;
+    return 0;
 }
 
 int fm__run_make(struct fm_map *map, struct stripe *stripe, const struct map_key *key,

@@ -243,18 +243,19 @@ static void drop_nothing(void *arg)
 static int run_three(void *watched)
 {
     static const char long_key[300] = "a key that stands in a block of its own";
-    struct fm_map_run_options options = FM_MAP_RUN_OPTIONS_INIT, idles = options;
+    struct fm_map_run_options options = FM_MAP_RUN_OPTIONS_INIT, idles = options,
+                              nameless = options;
     struct fm_restart restart = FM_RESTART_INIT;
     struct fm_fiber *fiber = NULL;
     struct fm_map *map;
     int dropped = 0;
     restart.type = FM_TRANSIENT;
-    options.restart = &restart;
+    options.restart = nameless.restart = &restart;
     options.name = "with a name";
     options.arg_drop = drop_nothing;
     struct fm_map_run_item runs[] = {
         { KEY("a"), until_interrupted, &dropped, &options, &fiber, 0 },
-        { fm_key_bytes(long_key, sizeof long_key), until_interrupted, NULL, NULL, NULL, 0 },
+        { fm_key_bytes(long_key, sizeof long_key), until_interrupted, NULL, &nameless, NULL, 0 },
         { KEY("c"), until_interrupted, NULL, &idles, NULL, 0 },
     };
     idles.idle_ttl_ns = INT64_C(3600000000000);

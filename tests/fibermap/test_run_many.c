@@ -228,6 +228,35 @@ WORKER_TEST(run_many, bad_arguments_of_one_come_before_keys_that_are_held)
     fm_map_destroy(map);
 }
 
+/* The last thing that can fail of a fiber that has been made. */
+WORKER_TEST(run_many, a_group_that_is_stopped_keeps_all_from_starting)
+{
+    struct fm_map *map = make_map();
+    struct fm_map_group *group;
+    struct fm_map_run_options options = FM_MAP_RUN_OPTIONS_INIT;
+    struct fm_fiber *fibers[2] = { NULL };
+    int bodies = 0, dropped = 0;
+    cr_assert_eq(fm_map_group_create(map, NULL, &group), 0);
+    cr_assert_eq(fm_map_group_stop(group, FM_NEVER), 0);
+    options.group = group;
+    options.arg_drop = drop_one;
+    struct fm_map_run_item runs[] = { item("a", count_one, &bodies, NULL),
+                                      item("b", count_one, &dropped, &options) };
+    for (int i = 0; i < 2; i++)
+        runs[i].ret_fiber = &fibers[i];
+    cr_assert_eq(all(map, runs, 2), -ESHUTDOWN);
+    cr_assert(runs[0].result == -ESHUTDOWN && runs[1].result == -ESHUTDOWN);
+    cr_assert(!fibers[0] && !fibers[1]);
+    runs[1].options = NULL;
+    cr_assert_eq(all(map, runs, 2), 0);
+    settle();
+    cr_assert(bodies == 1 && dropped == 1, "one body each");
+    for (int i = 0; i < 2; i++)
+        fm_fiber_unref(fibers[i]);
+    fm_map_group_unref(group);
+    fm_map_destroy(map);
+}
+
 static struct fm_exit fail_twice(void *arg)
 {
     return ++*(int *)arg < 3 ? fm_fail(-EIO) : fm_ok(NULL);
