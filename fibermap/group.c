@@ -101,10 +101,15 @@ static void fiber_ended(struct fm_fiber *fiber, struct fm_exit exit, void *arg)
     leave(arg);
 }
 
+bool fm__group_is_of(const struct fm_map_group *group, const struct fm_map *map)
+{
+    return group->map == map;
+}
+
 int fm__group_member_make(struct fm_map_group *group, struct fm_map *map,
                           struct group_member **ret_member)
 {
-    if (group->map != map)
+    if (!fm__group_is_of(group, map))
         return -EINVAL;
     struct group_member *member = fm__malloc(sizeof *member);
     if (!member)

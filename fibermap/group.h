@@ -9,6 +9,8 @@
 
 struct group_member;
 
+/* Whether it is a group of this map. */
+bool fm__group_is_of(const struct fm_map_group *group, const struct fm_map *map);
 /* A member to be: 0 · -EINVAL (a group of another map) · -ENOMEM */
 int fm__group_member_make(struct fm_map_group *group, struct fm_map *map,
                           struct group_member **ret_member);

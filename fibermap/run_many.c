@@ -25,6 +25,7 @@
 #include <stdlib.h>
 
 #include "fibermap/conflict.h"
+#include "fibermap/group.h"
 #include "fibermap/idle.h"
 #include "fibermap/ledger.h"
 #include "fibermap/member.h"
@@ -87,6 +88,8 @@ static int read_one(struct batch *batch, struct one *one, struct fm_map_run_item
     one->stripe = fm__map_stripe(batch->map, &one->key);
     int r = options_of(item, &options);
     one->flags = options.flags;
+    if (r == 0 && options.group && !fm__group_is_of(options.group, batch->map))
+        r = -EINVAL;
     return r;
 }
 

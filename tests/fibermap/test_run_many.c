@@ -212,19 +212,25 @@ WORKER_TEST(run_many, bad_arguments_of_one_come_before_keys_that_are_held)
     struct fm_map *map = make_map();
     struct fm_map_run_options keep = conflict(FM_KEEP), dying = flags(FM_MAP_DYING_IS_ABSENT),
                               unknown = conflict(99),
-                              reuse = FM_MAP_RUN_OPTIONS_INIT;
+                              reuse = FM_MAP_RUN_OPTIONS_INIT,
+                              foreign = FM_MAP_RUN_OPTIONS_INIT;
+    struct fm_map *other = make_map();
+    cr_assert_eq(fm_map_group_create(other, NULL, &foreign.group), 0);
     fm_fiber_unref(run(map, "a", until_interrupted, NULL));
     reuse.reuse = FM_REUSE_ANY;
     struct fm_map_run_item runs[] = { item("a", until_interrupted, NULL, NULL),
                                       item("b", until_interrupted, NULL, &keep),
                                       item("c", until_interrupted, NULL, &dying),
                                       item("d", until_interrupted, NULL, &reuse),
-                                      item("e", until_interrupted, NULL, &unknown) };
-    cr_assert_eq(all(map, runs, 5), -EINVAL);
+                                      item("e", until_interrupted, NULL, &unknown),
+                                      item("f", until_interrupted, NULL, &foreign) };
+    cr_assert_eq(all(map, runs, 6), -EINVAL);
     cr_assert_eq(runs[0].result, -ECANCELED);
-    for (int i = 1; i < 5; i++)
+    for (int i = 1; i < 6; i++)
         cr_assert_eq(runs[i].result, -EINVAL, "%d", i);
     cr_assert_eq(fm_map_size(map), 1);
+    fm_map_group_unref(foreign.group);
+    fm_map_destroy(other);
     fm_map_destroy(map);
 }
 
