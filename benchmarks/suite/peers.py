@@ -11,6 +11,7 @@ that says so; `tools/need peers` installs what they need. All take the same comm
 do each case of the question twice, check the result, and print the second (see figures.py).
 """
 import collections
+import hashlib
 import pathlib
 import shutil
 import subprocess
@@ -60,12 +61,29 @@ class Built:
         return self.command + [question, '--workers', str(workers), *parameters]
 
 
+def _digest(peer):
+    """Of all that a peer is built from, its packages excepted."""
+    digest = hashlib.sha256(repr(peer).encode())
+    for top in (SOURCES / 'support', SOURCES / peer.name):
+        for file in sorted(path for path in top.rglob('*') if path.is_file()):
+            digest.update(str(file.relative_to(SOURCES)).encode() + file.read_bytes())
+    return digest.hexdigest()
+
+
 def build(peer, folder):
-    """Build one peer in folder/name. Raises NotThere."""
+    """
+    Build one peer in folder/name. Raises NotThere. What has been built from the same sources
+    stays as it is: after an update of packages, remove the folder.
+    """
     for tool in peer.tools:
         if not shutil.which(tool):
             raise NotThere(f'no {tool}')
     here = folder / peer.name
+    digest = _digest(peer)
+    stamp = here / 'built-from'
+    if stamp.exists() and stamp.read_text(encoding='utf-8') == digest:
+        return Built(peer, folder)
+    stamp.unlink(missing_ok=True)
     shutil.copytree(SOURCES / 'support', folder / 'support', dirs_exist_ok=True)
     shutil.copytree(SOURCES / peer.name, here, dirs_exist_ok=True)
     for command in peer.build:
@@ -76,4 +94,5 @@ def build(peer, folder):
             first = next((line for line in said if 'error' in line.lower()), (said or [''])[-1])
             (here / 'build.log').write_text(done.stdout + done.stderr, encoding='utf-8')
             raise NotThere(f'{first.strip()[:160]} ({here / "build.log"})')
+    stamp.write_text(digest, encoding='utf-8')
     return Built(peer, folder)
