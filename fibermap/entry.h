@@ -161,6 +161,16 @@ static inline void fm__entry_come(struct entry *entry, uint64_t id, struct entry
                           memory_order_release);
 }
 
+/*
+ * It will be a gate of nobody. Somebody may still have it in hand as where a fiber began that
+ * has ended: if he asks where that stands now, it is here.
+ */
+static inline void fm__entry_gate(struct entry *entry)
+{
+    /* relaxed: published by fm__entry_open */
+    atomic_store_explicit(&entry->successor, entry, memory_order_relaxed);
+}
+
 /* All who come behind this gate are present. It is HELD, of the fiber `id`, or of nobody: 0. */
 static inline void fm__entry_open(struct entry *gate, uint64_t id)
 {

@@ -230,6 +230,7 @@ static void put_in_locked(struct batch *batch)
 {
     struct fm_map *map = batch->map;
 
+    fm__entry_gate(batch->gate);
     for (size_t i = 0; i < batch->count; i++) {
         struct one *one = &batch->ones[i];
         struct place place = fm__stripe_find_locked(one->stripe, &one->key);

@@ -4,6 +4,8 @@
  */
 #include <stdio.h>
 
+#include "fibermap/describe.h"
+#include "fibermap/map.h"
 #include "tests/fibermap/map_test.h"
 
 #define LONG_KEY "a key that is longer than an entry holds: it stands in a block of its own"
@@ -348,5 +350,28 @@ WORKER_TEST(map_move, many_moves_leave_nothing_behind)
     }
     cr_assert_eq(fm_map_clear(map, FM_NEVER), 0);
     cr_assert_eq(fm_map_size(map), 0);
+    fm_map_destroy(map);
+}
+
+/* Who waited and leaves late has the entry of one that has ended, whatever it is for now. */
+WORKER_TEST(map_move, an_entry_that_has_become_a_gate_is_nobodys)
+{
+    struct fm_map_config config = FM_MAP_CONFIG_INIT;
+    struct fm_map *map;
+    struct stripe *stripe;
+    config.stripe_count = 1;
+    cr_assert_eq(fm_map_create(&config, &map), 0);
+    struct fm_fiber *fiber = run(map, "a", until_interrupted, NULL);
+    struct entry *entry = fm__described_entry(fiber);
+    fm_fiber_unref(fiber);
+    for (int i = 0; fm__entry_life(fm__entry_read(entry)) != ENTRY_MOVED; i++) {
+        struct fm_map_run_item item = { .key = KEY("a"), .entry = until_interrupted };
+        cr_assert_lt(i, 1000, "never used again as a gate");
+        cr_assert_eq(fm_map_remove(map, KEY("a"), FM_NEVER), 0);
+        cr_assert_eq(fm_map_run_many(map, &item, 1, FM_MAP_ALL_OR_NOTHING), 0);
+    }
+    cr_assert_eq(fm__home_lock(map, entry, &stripe), entry);
+    cr_assert_eq(stripe, map->stripes);
+    fm__unlock(&stripe->lock);
     fm_map_destroy(map);
 }
