@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "tests/runtime/context/mask_trip.h"
 #include "tests/runtime/context/trip.h"
 #include "tests/support/test.h"
 
@@ -159,3 +160,28 @@ TEST(context, a_stack_is_used_many_times_over)
     cr_assert_eq(stats.pooled, 1, "always the same one");
     fm__stack_cache_flush(&cache);
 }
+
+#if defined __x86_64__
+static void spoil_masks(void *arg)
+{
+    trip_away();
+    mask_spoil();
+}
+
+/* Nobody saves them: a compiler must not leave anything in one. */
+TEST(context, a_mask_of_the_vector_unit_outlives_a_switch)
+{
+    struct trip trip;
+    struct stack *stack = take();
+    int32_t in[16] = { [3] = 40, [9] = 90 }, out[16];
+    if (!__builtin_cpu_supports("avx512f"))
+        cr_skip_test("no AVX-512");
+    trip_start(&trip, stack, spoil_masks, NULL);
+    trip_now = &trip;
+    mask_trip(&trip.home, &trip.fiber, in, out);
+    cr_assert(trip.ended);
+    for (int i = 0; i < 16; i++)
+        cr_assert_eq(out[i], in[i] ? in[i] + 1 : 0, "%d: %d", i, out[i]);
+    fm__stack_give(NULL, stack);
+}
+#endif
