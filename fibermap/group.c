@@ -178,16 +178,20 @@ static bool waits_and_goes_on(struct fm_fiber *self)
     return fm__member_goes_on(self) && waits(self);
 }
 
-/* Until the group lets it run; counted if it is to run again. 0 · -ECANCELED · -EBADF */
+/*
+ * Until the group lets it run; counted if it is to run again. One that was detached before its
+ * body has ever begun is let run by itself. 0 · -ECANCELED · -EBADF
+ */
 static int await_release(struct group_member *member, struct fm_fiber *self, bool again)
 {
     struct fm_map_group *group = member->group;
 
     for (;;) {
         fm__lock(&group->lock);
-        if (member->state == MEMBER_RELEASED) {
+        bool alone = member->state == MEMBER_OUT && !again;
+        if (alone || member->state == MEMBER_RELEASED) {
             bool runs = !again || fm__again_next(self);
-            if (runs)
+            if (runs && !alone)
                 member->state = MEMBER_RUNS;
             fm__unlock(&group->lock);
             return runs ? 0 : -ECANCELED; /* which takes it out */
@@ -208,11 +212,11 @@ int fm__group_begin(struct group_member *member, struct fm_fiber *self)
     fm__lock(&group->lock);
     bool passed = group->phase == PHASE_START &&
                   (!group->at || member->number < group->at->number);
-    bool held = (group->phase == PHASE_STOP || group->phase == PHASE_START) &&
-                member->number >= group->from && !passed;
+    bool in_round = (group->phase == PHASE_STOP || group->phase == PHASE_START) &&
+                    member->number >= group->from && !passed;
     if (member->state == MEMBER_NEW)
-        member->state = held ? MEMBER_WAITS : MEMBER_RUNS;
-    held = member->state == MEMBER_WAITS;
+        member->state = in_round || group->phase == PHASE_END ? MEMBER_WAITS : MEMBER_RUNS;
+    bool held = member->state == MEMBER_WAITS;
     fm__round_go_on_and_unlock(group);
     if (!held)
         return 0;
@@ -275,13 +279,14 @@ int fm__group_await(struct group_member *member, struct fm_fiber *self)
     struct fm_map_group *group = member->group;
 
     fm__lock(&group->lock);
-    bool in_round = member->state == MEMBER_BACKS_OFF || member->state == MEMBER_STOPPING;
+    bool held = member->state == MEMBER_BACKS_OFF || member->state == MEMBER_STOPPING ||
+                (member->state == MEMBER_RUNS && group->phase == PHASE_END);
     group->backing_off -= member->state == MEMBER_BACKS_OFF;
-    if (in_round)
+    if (held)
         member->state = MEMBER_WAITS;
-    bool runs = !in_round && fm__again_next(self); /* one for one, or it ends */
+    bool runs = !held && fm__again_next(self); /* one for one, or it ends */
     fm__round_go_on_and_unlock(group);
-    return in_round ? await_release(member, self, true) : runs ? 0 : -ECANCELED;
+    return held ? await_release(member, self, true) : runs ? 0 : -ECANCELED;
 }
 
 void fm__group_begun(struct group_member *member)

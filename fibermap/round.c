@@ -18,12 +18,13 @@
  * of the first that failed for the rest. A member, as the group sees it:
  *
  *   NEW --- begins, no round --> RUNS -- told to end --> STOPPING -- has ended --> WAITS
- *     '--- in a round --> WAITS    '--- asks --> BACKS_OFF --- its time is over --'  |
+ *     '--- else --> WAITS          '--- asks --> BACKS_OFF --- its time is over --'  |
  *                                                                                    | let run
  *                            RUNS <----- counts its incarnation, under the lock -- RELEASED
  *
  * It leaves from wherever it is, by its fiber's exit, after that has left the key. A STOP leaves
- * NEW ones alone: they ask when they begin.
+ * NEW ones alone: they ask when they begin. From an END on nobody is let run: who would begin
+ * waits until he is told.
  *
  * Lock        of each group, LOCK_MAP_GROUP: no other of the map's under it, but fibers are
  *             interrupted and woken. A fiber may be at its end: whoever tells it touches its
@@ -125,6 +126,7 @@ static bool end_one(struct fm_map_group *group)
         return false;
     if (is_detached(member)) {
         fm__round_take_out_locked(member);
+        fm__again_hurry(member->fiber); /* it may wait to begin */
         return true;
     }
     if (member->state != MEMBER_ENDING)

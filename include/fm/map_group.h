@@ -71,8 +71,8 @@ FM_API struct fm_map_group *fm_map_group_unref(struct fm_map_group *group);
  *
  * Interrupts the last one for good (FM_BY_GROUP), the one before it when that has ended, and so
  * on; the members see to that themselves, so it goes on when the caller has stopped waiting.
- * Runs that name the group are refused from here on (-ESHUTDOWN). Closing or clearing the map
- * asks no group: it ends all members at once.
+ * From here on no body of a member begins, be it its first, and runs that name the group are
+ * refused (-ESHUTDOWN). Closing or clearing the map asks no group: it ends all members at once.
  *
  * Returns    0 all have ended, and no lookup finds them · FM_MAP_SELF the caller is a member:
  *            it is interrupted in its turn, nothing was awaited · -ETIMEDOUT · -ECANCELED ·
