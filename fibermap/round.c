@@ -70,8 +70,11 @@ static void tell(struct group_member *member, enum member_state state)
 /* The map has let it go, and so does its group. */
 static bool is_detached(struct group_member *member)
 {
-    return fm__member_stands(member->fiber) ==
-           fm__entry_state(ENTRY_DETACHED, fm__fiber_id(member->fiber));
+    struct fm_fiber *fiber = member->fiber;
+    /* acquire, with bind: who has just been made has words that mean nothing yet */
+    if (!(__atomic_load_n(&fiber->flags, __ATOMIC_ACQUIRE) & FIBER_OWNED))
+        return false;
+    return fm__member_stands(fiber) == fm__entry_state(ENTRY_DETACHED, fm__fiber_id(fiber));
 }
 
 /* Whether there is another step to take. */
