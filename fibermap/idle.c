@@ -29,8 +29,9 @@
  * Owns        idlers, from make to drop; the reaper.
  * Invariant   count idlers: the reaper runs, or could not be made (it ended without a first
  *             step, for lack of a stack): the next one made makes it anew.
+ *             The reaper has a reference of the map's: a run that is refused may have made it
+ *             after the map was destroyed, where others still hold the map (fm_map_child).
  * Locks       the stripe's: heaps, idlers. The wait lock: count and what the reaper sleeps by.
- *             Its last unlock is the reaper's last access to the map.
  */
 #include "fibermap/idle.h"
 
@@ -117,6 +118,7 @@ static void reaper_ends_and_unlock(struct fm_map *map)
 {
     map->idle.running = false;
     fm__waiting_wake_and_unlock(&map->waiting, 1u << WAIT_REAPER);
+    fm__map_unref(map);
 }
 
 static struct fm_exit reap(void *arg)
@@ -132,9 +134,9 @@ static struct fm_exit reap(void *arg)
         bool told = idle->told;
         idle->told = false;
         if (r < 0 || !idle->count) {
-            reaper_ends_and_unlock(map);
             if (wait.who)
                 fm__wait_abort(wait);
+            reaper_ends_and_unlock(map);
             return r < 0 ? fm_fail(r) : fm_ok(NULL);
         }
         idle->reaper = told ? (struct wait) { NULL, 0 } : wait;
@@ -184,6 +186,8 @@ static int start_reaper(struct fm_map *map)
     bool starts = !map->idle.running;
     map->idle.running = true;
     map->idle.count++;
+    if (starts) /* relaxed: the caller has the map */
+        atomic_fetch_add_explicit(&map->refs, 1, memory_order_relaxed);
     fm__unlock(&map->waiting.lock);
     if (starts)
         fm__fiber_start(reaper);
