@@ -260,7 +260,7 @@ int main(int count, char *names[])
                                          exit_races,  reenter_races, wait_races,
                                          flow_races,  restart_races, group_races, share_races,
                                          turn_races,  cut_races,     order_races,
-                                         idle_races,    many_races };
+                                         idle_races,    many_races,   late_races };
     pthread_t watchdog;
     int played = 0;
 
