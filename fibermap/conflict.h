@@ -112,7 +112,7 @@ static inline uint64_t fm__map_install_locked(struct fm_map *map, struct stripe 
                                               struct place place, struct entry *entry)
 {
     entry->since_ns = fm__runtime_coarse_ns(map->runtime);
-    if (place.entry)
+    if (place.entry && __builtin_expect(place.entry->idles || map->ledger, 0))
         fm__idle_displace_locked(stripe, place.entry);
     return fm__stripe_install_locked(stripe, place, entry);
 }
@@ -120,9 +120,9 @@ static inline uint64_t fm__map_install_locked(struct fm_map *map, struct stripe 
 /* A fiber that nobody needs any more is interrupted for that, whoever does it first. */
 static inline enum fm_reason fm__why_displaced_locked(const struct entry *old)
 {
-    return old->shared & SHARED_STOPPING  ? FM_BY_LAST_WAITER
-           : old->shared & SHARED_EXPIRED ? FM_BY_IDLE
-                                          : FM_BY_REPLACE;
+    if (__builtin_expect(!fm__share_stopping_locked(old), 1))
+        return FM_BY_REPLACE;
+    return old->shared & SHARED_STOPPING ? FM_BY_LAST_WAITER : FM_BY_IDLE;
 }
 
 #endif

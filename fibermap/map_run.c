@@ -204,10 +204,14 @@ static inline __attribute__((always_inline)) int run(
     if (keeps_ledger && !(stay = fm__stay_make(&key)))
         return -ENOMEM;
     struct idler *idler = NULL;
-    int64_t idle_ttl_ns = fm__idle_ttl(map, options), due_ns = FM_NEVER;
-    if (__builtin_expect(idle_ttl_ns != 0, 0) &&
-        (r = fm__idle_make(map, idle_ttl_ns, &idler)) < 0)
-        goto drop_stay;
+    int64_t due_ns = FM_NEVER;
+    if (__builtin_expect((options->idle_ttl_ns | map->idle_ttl_ns) != 0, 0)) {
+        struct idler *made; /* its own: idler stays in a register */
+        r = fm__idle_make(map, fm__idle_ttl(map, options), &made);
+        if (r < 0)
+            goto drop_stay;
+        idler = made;
+    }
     struct work work = { entry, arg, options->arg_drop };
     if (options == &fm__run_by_default)
         r = fm__fiber_create(map->runtime, entry, arg, NULL, site, ret_fiber != NULL, &fiber);
@@ -251,7 +255,7 @@ static inline __attribute__((always_inline)) int run(
     struct entry *mine = fm__stripe_take_locked(stripe, &key);
     enum fm_reason reason = FM_BY_NOBODY;
     uint64_t displaced = 0;
-    fm__member_bind(fiber, stripe, mine, options->flags | (idler ? MEMBER_IDLES : 0));
+    fm__member_bind(fiber, stripe, mine, options->flags);
     if (more)
         begin_more_locked(more, stripe, mine, fiber);
     if (__builtin_expect(queues, 0)) {
@@ -265,8 +269,10 @@ static inline __attribute__((always_inline)) int run(
         if (__builtin_expect(turn != NULL, 0))
             fm__turn_enter_locked(turn, fiber, mine, displaced, place.entry);
     }
-    if (__builtin_expect(idler != NULL, 0))
+    if (__builtin_expect(idler != NULL, 0)) {
+        fm__member_mark(fiber, MEMBER_IDLES);
         due_ns = fm__idle_attach_locked(stripe, mine, idler, !fm__turn_waits_locked(turn));
+    }
     fm__count_add(stripe, COUNT_MEMBER_ONE + (displaced ? 0 : COUNT_LIVE_ONE));
     struct turn_rest rest = { NULL, NULL };
     if (__builtin_expect(turn != NULL, 0))
