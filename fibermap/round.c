@@ -97,8 +97,6 @@ static bool stop_one(struct fm_map_group *group)
         tell(member, MEMBER_STOPPING);
     if (member->state == MEMBER_STOPPING)
         return false;
-    if (member->state == MEMBER_RELEASED)
-        member->state = MEMBER_WAITS; /* of the last round */
     group->at = member->prev;
     return true;
 }
@@ -151,6 +149,9 @@ static void go_on(struct fm_map_group *group)
 
 void fm__round_begin_locked(struct fm_map_group *group, enum phase phase)
 {
+    /* Who has been let run, and has not begun, does not: of the last round. */
+    if (group->phase == PHASE_START && group->at && group->at->state == MEMBER_RELEASED)
+        group->at->state = MEMBER_WAITS;
     group->phase = phase;
     group->at = group->last;
 }

@@ -65,6 +65,46 @@ EXACT_TEST(map_group_late, in_a_group_that_stops_nobody_begins)
     close_scene(scene);
 }
 
+static struct fm_exit acquire_one(void *semaphore)
+{
+    return fm_fail(fm_semaphore_acquire(semaphore, 1, FM_NEVER));
+}
+
+/* When it is run again it stops the group, and lets others run in between. */
+static struct fm_exit stops_when_run_again(void *arg)
+{
+    struct child *child = arg;
+    if (fm_fiber_incarnation(fm_fiber_self()) == 1) {
+        cr_assert_eq(fm_map_group_stop(child->scene->group, 0), FM_MAP_SELF);
+        cr_assert_eq(fm_semaphore_release(child->scene->child[7].crash, 1), 0);
+    }
+    return child_lives(child);
+}
+
+/* It has been let run, and is on its way: it does not begin if the stop comes before that. */
+EXACT_TEST(map_group_late, one_that_has_been_let_run_does_not_begin_after_a_stop)
+{
+    struct scene *scene = open_scene(ONE_FOR_ALL);
+    struct fm_map_run_options options = FM_MAP_RUN_OPTIONS_INIT;
+    struct fm_restart restart = of_type(FM_PERMANENT);
+    /* woken last by the stopper, it runs first: then the one that was let run, then the last */
+    struct fm_fiber *between = start(acquire_one, scene->child[7].crash);
+    options.restart = &restart;
+    options.group = scene->group;
+    cr_assert_eq(fm_map_run(scene->map, fm_key_str("a"), stops_when_run_again,
+                            &scene->child[0], &options, NULL),
+                 0);
+    pass_ms(0);
+    add_child(scene, 1, FM_PERMANENT);
+    add_child(scene, 2, FM_PERMANENT);
+    crash(&scene->child[1]);
+    EXPECT_TEXT(scene, "+a+b+c-b-c-a+a-a");
+    for (int i = 1; i < 3; i++)
+        cr_assert_eq(fm_fiber_incarnation(scene->child[i].fiber), 0);
+    cr_assert_eq(finish(between).code, 0);
+    close_scene(scene);
+}
+
 /* It is the map's no more, and not the group's: it begins, and is let alone. */
 EXACT_TEST(map_group_late, one_that_waits_to_begin_and_is_detached_begins_without_the_group)
 {
