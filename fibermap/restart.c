@@ -287,9 +287,8 @@ static struct fm_exit at_limit(struct lineage *lineage, struct fm_fiber *self,
 /* 0 · -ECANCELED · -EBADF */
 static int back_off(struct fm_fiber *self, int64_t until_ns)
 {
-    if (until_ns)
-        return fm__again_pause(self, until_ns, fm__member_goes_on);
-    int r = fm_yield(); /* without a delay, too, others run first */
+    /* without a delay, too, others run first */
+    int r = until_ns ? fm__again_pause(self, until_ns, fm__member_goes_on) : fm_yield();
     return r < 0 || fm__member_goes_on(self) ? r : -EBADF;
 }
 
