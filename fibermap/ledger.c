@@ -97,12 +97,12 @@ void fm__stay_begin_locked(struct stay *stay, struct stripe *stripe, struct fm_f
     fm__hooks_note_locked(stripe, stay, EVENT_START);
 }
 
-void fm__stay_begun(struct stay *stay, struct stripe *stripe)
+void fm__stay_begun(struct fm_fiber *fiber, struct stripe *stripe)
 {
     if (stripe->map->ledger->events)
         fm__hooks_tell(stripe);
     else
-        fm__fiber_start(stay->end.fiber);
+        fm__fiber_start(fiber);
 }
 
 static void end_locked(struct stay *stay, struct stripe *stripe, struct fm_exit exit,

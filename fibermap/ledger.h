@@ -100,10 +100,10 @@ void fm__stay_unref(struct stay *stay);
 void fm__stay_begin_locked(struct stay *stay, struct stripe *stripe, struct fm_fiber *fiber,
                            uint64_t displaced, bool starts);
 /*
- * The stripe lock is free: start the fiber, or leave that to who tells of its start. Not of one
- * that was set: it runs already, and may have ended and dropped the stay.
+ * The stripe lock is free: start the fiber, or leave that to who tells of its start. The stay may
+ * be gone, by a move. Not of one that was set: it runs already.
  */
-void fm__stay_begun(struct stay *stay, struct stripe *stripe);
+void fm__stay_begun(struct fm_fiber *fiber, struct stripe *stripe);
 /* The fiber ends: all that its exit does, in the order of member.c. A move writes *place. */
 void fm__stay_ended(struct stay **place, struct stripe *stripe, struct entry *home,
                     uint32_t flags, struct fm_fiber *fiber, struct fm_exit exit);

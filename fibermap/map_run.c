@@ -291,7 +291,7 @@ static inline __attribute__((always_inline)) int run(
     if (displaced)
         fm__member_signal(displaced, reason);
     if (keeps_ledger)
-        fm__stay_begun(stay, stripe);
+        fm__stay_begun(fiber, stripe);
     else
         fm__fiber_start(fiber);
     if (ret_fiber)

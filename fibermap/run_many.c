@@ -269,7 +269,7 @@ static void start_all(struct batch *batch)
         if (item->ret_fiber)
             *item->ret_fiber = one->fiber;
         if (one->stay)
-            fm__stay_begun(one->stay, one->stripe);
+            fm__stay_begun(one->fiber, one->stripe);
         else
             fm__fiber_start(one->fiber);
     }

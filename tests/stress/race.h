@@ -77,7 +77,7 @@ struct race {
 extern const struct race watch_races[], group_races[];
 extern const struct race replace_races[], close_races[], exit_races[], reenter_races[],
     wait_races[], flow_races[], restart_races[], share_races[], turn_races[], cut_races[],
-    order_races[], idle_races[], many_races[], late_races[];
+    order_races[], idle_races[], many_races[], late_races[], meet_races[];
 
 #define RACE_CHECK(slot, condition, ...) \
     do { \

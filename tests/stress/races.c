@@ -260,7 +260,8 @@ int main(int count, char *names[])
                                          exit_races,  reenter_races, wait_races,
                                          flow_races,  restart_races, group_races, share_races,
                                          turn_races,  cut_races,     order_races,
-                                         idle_races,    many_races,   late_races };
+                                         idle_races,    many_races,   late_races,
+                                         meet_races };
     pthread_t watchdog;
     int played = 0;
 

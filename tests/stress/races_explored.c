@@ -161,7 +161,8 @@ int main(int count, char *names[])
                                          exit_races,  reenter_races, wait_races,
                                          flow_races,  restart_races, group_races, share_races,
                                          turn_races,  cut_races,     order_races,
-                                         idle_races,    many_races,   late_races };
+                                         idle_races,    many_races,   late_races,
+                                         meet_races };
     int played = 0;
 
     if (count > 1 && strncmp(names[1], "--schedules=", 12) == 0) {
