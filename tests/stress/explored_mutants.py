@@ -13,6 +13,7 @@ import argparse
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -44,6 +45,7 @@ class Builder:
 
     def build(self, index, mutant):
         folder = self.options.work / f"{index:02}"
+        shutil.rmtree(folder, ignore_errors=True)  # of an earlier list: other files
         copy = folder / mutant.file
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_text(apply(mutant, self.options.root))
@@ -105,6 +107,7 @@ def options_of(doc, schedules):
     parser.add_argument("--source", action="append", default=[], help="a room of the library")
     parser.add_argument("--schedules", type=int, default=schedules)
     parser.add_argument("--only", default="", help="mutants whose name has this in it")
+    parser.add_argument("--every", type=int, default=1, help="one of so many, the first on")
     options = parser.parse_args()
 
     options.link = [word for link in options.link for word in shlex.split(link)]
@@ -114,9 +117,13 @@ def options_of(doc, schedules):
     return options
 
 
+def wanted(options):
+    return [m for m in read_list(options.list) if options.only in m.name][::options.every]
+
+
 def main():
     options = options_of(__doc__, schedules=6000)
-    mutants = [m for m in read_list(options.list) if options.only in m.name]
+    mutants = wanted(options)
     builder = Builder(options)
     found = 0
     for index, mutant in enumerate(mutants):

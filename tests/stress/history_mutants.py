@@ -13,9 +13,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from explored_mutants import Builder, options_of
+from explored_mutants import Builder, options_of, wanted
 from history_check import Violation, check
-from mutants import read_list
 
 BATCH = 300  # schedules that are recorded before the checker looks
 
@@ -44,7 +43,7 @@ def judge(builder, index, mutant, options):
 
 def main():
     options = options_of(__doc__, schedules=6000)
-    mutants = [m for m in read_list(options.list) if options.only in m.name]
+    mutants = wanted(options)
     builder = Builder(options)
     rejected = 0
     for index, mutant in enumerate(mutants):
