@@ -100,8 +100,8 @@ void fm__stay_unref(struct stay *stay);
 void fm__stay_begin_locked(struct stay *stay, struct stripe *stripe, struct fm_fiber *fiber,
                            uint64_t displaced, bool starts);
 /*
- * The stripe lock is free: start the fiber, or leave that to who tells of its start. The stay may
- * be gone, by a move. Not of one that was set: it runs already.
+ * The stripe lock is free: start the fiber, or leave that to who tells of its start. The stay
+ * may be gone, by a move. Not of one that was set: it runs already.
  */
 void fm__stay_begun(struct fm_fiber *fiber, struct stripe *stripe);
 /* The fiber ends: all that its exit does, in the order of member.c. A move writes *place. */

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * races_meet.c - runs that start together, moves, waiters who leave, idle times, detaches, all on
- * three keys, in maps of one stripe and of many, with hooks, limits or neither
+ * races_meet.c - runs that start together, moves, waiters who leave, idle times and detaches, all
+ * on three keys, in maps of one stripe and of many, with hooks, limits or neither
  *
- * Nobody is told what to find: the books must balance in the end. Each argument has gone to a body
- * or been dropped, each start that was told has an end that was, and no place is lost.
+ * Nobody is told what to find: the books must balance in the end. Each argument has gone to a
+ * body or been dropped, each start that was told has an end that was, and no place is lost.
  */
 #include "tests/stress/race.h"
 
@@ -153,7 +153,7 @@ static void books_balance(struct slot *slot)
 }
 
 const struct race meet_races[] = {
-    { "meet", "runs together, moves, waiters who leave, detaches: the books balance", make_place,
-      meet, books_balance, NULL },
+    { "meet", "runs together, moves, waiters who leave, detaches: the books balance",
+      make_place, meet, books_balance, NULL },
     { NULL, NULL, NULL, NULL, NULL, NULL },
 };
