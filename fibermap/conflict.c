@@ -19,6 +19,25 @@ static bool is_dying(uint64_t id)
     return fm__fiber_peek(id) & STATE_INTERRUPT;
 }
 
+/*
+ * Its exit, which needs no lock, puts the entry on a list by the word that names home: while it
+ * is held it cannot. Home of one that has ended does not matter: nobody is counted there.
+ */
+static struct entry *home_of_locked(struct fm_map *map, struct entry *entry)
+{
+    struct entry *home = entry;
+
+    if (!(entry->shared & SHARED_MOVED))
+        return home;
+    fm__lock(&map->waiting.lock);
+    if (fm__entry_hold(entry)) {
+        home = fm__entry_home_locked(entry);
+        fm__entry_release(entry);
+    }
+    fm__unlock(&map->waiting.lock);
+    return home;
+}
+
 struct fm_fiber *fm__conflict_stays_locked(struct stripe *stripe, const struct map_key *key,
                                            struct place place,
                                            const struct fm_map_run_options *options,
@@ -37,7 +56,7 @@ struct fm_fiber *fm__conflict_stays_locked(struct stripe *stripe, const struct m
         fm__idle_use_locked(stripe, holder);
     if (incumbent && more && more->waits) {
         fm__share_join_locked(holder);
-        more->home = fm__entry_home_locked(holder);
+        more->home = home_of_locked(stripe->map, holder);
     }
     return incumbent;
 }
