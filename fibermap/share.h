@@ -14,7 +14,10 @@
 #define SHARED_SET (UINT32_C(1) << 27)   /* ... was set, not run */
 #define SHARED_WAITERS (SHARED_SET - 1)
 
-/* The entry with which the registration of this one began. The stripe lock is held. */
+/*
+ * The entry with which the registration of this one began. The stripe lock is held, and one that
+ * has been moved is HELD: its exit uses the link.
+ */
 static inline struct entry *fm__entry_home_locked(struct entry *entry)
 {
     return entry->shared & SHARED_MOVED ? entry->link : entry;
