@@ -235,9 +235,10 @@ static double seconds(void)
 
 static void play_all(const struct race *race)
 {
-    uint64_t rounds = FM_ASAN || FM_TSAN ? ROUNDS / 10 : ROUNDS;
-    if (getenv("FM_LONG"))
-        rounds *= 10;
+    bool is_long = getenv("FM_LONG") != NULL;
+    uint64_t rounds = is_long ? ROUNDS * 10 : ROUNDS;
+    if (FM_ASAN || FM_TSAN)
+        rounds = is_long ? ROUNDS : ROUNDS / 25;
     double start_s = seconds();
     for (int i = 0; i < CASTS; i++)
         play(race, &casts[i], rounds / CASTS + 1);
