@@ -236,7 +236,7 @@ static double seconds(void)
 static void play_all(const struct race *race)
 {
     bool is_long = getenv("FM_LONG") != NULL;
-    uint64_t rounds = is_long ? ROUNDS * 10 : ROUNDS;
+    uint64_t rounds = is_long ? ROUNDS * 10 : ROUNDS / 2;
     if (FM_ASAN || FM_TSAN)
         rounds = is_long ? ROUNDS : ROUNDS / 25;
     double start_s = seconds();
