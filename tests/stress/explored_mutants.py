@@ -107,7 +107,6 @@ def options_of(doc, schedules):
     parser.add_argument("--source", action="append", default=[], help="a room of the library")
     parser.add_argument("--schedules", type=int, default=schedules)
     parser.add_argument("--only", default="", help="mutants whose name has this in it")
-    parser.add_argument("--every", type=int, default=1, help="one of so many, the first on")
     options = parser.parse_args()
 
     options.link = [word for link in options.link for word in shlex.split(link)]
@@ -118,7 +117,7 @@ def options_of(doc, schedules):
 
 
 def wanted(options):
-    return [m for m in read_list(options.list) if options.only in m.name][::options.every]
+    return [m for m in read_list(options.list) if options.only in m.name]
 
 
 def main():

@@ -235,10 +235,9 @@ static double seconds(void)
 
 static void play_all(const struct race *race)
 {
-    bool is_long = getenv("FM_LONG") != NULL;
-    uint64_t rounds = is_long ? ROUNDS * 10 : ROUNDS / 2;
-    if (FM_ASAN || FM_TSAN)
-        rounds = is_long ? ROUNDS : ROUNDS / 25;
+    uint64_t rounds = FM_ASAN || FM_TSAN ? ROUNDS / 10 : ROUNDS;
+    if (getenv("FM_LONG"))
+        rounds *= 10;
     double start_s = seconds();
     for (int i = 0; i < CASTS; i++)
         play(race, &casts[i], rounds / CASTS + 1);

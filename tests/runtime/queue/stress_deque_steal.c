@@ -67,7 +67,7 @@ static void *thief(void *arg)
 int main(void)
 {
     uint64_t random = stress_seed();
-    uint64_t rounds = stress_rounds(10000);
+    uint64_t rounds = stress_rounds(20000);
     pthread_t threads[THIEVES];
 
     STRESS_CHECK(fm__deque_init(&owner, 4) == 0, "no memory");

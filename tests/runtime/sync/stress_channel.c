@@ -199,7 +199,7 @@ int main(void)
         struct fm_runtime *runtime;
         config.worker_count = workers;
         STRESS_CHECK(fm_runtime_create(&config, &runtime) == 0, "runtime");
-        for (uint64_t round = 0; round < stress_rounds(1000); round++)
+        for (uint64_t round = 0; round < stress_rounds(1500); round++)
             play(runtime, round, &random);
         fm_runtime_destroy(runtime);
     }
