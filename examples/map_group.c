@@ -2,6 +2,8 @@
 #include <fm/fm.h>
 #include <stdio.h>
 
+#include "virtual.h"
+
 #define SECOND INT64_C(1000000000)
 
 /* Each part needs those before it: a reader of an old link has nothing to read. */
@@ -97,21 +99,5 @@ static struct fm_exit program(void *arg)
 
 int main(void)
 {
-    struct fm_runtime_config config = FM_RUNTIME_CONFIG_INIT;
-    struct fm_runtime *runtime;
-    struct fm_fiber *fiber;
-    struct fm_exit exit = { 0 };
-
-    config.clock = FM_CLOCK_VIRTUAL;
-    config.worker_count = 1; /* so that what is printed has one order */
-    if (fm_runtime_create(&config, &runtime) < 0)
-        return 1;
-    int r = fm_runtime_spawn(runtime, program, NULL, NULL, &fiber);
-    if (r == 0) {
-        fm_clock_advance_ns(runtime, INT64_C(3600000000000));
-        r = fm_fiber_poll(fiber, &exit);
-        fm_fiber_unref(fiber);
-    }
-    fm_runtime_destroy(runtime);
-    return r < 0 || exit.kind != FM_SUCCESS;
+    return run_virtually(program, 1);
 }

@@ -3,6 +3,8 @@
 #include <stdatomic.h>
 #include <stdio.h>
 
+#include "virtual.h"
+
 #define MINUTE INT64_C(60000000000)
 
 struct syncing {
@@ -61,20 +63,5 @@ static struct fm_exit program(void *arg)
 
 int main(void)
 {
-    struct fm_runtime_config config = FM_RUNTIME_CONFIG_INIT;
-    struct fm_runtime *runtime;
-    struct fm_fiber *fiber;
-    struct fm_exit exit = { 0 };
-
-    config.clock = FM_CLOCK_VIRTUAL;
-    if (fm_runtime_create(&config, &runtime) < 0)
-        return 1;
-    int r = fm_runtime_spawn(runtime, program, NULL, NULL, &fiber);
-    if (r == 0) {
-        fm_clock_advance_ns(runtime, INT64_C(3600000000000));
-        r = fm_fiber_poll(fiber, &exit);
-        fm_fiber_unref(fiber);
-    }
-    fm_runtime_destroy(runtime);
-    return r < 0 || exit.kind != FM_SUCCESS;
+    return run_virtually(program, 0);
 }

@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "virtual.h"
+
 #define MS INT64_C(1000000)
 
 static char said[1024]; /* what the program has said, to be compared at its end */
@@ -126,22 +128,7 @@ static const char expected[] = "    0 ms  try 0\n"
 
 int main(void)
 {
-    struct fm_runtime_config config = FM_RUNTIME_CONFIG_INIT;
-    struct fm_runtime *runtime;
-    struct fm_fiber *fiber;
-    struct fm_exit exit;
-
-    config.worker_count = 1;
-    config.clock = FM_CLOCK_VIRTUAL;
-    if (fm_runtime_create(&config, &runtime) < 0)
-        return 1;
-    int r = fm_runtime_spawn(runtime, program, NULL, NULL, &fiber);
-    if (r == 0) {
-        fm_clock_advance_ns(runtime, 60000 * MS);
-        r = fm_fiber_poll(fiber, &exit);
-        fm_fiber_unref(fiber);
-    }
-    fm_runtime_destroy(runtime);
+    int failed = run_virtually(program, 1);
     fputs(said, stdout);
-    return r < 0 || exit.kind != FM_SUCCESS || strcmp(said, expected) != 0;
+    return failed || strcmp(said, expected) != 0;
 }

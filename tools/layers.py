@@ -7,6 +7,7 @@ Reads the #include lines of every C file in the tree. Rooms name each other from
 rule: a folder may include itself, include/fm, and what stands after its name. The files directly in
 runtime/ put the layers together: they may include any of them, and no layer includes them. Also an error: an
 include in quotes that does not name its folder, a header that is not there, a folder without a rule.
+Only the examples leave their folder out, since they are built outside of the tree as well.
 --dot prints the graph for Graphviz instead of text.
 """
 import collections
@@ -75,6 +76,8 @@ def read_tree():
                 target = 'include/' + target
             elif match[1] == '<':
                 continue
+            elif here == 'examples':
+                target = 'examples/' + target
             line = text.count('\n', 0, match.start()) + 1
             where = f'{path}:{line}: "{match[2]}"'
             if not (ROOT / target).is_file():
