@@ -16,6 +16,8 @@
 #include <unistd.h>
 
 #include "runtime/fiber/fiber.h"
+#include "runtime/time/clock.h"
+#include "runtime/time/timers.h"
 #include "tests/support/test.h"
 
 /* Until the fiber waits for something that it says, and has left its stack. */
@@ -26,11 +28,27 @@ static inline void await_wait(struct fm_fiber *fiber)
         fm_yield();
 }
 
-/* The deadline of its wait passes, whatever the clock says. It need not have come to the wait. */
-static inline void time_out(struct fm_fiber *fiber)
+/*
+ * The deadline of its wait passes, whatever the clock says. False: it is in no wait that has one,
+ * or something else has ended it; no clock ends a wait without a deadline. Whoever runs beside
+ * the fiber does not know in which of its waits it is.
+ */
+static inline bool time_out(struct fm_fiber *fiber)
 {
-    uint64_t word = fm__state_read(&fiber->state);
-    fm__wake((struct wait) { fiber, fm__state_epoch(word) }, WAKE_TIMEOUT);
+    struct fm_runtime *runtime = fiber->runtime;
+    struct wait wait = { .who = NULL };
+    uint32_t number = atomic_load(&fiber->timer.wheel);
+
+    if (number == TIMER_NOT_ARMED)
+        return false;
+    struct lock *lock = number == TIMER_IN_HEAP
+                            ? &runtime->clock->lock
+                            : &atomic_load(&runtime->timers->wheels[number - 1])->lock;
+    fm__lock(lock); /* as who fires finds it */
+    if (atomic_load(&fiber->timer.wheel) == number)
+        wait = (struct wait) { fiber, fiber->timer.epoch };
+    fm__unlock(lock);
+    return wait.who && fm__wake(wait, WAKE_TIMEOUT);
 }
 
 static inline int thread_id(void)

@@ -237,7 +237,7 @@ FIBER_TEST(blocking, who_gives_up_leaves_at_once_and_the_job_goes_on)
     fiber = start(pass_until, &gate);
     await_inside(&gate, 2);
     await_wait(fiber);
-    time_out(fiber);
+    cr_assert(time_out(fiber));
     cr_assert_eq(finish(fiber).code, -ETIMEDOUT);
     cr_assert_eq(gate.passed, 0);
     cr_assert_eq(fm__blocking_busy(fm_runtime_current()), 0, "nobody waits for them");
@@ -279,7 +279,7 @@ FIBER_TEST(blocking, argument_is_dropped_when_the_job_has_left_it)
     atomic_store(&drops, 0);
     struct fm_fiber *fiber = start(run_with_drop, &gate);
     await_wait(fiber);
-    time_out(fiber);
+    cr_assert(time_out(fiber));
     cr_assert_eq(finish(fiber).code, -ETIMEDOUT);
     cr_assert_eq(drops, 0);
     open_gate(&gate);
@@ -366,10 +366,10 @@ static struct fm_exit body_withdrawn(void *arg)
     struct fm_runtime_stats stats;
     await_inside(&gate, 1); /* the only thread hangs */
     for (int i = 0; i < LOANS; i++) {
-        loans[i] = (struct loan) { .deadline_ns = FM_NEVER };
+        loans[i] = (struct loan) { .deadline_ns = i == 2 ? fm_after_s(1000) : FM_NEVER };
         fibers[i] = start_queued(&loans[i]);
     }
-    time_out(fibers[2]);
+    cr_assert(time_out(fibers[2]));
     cr_assert_eq(finish(fibers[2]).code, -ETIMEDOUT, "from the middle");
     fm_fiber_interrupt(fibers[0]);
     expect_interruption(finish(fibers[0]), FM_BY_USER);
@@ -421,11 +421,11 @@ FIBER_TEST(blocking, lent_job_that_has_begun_is_awaited)
 {
     struct gate gate = { 0 };
     struct loan loans[2] = { { .gate = &gate, .deadline_ns = FM_NEVER },
-                             { .gate = &gate, .deadline_ns = FM_NEVER } };
+                             { .gate = &gate, .deadline_ns = fm_after_s(1000) } };
     struct fm_fiber *interrupted = start_queued(&loans[0]), *late = start_queued(&loans[1]);
     await_inside(&gate, 2);
     fm_fiber_interrupt(interrupted);
-    time_out(late);
+    cr_assert(time_out(late));
     for (int i = 0; i < 50; i++)
         fm_yield();
     cr_assert_eq(fm_fiber_poll(interrupted, NULL), -EAGAIN);

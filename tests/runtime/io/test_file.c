@@ -135,7 +135,7 @@ CLEAN_TEST_ON(file, open_that_nobody_waits_for_any_more_is_undone, 2, FM_CLOCK_R
     unsigned before = count_descriptors();
     struct fm_fiber *fiber = start(open_it, &late);
     await_wait(fiber);
-    time_out(fiber);
+    cr_assert(time_out(fiber));
     cr_assert_eq(finish(fiber).code, -ETIMEDOUT);
     fiber = start(open_it, &never);
     await_wait(fiber);
@@ -235,7 +235,7 @@ static struct fm_exit leave_a_write(void *arg)
     late.deadline_ns = fm_after_s(1000);
     struct fm_fiber *fiber = start(write_it, &late);
     await_wait(fiber);
-    time_out(fiber);
+    cr_assert(time_out(fiber));
     cr_assert_eq(finish(fiber).code, -ETIMEDOUT);
     fiber = start(write_it, &never);
     await_wait(fiber);

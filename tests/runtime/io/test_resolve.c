@@ -127,7 +127,7 @@ FIBER_TEST(resolve, hanging_resolver_holds_neither_deadline_nor_interruption)
     await_wait(late);
     await_wait(other);
     await_hanging(2);
-    time_out(late);
+    cr_assert(time_out(late));
     cr_assert_eq(finish(late).code, -ETIMEDOUT);
     fm_fiber_interrupt(other);
     expect_interruption(finish(other), FM_BY_USER);
@@ -135,7 +135,7 @@ FIBER_TEST(resolve, hanging_resolver_holds_neither_deadline_nor_interruption)
     late = start(dial_hanging, NULL);
     await_wait(late);
     await_hanging(3);
-    time_out(late);
+    cr_assert(time_out(late));
     cr_assert_eq(finish(late).code, -ETIMEDOUT);
     for (int i = 0; i < 3; i++)
         sem_post(&let_go);

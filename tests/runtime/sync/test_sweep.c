@@ -18,8 +18,8 @@
 #include <stdio.h>
 
 #include "runtime/fiber/fiber.h"
-#include "runtime/time/clock.h"
 #include "tests/support/fibers.h"
+#include "tests/support/waits.h"
 
 #define INTERVAL_NS INT64_C(300000)
 
@@ -583,24 +583,6 @@ static struct fm_exit waiter_body(void *arg)
     return fm_ok(NULL);
 }
 
-/*
- * The deadline of its wait passes, whatever the clock says, if it has come to a wait that has
- * one. With another worker it may by now be in any of its waits, and no clock ends those that
- * have none.
- */
-static void deadline_passes(struct fm_fiber *fiber)
-{
-    struct clock_control *clock = fiber->runtime->clock;
-    struct wait wait = { .who = NULL };
-
-    fm__lock(&clock->lock); /* as a step of the clock finds it */
-    if (atomic_load(&fiber->timer.wheel) == TIMER_IN_HEAP)
-        wait = (struct wait) { fiber, fiber->timer.epoch };
-    fm__unlock(&clock->lock);
-    if (wait.who)
-        fm__wake(wait, WAKE_TIMEOUT);
-}
-
 enum end { BY_INTERRUPT, BY_DEADLINE };
 
 static void end_wait(struct waiter *victim, enum end end)
@@ -610,7 +592,7 @@ static void end_wait(struct waiter *victim, enum end end)
     else if (victim->scene->call->kind == TIMED)
         pass_time(victim->scene, INTERVAL_NS / 3);
     else
-        deadline_passes(victim->fiber);
+        time_out(victim->fiber); /* if it has come to a wait that has one */
 }
 
 /* What was given once is there once. */
