@@ -136,8 +136,10 @@ static __attribute__((noinline)) void last_reference(struct fm_fiber *fiber, uin
     if (fiber->value_drop &&
         fm__state_life(atomic_load_explicit(&fiber->state, memory_order_relaxed)) ==
             LIFE_DONE &&
-        fiber->exit.kind != FM_INTERRUPTED && fiber->exit.value)
+        fiber->exit.kind != FM_INTERRUPTED && fiber->exit.value) {
+        fm__lock_check_map("a drop");
         fiber->value_drop(fiber->exit.value);
+    }
     recycle(fiber, generation);
 }
 
@@ -334,6 +336,7 @@ static void finish(struct fm_fiber *fiber, struct fm_exit exit)
 static void never_ran(struct fm_fiber *fiber, struct fm_exit exit)
 {
     void *arg = fiber->arg;
+    fm__lock_check_map("a drop");
     if (fiber->arg_drop)
         fiber->arg_drop(arg);
     finish(fiber, exit);

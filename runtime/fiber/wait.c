@@ -233,6 +233,7 @@ int fm__fiber_interrupt(struct fm_fiber *fiber, enum fm_reason reason)
 {
     uint64_t nobody = 0, me = fm__self_id() << 4 | (uint64_t)reason;
 
+    fm__lock_check_map("an interruption");
     if (fm__fiber_ended(fiber))
         return FM_ALREADY_DONE;
     /*

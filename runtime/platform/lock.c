@@ -81,4 +81,10 @@ __attribute__((noinline)) void fm__lock_check_none(void)
         FM_BUG_IF(held.rank[rank].count, "a fiber switches while it holds a lock of rank %u",
                   rank);
 }
+
+__attribute__((noinline)) void fm__lock_check_map(const char *what)
+{
+    FM_BUG_IF(held.rank[LOCK_MAP_STRIPE].count, "%s under the lock of a stripe", what);
+    FM_BUG_IF(held.rank[LOCK_MAP_WAIT].count, "%s under the lock of a map's waiters", what);
+}
 #endif

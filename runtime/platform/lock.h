@@ -12,7 +12,8 @@
  * lock may be freed by the next holder.
  *
  * Ranks: a thread that holds one lock may take only locks of a higher rank. Debug builds check
- * it, and that no lock is held at a switch.
+ * it, that no lock is held at a switch, and no lock of a stripe or of a map's waiters where
+ * memory is asked for, a fiber is interrupted, or its argument or value is dropped.
  */
 #ifndef FM_RUNTIME_PLATFORM_LOCK_H
 #define FM_RUNTIME_PLATFORM_LOCK_H
@@ -59,11 +60,17 @@ static inline void fm__lock_forget(struct lock *lock)
     (void)lock;
 }
 static inline void fm__lock_check_none(void) {}
+static inline void fm__lock_check_map(const char *what)
+{
+    (void)what;
+}
 #else
 void fm__lock_note(struct lock *lock);
 void fm__lock_forget(struct lock *lock);
 /* Stops the program if the calling thread holds a lock: called at each switch. */
 void fm__lock_check_none(void);
+/* Stops it if it holds the lock of a stripe or of a map's waiters: there is no `what` then. */
+void fm__lock_check_map(const char *what);
 #endif
 
 static inline void fm__lock_init(struct lock *lock, enum lock_rank rank)

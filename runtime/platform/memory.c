@@ -2,11 +2,14 @@
  * memory.c - allocation, and the counter that makes the nth one fail
  *
  * Owns   the fault counters, process-wide.
+ * Knows  that no lock of a map may be held: debug builds look.
  */
 #include "runtime/platform/memory.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+#include "runtime/platform/lock.h"
 
 _Atomic uint32_t fm__faults_armed;
 
@@ -50,21 +53,25 @@ bool fm__fault_slow(enum fault_kind kind)
 
 void *fm__malloc(size_t size)
 {
+    fm__lock_check_map("an allocation");
     return fm__fault(FAULT_MALLOC) ? NULL : malloc(size);
 }
 
 void *fm__calloc(size_t count, size_t size)
 {
+    fm__lock_check_map("an allocation");
     return fm__fault(FAULT_MALLOC) ? NULL : calloc(count, size);
 }
 
 void *fm__realloc(void *memory, size_t size)
 {
+    fm__lock_check_map("an allocation");
     return fm__fault(FAULT_MALLOC) ? NULL : realloc(memory, size);
 }
 
 void *fm__zalloc_aligned(size_t alignment, size_t size)
 {
+    fm__lock_check_map("an allocation");
     if (fm__fault(FAULT_MALLOC))
         return NULL;
     size = (size + alignment - 1) & ~(alignment - 1);

@@ -15,6 +15,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "runtime/platform/lock.h"
 #include "runtime/platform/memory.h"
 
 /* Linux 6.13; the headers of older systems lack it. */
@@ -38,6 +39,7 @@ size_t fm__page_bytes(void)
 
 static char *map(void *where, size_t bytes, int flags)
 {
+    fm__lock_check_map("a mapping");
     void *start = mmap(where, bytes, PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | flags, -1, 0);
     return start == MAP_FAILED ? NULL : start;

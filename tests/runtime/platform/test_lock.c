@@ -1,11 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_lock.c - the short lock excludes, and debug builds stop who takes locks against their ranks
+ * test_lock.c - the short lock excludes; debug builds stop who takes locks against their ranks,
+ * and who does under one what is not done there
  */
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 
 #include "runtime/platform/lock.h"
+#include "runtime/platform/memory.h"
+#include "runtime/platform/pages.h"
+#include "tests/support/child.h"
 #include "tests/support/fibers.h"
 
 enum { THREADS = 4, ROUNDS = 20000 };
@@ -74,5 +79,93 @@ static struct fm_exit park_under_a_lock(void *arg)
 TEST_WITH(lock, a_fiber_that_parks_under_a_lock_stops_the_program, .signal = SIGABRT) /* F18 */
 {
     fm_run(park_under_a_lock, NULL, NULL);
+}
+
+/* ---- under a lock of a map ---- */
+
+static void drop_nothing(void *arg)
+{
+    (void)arg;
+}
+
+static struct fm_exit succeed(void *arg)
+{
+    return fm_ok(arg);
+}
+
+static struct fm_exit interrupt_itself(void *lock)
+{
+    fm__lock(lock);
+    fm_fiber_interrupt(fm_fiber_self());
+    fm__unlock(lock);
+    return fm_ok(NULL);
+}
+
+static struct fm_exit drop_a_value(void *lock)
+{
+    struct fm_spawn_options options = FM_SPAWN_OPTIONS_INIT;
+    struct fm_fiber *fiber;
+    options.value_drop = drop_nothing;
+    if (fm_fiber_spawn(succeed, lock, &options, &fiber) < 0 ||
+        fm_fiber_join(fiber, FM_NEVER, NULL) < 0)
+        return fm_fail(-EIO);
+    fm__lock(lock);
+    fm_fiber_unref(fiber);
+    fm__unlock(lock);
+    return fm_ok(NULL);
+}
+
+enum act { MALLOC, CALLOC, REALLOC, ALIGNED, PAGES, INTERRUPT, DROP, ACTS };
+
+struct under {
+    enum act act;
+    struct lock lock;
+};
+
+static void act_under(void *arg)
+{
+    struct under *under = arg;
+    int error;
+
+    if (under->act >= INTERRUPT) {
+        fm_run(under->act == DROP ? drop_a_value : interrupt_itself, &under->lock, NULL);
+        return;
+    }
+    fm__lock(&under->lock);
+    switch (under->act) {
+    case MALLOC: free(fm__malloc(8)); break;
+    case CALLOC: free(fm__calloc(1, 8)); break;
+    case REALLOC: free(fm__realloc(NULL, 8)); break;
+    case ALIGNED: free(fm__zalloc_aligned(64, 64)); break;
+    default: fm__pages_reserve(fm__page_bytes(), fm__page_bytes(), NULL, "test", &error);
+    }
+    fm__unlock(&under->lock);
+}
+
+/* It is stopped, with these words on stderr; NULL: it is not. */
+static void expect_under(enum lock_rank rank, enum act act, const char *words)
+{
+    static struct child child;
+    struct under under = { act, LOCK_INIT(rank) };
+    child_run(&child, act_under, &under);
+    cr_assert_eq(child.signal, words ? SIGABRT : 0, "rank %d, act %d: signal %d, %s", rank, act,
+                 child.signal, child.said);
+    cr_assert(!words || child_said(&child, words), "rank %d, act %d: %s", rank, act,
+              child.said);
+}
+
+TEST(lock, nothing_is_allocated_interrupted_or_dropped_under_a_lock_of_a_map)
+{
+    static const char *const names[ACTS] = { "an allocation", "an allocation", "an allocation",
+                                             "an allocation", "a mapping",
+                                             "an interruption", "a drop" };
+    char words[64];
+    for (enum act act = 0; act < ACTS; act++) {
+        snprintf(words, sizeof words, "%s under the lock of a stripe", names[act]);
+        expect_under(LOCK_MAP_STRIPE, act, words);
+        snprintf(words, sizeof words, "%s under the lock of a map's waiters", names[act]);
+        expect_under(LOCK_MAP_WAIT, act, words);
+        expect_under(LOCK_MAP_GROUP, act, NULL);
+    }
 }
 #endif
