@@ -132,6 +132,17 @@ static inline struct child *add_child(struct scene *scene, int i, uint32_t type)
     return &scene->child[i];
 }
 
+/* A permanent one that waits so long before each incarnation but the first. */
+static inline struct child *add_backing_off(struct scene *scene, int i, int64_t delay_ms)
+{
+    struct fm_restart restart = of_type(FM_PERMANENT);
+    restart.schedule = fm_schedule_spaced_ns(delay_ms * MS);
+    cr_assert_eq(try_child(scene, i, &restart), 0);
+    fm_schedule_unref(restart.schedule);
+    pass_ms(0);
+    return &scene->child[i];
+}
+
 /* Three permanent ones. */
 static inline struct scene *scene_of_three(struct fm_map_group_config config)
 {

@@ -169,16 +169,6 @@ EXACT_TEST(map_group, children_of_an_incarnation_end_with_it)
 
 /* ---- back-off ---- */
 
-static struct child *add_backing_off(struct scene *scene, int i, int64_t delay_ms)
-{
-    struct fm_restart restart = of_type(FM_PERMANENT);
-    restart.schedule = fm_schedule_spaced_ns(delay_ms * MS);
-    cr_assert_eq(try_child(scene, i, &restart), 0);
-    fm_schedule_unref(restart.schedule);
-    pass_ms(0);
-    return &scene->child[i];
-}
-
 EXACT_TEST(map_group, all_wait_for_the_back_off_of_the_one_that_failed)
 {
     struct scene *scene = scene_of_three(ONE_FOR_ALL);

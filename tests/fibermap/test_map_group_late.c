@@ -6,16 +6,6 @@
  */
 #include "tests/fibermap/group_test.h"
 
-static struct child *add_backing_off(struct scene *scene, int i, int64_t delay_ms)
-{
-    struct fm_restart restart = of_type(FM_PERMANENT);
-    restart.schedule = fm_schedule_spaced_ns(delay_ms * MS);
-    cr_assert_eq(try_child(scene, i, &restart), 0);
-    fm_schedule_unref(restart.schedule);
-    pass_ms(0);
-    return &scene->child[i];
-}
-
 /* Once a stop has begun no incarnation does, though it takes its time (T229). */
 EXACT_TEST(map_group_late, in_a_group_that_stops_nobody_begins_anew)
 {
