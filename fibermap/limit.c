@@ -236,20 +236,6 @@ static bool use_start_locked(struct fm_map *map)
     return ledger->taken++ == 0;
 }
 
-/* Until then; ready_ns is on the map's clock, which a thread does not live by. */
-static enum wake_reason sleep_until(struct fm_runtime *runtime, struct wait wait,
-                                    int64_t ready_ns, int64_t deadline_ns)
-{
-    if (!runtime->virtual_clock || fm__fiber_self())
-        return fm__wait_end(wait, ready_ns < deadline_ns ? ready_ns : deadline_ns);
-    if (ready_ns != FM_NEVER)
-        runtime->hooks->timer_arm(runtime, wait.who, wait.epoch, ready_ns);
-    enum wake_reason reason = fm__wait_end(wait, deadline_ns);
-    if (ready_ns != FM_NEVER)
-        runtime->hooks->timer_disarm(runtime, wait.who);
-    return reason;
-}
-
 /* The first in line, until something may be free: 0 · -ECANCELED · -ETIMEDOUT · -ENOMEM */
 static int await_window_locked(struct fm_map *map, int64_t deadline_ns)
 {
@@ -264,7 +250,7 @@ static int await_window_locked(struct fm_map *map, int64_t deadline_ns)
         return r;
     fm__waitlist_push_locked(list, &node);
     fm__unlock(&map->waiting.lock);
-    r = fm__wake_result(sleep_until(map->runtime, node.wait, ready_ns, deadline_ns));
+    r = fm__wake_result(fm__wait_end_at(node.wait, deadline_ns, map->runtime, ready_ns));
     fm__lock(&map->waiting.lock);
     if (node.listed)
         fm__waitlist_remove_locked(list, &node);

@@ -188,6 +188,12 @@ struct wait {
 int fm__wait_begin(struct wait *ret_wait, unsigned flags, const char *what);
 enum wake_reason fm__wait_end(struct wait wait, int64_t deadline_ns);
 /*
+ * The same, and at ready_ns of the clock of `runtime` at the latest, NULL for the real clock. A
+ * fiber that calls lives by that clock; a thread need not, whose deadline is on its own.
+ */
+enum wake_reason fm__wait_end_at(struct wait wait, int64_t deadline_ns,
+                                 struct fm_runtime *runtime, int64_t ready_ns);
+/*
  * The wait was handed to nobody, or the caller has taken it back from everybody: true if a wake
  * had won.
  */

@@ -201,6 +201,20 @@ ended:
     return reason;
 }
 
+enum wake_reason fm__wait_end_at(struct wait wait, int64_t deadline_ns,
+                                 struct fm_runtime *runtime, int64_t ready_ns)
+{
+    bool same_clock = !runtime || !runtime->virtual_clock || wait.who->kind != FIBER_THREAD;
+
+    if (same_clock || ready_ns == FM_NEVER)
+        return fm__wait_end(wait, ready_ns < deadline_ns ? ready_ns : deadline_ns);
+    /* A thread sleeps on a futex and leaves its descriptor's timer to us. */
+    runtime->hooks->timer_arm(runtime, wait.who, wait.epoch, ready_ns);
+    enum wake_reason reason = fm__wait_end(wait, deadline_ns);
+    runtime->hooks->timer_disarm(runtime, wait.who);
+    return reason;
+}
+
 bool fm__wait_abort(struct wait wait)
 {
     enum wake_reason reason;

@@ -169,23 +169,6 @@ static int64_t ready_ns_locked(const struct fm_rate_limiter *limiter, int64_t co
 
 /* ---- the queue ---- */
 
-/* Sleep until one of the two times; ready_ns is on the limiter's clock. */
-static enum wake_reason sleep_until(struct fm_rate_limiter *limiter, struct wait wait,
-                                    int64_t deadline_ns, int64_t ready_ns)
-{
-    struct fm_runtime *runtime = limiter->runtime;
-
-    if (runtime == clock_of_caller())
-        return fm__wait_end(wait, ready_ns < deadline_ns ? ready_ns : deadline_ns);
-    /* A thread sleeps on a futex and leaves its descriptor's timer to us. */
-    if (ready_ns != FM_NEVER)
-        runtime->hooks->timer_arm(runtime, wait.who, wait.epoch, ready_ns);
-    enum wake_reason reason = fm__wait_end(wait, deadline_ns);
-    if (ready_ns != FM_NEVER)
-        runtime->hooks->timer_disarm(runtime, wait.who);
-    return reason;
-}
-
 /* The caller is listed. 0, permits taken · -ECANCELED · -ETIMEDOUT · -ENOMEM; still locked. */
 static int wait_locked(struct fm_rate_limiter *limiter, struct wait_node *node, int64_t cost,
                        int64_t deadline_ns)
@@ -197,7 +180,8 @@ static int wait_locked(struct fm_rate_limiter *limiter, struct wait_node *node, 
         if (r < 0)
             return r;
         fm__unlock(&limiter->lock);
-        enum wake_reason reason = sleep_until(limiter, node->wait, deadline_ns, ready_ns);
+        enum wake_reason reason = fm__wait_end_at(node->wait, deadline_ns, limiter->runtime,
+                                                  ready_ns);
         fm__lock(&limiter->lock);
         if (reason == WAKE_INTERRUPT)
             return -ECANCELED;
