@@ -85,20 +85,6 @@ static long fib_of(long n)
     return own + other;
 }
 
-static void fib(long n)
-{
-    long a = 0, b = 1;
-    for (long i = 0; i < n; i++) {
-        long next = a + b;
-        a = b;
-        b = next;
-    }
-    auto start = clock_type::now();
-    long result = fib_of(n);
-    peer::per_op("fib, per fork", start, b - 1);
-    check(result == a, "another number");
-}
-
 static void ping_pong(long count)
 {
     if (peer::workers() > 1)
@@ -179,7 +165,7 @@ int main(int argc, char **argv)
                           { "yield", "yield", 4000000, yield },
                           { "spawn_join", "one", 300000, spawn_one },
                           { "spawn_join", "batch", 500000, spawn_batch },
-                          { "fib", "later", 20, fib },
+                          { "fib", "later", 20, [](long n) { peer::fib(n, fib_of); } },
                           { "pingpong", "cond", 300000, ping_pong },
                           { "channel", "producer_consumer", 1000000, channel },
                       },

@@ -11,6 +11,15 @@ import (
 	"time"
 )
 
+// checkSums: as many as have received have sent 1, 2 ... each.
+func checkSums(sums []int, each int) {
+	sum := 0
+	for _, s := range sums {
+		sum += s
+	}
+	check(sum == len(sums)*(each*(each+1)/2), "a value is missing")
+}
+
 // One sends to one, or four to four.
 func channel(count, pairs, capacity int, metric string) {
 	values := make(chan int, capacity)
@@ -39,11 +48,7 @@ func channel(count, pairs, capacity int, metric string) {
 	close(values)
 	consumers.Wait()
 	perOp(metric, start, count/pairs*pairs)
-	sum, each := 0, count/pairs
-	for _, s := range sums {
-		sum += s
-	}
-	check(sum == pairs*(each*(each+1)/2), "a value is missing")
+	checkSums(sums, count/pairs)
 }
 
 func oneToOne(count int) {
@@ -113,11 +118,7 @@ func buffer(count int) {
 	}
 	all.Wait()
 	perOp("buffer of 100, four to four", start, each*pairs)
-	sum := 0
-	for _, s := range sums {
-		sum += s
-	}
-	check(sum == pairs*(each*(each+1)/2), "a value is missing")
+	checkSums(sums, each)
 }
 
 // A select over n channels, written out: reflect.Select is another question.

@@ -67,6 +67,21 @@ inline void per_op(const char *metric, clock_type::time_point start, long count)
     report(metric, "ns", ns_since(start) / static_cast<double>(count));
 }
 
+// The n-th Fibonacci number, as `fib_of` forks for it.
+inline void fib(long n, long (*fib_of)(long))
+{
+    long a = 0, b = 1;
+    for (long i = 0; i < n; i++) {
+        long next = a + b;
+        a = b;
+        b = next;
+    }
+    auto start = clock_type::now();
+    long result = fib_of(n);
+    per_op("fib, per fork", start, b - 1);
+    check(result == a, "another number");
+}
+
 // Ask the question: `run` is given the cases to do, one by one, in the right surroundings.
 template <class Run>
 int main(int argc, char **argv, const char *name, const std::string &version,

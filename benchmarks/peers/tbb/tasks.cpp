@@ -57,20 +57,6 @@ static long fib_of(long n)
     return own + other;
 }
 
-static void fib(long n)
-{
-    long a = 0, b = 1;
-    for (long i = 0; i < n; i++) {
-        long next = a + b;
-        a = b;
-        b = next;
-    }
-    auto start = clock_type::now();
-    long result = fib_of(n);
-    peer::per_op("fib, per fork", start, b - 1);
-    check(result == a, "another number");
-}
-
 static long grow(long first, long leaves)
 {
     enum { children = 10 };
@@ -199,7 +185,7 @@ int main(int argc, char **argv)
                       {
                           { "spawn_join", "one", 300000, spawn_one },
                           { "spawn_join", "batch", 500000, spawn_batch },
-                          { "fib", "later", 25, fib },
+                          { "fib", "later", 25, [](long n) { peer::fib(n, fib_of); } },
                           { "skynet", "later", 1000000, skynet },
                           { "compute", "queens", 3, queens_on_board },
                           { "compute", "matrix", 1, matrix },

@@ -3,8 +3,8 @@
 //! The work of bench_keyed.c over the map of dash_map.rs, with the same keys and checks.
 
 use crate::dash_map::KeyedMap;
-use crate::keys::{block, count_one, ended, entry_count, hot_keys, names, nothing, round_keys,
-                  shuffled, Body, ENDED};
+use crate::keys::{block, count_one, ended, entry_count, hot_keys, in_each_worker, in_two_tasks,
+                  look_up, names, nothing, round_keys, shuffled, Body, ENDED};
 use crate::support::{check, per_op_of, workers, xorshift};
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
@@ -79,19 +79,6 @@ async fn storm(count: u64, metric: &str, started: bool) {
     check(replaced == count - round && ended() == count, "storm");
 }
 
-/// The same work in one task for each worker.
-async fn in_each_worker(map: &Shared, work: impl Fn(u64, &Shared) + Clone + Send + 'static) {
-    let tasks: Vec<_> = (0..workers())
-        .map(|worker| {
-            let (map, work) = (map.clone(), work.clone());
-            tokio::spawn(async move { work(worker, &map) })
-        })
-        .collect();
-    for task in tasks {
-        task.await.unwrap();
-    }
-}
-
 async fn held(count: u64) {
     let map = Shared::default();
     let key = names(1).remove(0);
@@ -128,11 +115,7 @@ async fn lookup(count: u64) {
     let share = count / workers();
     let start = Instant::now();
     in_each_worker(&map, move |worker, map| {
-        let mut place = worker as usize * 7919 % order.len();
-        for _ in 0..share {
-            check(map.get(&order[place]).is_some(), "not found");
-            place = if place + 1 == order.len() { 0 } else { place + 1 };
-        }
+        look_up(&order, worker, share, |key| map.get(key).is_some());
     })
     .await;
     per_op("iv", start, share * workers());
@@ -143,16 +126,7 @@ async fn hot(count: u64) {
     let map = Shared::default();
     let keys = Arc::new(names(hot_keys()));
     let start = Instant::now();
-    let both: Vec<_> = (0..2)
-        .map(|i| {
-            let (map, keys) = (map.clone(), keys.clone());
-            tokio::spawn(hot_many(map, keys, count / 2, 2463534242 + i * 7919))
-        })
-        .collect();
-    let mut started = 0;
-    for task in both {
-        started += task.await.unwrap();
-    }
+    let started = in_two_tasks(|seed| hot_many(map.clone(), keys.clone(), count / 2, seed)).await;
     per_op("v", start, count / 2 * 2);
     map.clear().await;
     check(ended() == started && map.len() == 0, "hot");

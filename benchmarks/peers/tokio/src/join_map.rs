@@ -3,8 +3,8 @@
 //! Supervision by key with tokio-util's JoinMap: owned by one task, or in a mutex where several
 //! use it.
 
-use crate::keys::{block, count_one, ended, entry_count, hot_keys, names, nothing, round_keys,
-                  shuffled, Body, ENDED};
+use crate::keys::{block, count_one, ended, entry_count, hot_keys, in_each_worker, in_two_tasks,
+                  look_up, names, nothing, round_keys, shuffled, Body, ENDED};
 use crate::support::{check, per_op_of, workers, xorshift};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -81,19 +81,6 @@ async fn storm(count: u64, metric: &str, started: bool) {
 
 type Shared = Arc<Mutex<JoinMap<String, ()>>>;
 
-/// The same work in one task for each worker.
-async fn in_each_worker(map: &Shared, work: impl Fn(u64, &Shared) + Clone + Send + 'static) {
-    let tasks: Vec<_> = (0..workers())
-        .map(|worker| {
-            let (map, work) = (map.clone(), work.clone());
-            tokio::spawn(async move { work(worker, &map) })
-        })
-        .collect();
-    for task in tasks {
-        task.await.unwrap();
-    }
-}
-
 async fn held(count: u64) {
     let map = Shared::default();
     let key = names(1).remove(0);
@@ -113,26 +100,27 @@ async fn held(count: u64) {
     check(map.lock().unwrap().len() == 1, "started");
 }
 
-/// JoinMap gives no handle: it only says whether the key is there.
-async fn lookup(count: u64) {
-    let keys = names(entry_count());
-    let map = Shared::default();
+async fn filled(keys: &[String]) -> JoinMap<String, ()> {
+    let mut map = JoinMap::new();
     for (i, key) in keys.iter().enumerate() {
-        map.lock().unwrap().spawn(key.clone(), block(Body));
+        map.spawn(key.clone(), block(Body));
         if i % 256 == 255 {
             tokio::task::yield_now().await;
         }
     }
+    map
+}
+
+/// JoinMap gives no handle: it only says whether the key is there.
+async fn lookup(count: u64) {
+    let keys = names(entry_count());
+    let map = Shared::new(Mutex::new(filled(&keys).await));
     let order = Arc::new(shuffled(&keys));
     let _not_dropped_by_the_tasks = order.clone();
     let share = count / workers();
     let start = Instant::now();
     in_each_worker(&map, move |worker, map| {
-        let mut place = worker as usize * 7919 % order.len();
-        for _ in 0..share {
-            check(map.lock().unwrap().contains_key(&order[place]), "not found");
-            place = if place + 1 == order.len() { 0 } else { place + 1 };
-        }
+        look_up(&order, worker, share, |key| map.lock().unwrap().contains_key(key));
     })
     .await;
     per_op("iv", start, share * workers());
@@ -142,16 +130,7 @@ async fn hot(count: u64) {
     let map = Shared::default();
     let keys = Arc::new(names(hot_keys()));
     let start = Instant::now();
-    let both: Vec<_> = (0..2)
-        .map(|i| {
-            let (map, keys) = (map.clone(), keys.clone());
-            tokio::spawn(hot_many(map, keys, count / 2, 2463534242 + i * 7919))
-        })
-        .collect();
-    let mut started = 0;
-    for task in both {
-        started += task.await.unwrap();
-    }
+    let started = in_two_tasks(|seed| hot_many(map.clone(), keys.clone(), count / 2, seed)).await;
     per_op("v", start, count / 2 * 2);
     let mut map = std::mem::take(&mut *map.lock().unwrap());
     map.abort_all();
@@ -187,13 +166,7 @@ async fn hot_many(map: Shared, keys: Arc<Vec<String>>, count: u64, seed: u64) ->
 }
 
 async fn clear(count: u64) {
-    let mut map = JoinMap::new();
-    for (i, key) in names(count).into_iter().enumerate() {
-        map.spawn(key, block(Body));
-        if i % 256 == 255 {
-            tokio::task::yield_now().await;
-        }
-    }
+    let mut map = filled(&names(count)).await;
     let start = Instant::now();
     map.abort_all();
     while map.join_next().await.is_some() {}

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! What the two keyed peers share: the keys of bench_keyed.c, the count of bodies that ended.
+//! What the two keyed peers share: the keys of bench_keyed.c, the count of bodies that ended, who
+//! asks from where.
 
-use crate::support::{number, xorshift};
+use crate::support::{check, number, workers, xorshift};
+use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub static ENDED: AtomicU64 = AtomicU64::new(0);
@@ -55,4 +57,42 @@ pub fn hot_keys() -> u64 {
 
 pub fn entry_count() -> u64 {
     number("entries", 100_000)
+}
+
+/// The same work in one task for each worker.
+pub async fn in_each_worker<M>(map: &M, work: impl Fn(u64, &M) + Clone + Send + 'static)
+where
+    M: Clone + Send + 'static,
+{
+    let tasks: Vec<_> = (0..workers())
+        .map(|worker| {
+            let (map, work) = (map.clone(), work.clone());
+            tokio::spawn(async move { work(worker, &map) })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+}
+
+/// A worker's share of lookups, each worker's from another place on.
+pub fn look_up(order: &[String], worker: u64, share: u64, finds: impl Fn(&String) -> bool) {
+    let mut place = worker as usize * 7919 % order.len();
+    for _ in 0..share {
+        check(finds(&order[place]), "not found");
+        place = if place + 1 == order.len() { 0 } else { place + 1 };
+    }
+}
+
+/// The work of two tasks, each with a seed of its own; the sum of what they return.
+pub async fn in_two_tasks<F>(work: impl Fn(u64) -> F) -> u64
+where
+    F: Future<Output = u64> + Send + 'static,
+{
+    let both = [0, 1].map(|i| tokio::spawn(work(2463534242 + i * 7919)));
+    let mut sum = 0;
+    for task in both {
+        sum += task.await.unwrap();
+    }
+    sum
 }
