@@ -43,13 +43,19 @@ static struct fm_exit ask_body(void *arg)
 }
 
 /* Asks in a fiber of its own; deadline_ms 0: none. */
-static struct fm_fiber *ask(struct asked *asked, struct fm_map *map, const char *key,
-                            int64_t deadline_ms)
+static struct fm_fiber *begin_to_ask(struct asked *asked, struct fm_map *map, const char *key,
+                                     int64_t deadline_ms)
 {
     *asked = (struct asked) {
         .map = map, .key = key, .deadline_ns = deadline_ms * MS, .result = 99
     };
-    struct fm_fiber *fiber = start(ask_body, asked);
+    return start(ask_body, asked);
+}
+
+static struct fm_fiber *ask(struct asked *asked, struct fm_map *map, const char *key,
+                            int64_t deadline_ms)
+{
+    struct fm_fiber *fiber = begin_to_ask(asked, map, key, deadline_ms);
     settle();
     return fiber;
 }
@@ -273,4 +279,71 @@ EXACT_TEST(map_evict, one_that_queued_can_be_evicted_from_its_turn_on)
     put_in(map, "e", &e);
     cr_assert(!fm_map_has(map, KEY("a")) && fm_map_size(map) == 2);
     fm_map_destroy(map);
+}
+
+static int end_in_steps(void *arg, struct fm_exit exit)
+{
+    for (int i = 0; i < 6; i++)
+        fm_yield();
+    return 0;
+}
+
+static struct fm_exit until_interrupted_in_steps(void *arg)
+{
+    fm_defer(end_in_steps, NULL);
+    return fm_fail(fm_never());
+}
+
+/*
+ * A place is on its way to b, and the second start of two. Wherever b is interrupted, c has both
+ * at once; or b was in, and c has the place when b goes, and a start with the next window.
+ */
+static bool interrupt_who_waits(uint32_t on_excess, int step)
+{
+    struct fm_map_config config = FM_MAP_CONFIG_INIT;
+    struct asked b, c;
+    struct fm_map *map;
+
+    config.max_live = 1;
+    config.max_starts = 2;
+    config.interval_ns = 100 * MS;
+    config.on_excess = on_excess;
+    cr_assert_eq(fm_map_create(&config, &map), 0);
+    fm_fiber_unref(run(map, "a", until_interrupted_in_steps, NULL));
+    settle();
+    struct fm_fiber *asks = begin_to_ask(&b, map, "b", 0);
+    for (int i = 0; i < step; i++) {
+        if (i == 2)
+            fm_map_interrupt(map, KEY("a")); /* an eviction has done it before */
+        fm_yield();
+    }
+    fm_fiber_interrupt(asks);
+    fm_map_interrupt(map, KEY("a"));
+    finish(asks);
+    settle();
+    bool in = b.result == 0;
+    cr_assert(in || b.result == -ECANCELED, "step %d: %d", step, b.result);
+    cr_assert_eq(fm_map_size(map), in, "step %d", step);
+    if (in)
+        cr_assert_eq(fm_map_remove(map, KEY("b"), FM_NEVER), 0);
+    int64_t asked_ms = now_ms();
+    fm_fiber_unref(ask(&c, map, "c", 0));
+    cr_assert_eq(c.result, in ? 99 : 0, "step %d", step);
+    pass_ms(100);
+    cr_assert_eq(c.result, 0);
+    cr_assert_eq(c.returned_ms - asked_ms, in ? 100 : 0, "step %d", step);
+    fm_map_destroy(map);
+    expect_nothing_left();
+    return in;
+}
+
+EXACT_TEST(map_evict, wherever_who_waits_is_interrupted_place_and_start_go_to_the_next)
+{
+    static const uint32_t kinds[] = { FM_EXCESS_WAIT, FM_EXCESS_EVICT_IDLE };
+    for (int kind = 0; kind < 2; kind++) {
+        int in = 0;
+        for (int step = 1; step <= 24; step++)
+            in += interrupt_who_waits(kinds[kind], step);
+        cr_assert(in > 0 && in < 24, "%d of 24 were in", in);
+    }
 }
