@@ -2,9 +2,12 @@
 /* test_map_runner.c - a map for callers outside fibers, and promises of exits */
 #include <poll.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
+#include <unistd.h>
 
 #include "runtime/platform/memory.h"
 #include "tests/fibermap/map_test.h"
+#include "tests/support/waits.h"
 
 static struct fm_runtime *runtime;
 
@@ -30,6 +33,60 @@ TEST(map_runner, runs_from_a_thread)
     cr_expect_eq(finish(fiber).value, number(6));
     cr_assert_eq(fm_runner_run(runner, KEY("a"), until_interrupted, NULL, NULL, NULL), 0);
     cr_expect_eq(fm_map_size(fm_runner_map(runner)), 1);
+    stop(runner);
+}
+
+/* What a callback runs, and whether it has. */
+struct caller {
+    struct fm_runner *runner;
+    struct fm_promise *promises[2];
+    _Atomic int calls;
+};
+
+static void drop_runs(void *arg)
+{
+    struct caller *caller = arg;
+    int n = atomic_load(&caller->calls);
+    cr_expect_eq(fm_runner_run(caller->runner, KEY("b"), until_interrupted, NULL, NULL, NULL),
+                 n ? FM_MAP_REPLACED : 0);
+    cr_expect_eq(fm_runner_promise(caller->runner, KEY("c"), return_arg, number(n + 1), NULL,
+                                   &caller->promises[n]),
+                 0);
+    atomic_store(&caller->calls, n + 1);
+}
+
+static void observer_runs(struct fm_fiber *fiber, struct fm_exit exit, void *arg)
+{
+    drop_runs(arg);
+}
+
+static void await_calls(struct caller *caller, int calls)
+{
+    struct fm_exit exit;
+    while (atomic_load(&caller->calls) < calls)
+        sched_yield();
+    cr_assert_eq(fm_promise_await(caller->promises[calls - 1], FM_NEVER, &exit), 0);
+    cr_expect_eq(exit.value, number(calls));
+    fm_promise_unref(caller->promises[calls - 1]);
+}
+
+/* Of the exit of a fiber that somebody else has, and of a value that goes with it. */
+TEST(map_runner, runs_from_callbacks)
+{
+    struct fm_runner *runner = start_runner();
+    struct caller caller = { .runner = runner };
+    struct fm_observer observer = { .fn = observer_runs, .arg = &caller };
+    struct fm_map_run_options options = FM_MAP_RUN_OPTIONS_INIT;
+    struct fm_fiber *fiber;
+    cr_assert_eq(fm_runner_run(runner, KEY("a"), until_interrupted, NULL, NULL, &fiber), 0);
+    cr_assert_eq(fm_fiber_observe(fiber, &observer), 0);
+    cr_assert_eq(fm_fiber_interrupt(fiber), 0);
+    await_calls(&caller, 1);
+    finish(fiber);
+    options.value_drop = drop_runs;
+    cr_assert_eq(fm_runner_run(runner, KEY("a"), return_arg, &caller, &options, &fiber), 0);
+    finish(fiber);
+    await_calls(&caller, 2);
     stop(runner);
 }
 
@@ -61,6 +118,69 @@ TEST(map_runner, promise_is_complete_before_a_join_and_keeps_the_value)
         cr_expect_str_eq(exit.value, "done");
         fm_promise_unref(promise);
     }
+    stop(runner);
+}
+
+struct sleeper {
+    struct fm_map *map;
+    _Atomic int thread;
+};
+
+static struct fm_exit interrupt_when_asleep(void *arg)
+{
+    struct sleeper *sleeper = arg;
+    await_asleep(&sleeper->thread);
+    cr_expect_eq(fm_map_interrupt(sleeper->map, KEY("a")), 0);
+    return fm_ok(NULL);
+}
+
+TEST(map_runner, a_thread_waits_for_a_promise_with_a_deadline_and_until_it_is_complete)
+{
+    struct fm_runner *runner = start_runner();
+    struct sleeper sleeper = { .map = fm_runner_map(runner) };
+    struct fm_promise *promise;
+    struct fm_exit exit;
+    cr_assert_eq(fm_runner_promise(runner, KEY("a"), until_interrupted, NULL, NULL, &promise),
+                 0);
+    cr_expect_eq(fm_promise_await(promise, 1, &exit), -ETIMEDOUT);
+    cr_assert_eq(fm_runner_run(runner, KEY("b"), interrupt_when_asleep, &sleeper, NULL, NULL),
+                 0);
+    atomic_store(&sleeper.thread, thread_id());
+    cr_expect_eq(fm_promise_await(promise, FM_NEVER, &exit), 0);
+    expect_interruption(exit, FM_BY_REMOVE);
+    fm_promise_unref(promise);
+    stop(runner);
+}
+
+TEST(map_runner, promises_wake_an_epoll_loop_each_by_its_own_descriptor)
+{
+    enum { PROMISES = 8 };
+    struct fm_runner *runner = start_runner();
+    struct fm_promise *promises[PROMISES];
+    int loop = epoll_create1(EPOLL_CLOEXEC);
+    struct epoll_event event, more[PROMISES];
+    struct fm_exit exit;
+    cr_assert_geq(loop, 0);
+    for (uint64_t i = 0; i < PROMISES; i++) {
+        cr_assert_eq(fm_runner_promise(runner, FM_KEY_U64(i), until_interrupted, NULL, NULL,
+                                       &promises[i]),
+                     0);
+        event = (struct epoll_event) { .events = EPOLLIN, .data.u64 = i };
+        cr_assert_eq(epoll_ctl(loop, EPOLL_CTL_ADD, fm_promise_eventfd(promises[i]), &event),
+                     0);
+    }
+    cr_expect_eq(epoll_wait(loop, more, PROMISES, 0), 0);
+    for (uint64_t n = 0; n < PROMISES; n++) {
+        uint64_t i = n * 3 % PROMISES;
+        cr_assert_eq(fm_map_interrupt(fm_runner_map(runner), FM_KEY_U64(i)), 0);
+        cr_assert_eq(epoll_wait(loop, more, PROMISES, 10000), 1);
+        cr_expect_eq(more[0].data.u64, i);
+        cr_expect_eq(fm_promise_poll(promises[i], &exit), 0);
+        expect_interruption(exit, FM_BY_REMOVE);
+        cr_assert_eq(epoll_ctl(loop, EPOLL_CTL_DEL, fm_promise_eventfd(promises[i]), NULL), 0);
+        fm_promise_unref(promises[i]);
+    }
+    close(loop);
     stop(runner);
 }
 
