@@ -25,12 +25,24 @@ static void call_the_maps(struct fm_key key)
     struct fm_map *maps[] = { scene.map, scene.other };
     struct fm_snapshot *snapshot;
     struct fm_fiber *fiber;
+    struct fm_exit exit;
 
     for (int i = 0; i < 2; i++) {
         struct fm_map *map = maps[i];
         cr_assert_geq(fm_map_run(map, KEY("side"), until_interrupted, NULL, NULL, &fiber), 0);
         cr_assert_eq(fm_map_set(map, KEY("second"), fiber, NULL), 0);
+        cr_assert_eq(fm_map_compare_and_replace(map, KEY("side"), fiber, until_interrupted,
+                                                NULL, NULL, NULL),
+                     FM_MAP_REPLACED);
         fm_fiber_unref(fiber);
+        cr_assert_eq(fm_map_move(map, KEY("second"), KEY("third")), 0);
+        cr_assert_eq(fm_map_touch(map, KEY("third")), 0);
+        cr_assert_eq(fm_map_run_many(map,
+                                     (struct fm_map_run_item[2]) {
+                                         { .key = KEY("left"), .entry = until_interrupted },
+                                         { .key = KEY("right"), .entry = until_interrupted } },
+                                     2, FM_MAP_ALL_OR_NOTHING),
+                     0);
         cr_assert_geq(fm_map_run(map, KEY("side"), until_interrupted, NULL, &keep, NULL), 0);
         cr_assert_eq(fm_map_run(map, KEY("side"), until_interrupted, NULL, &queue, NULL),
                      FM_MAP_QUEUED);
@@ -42,7 +54,10 @@ static void call_the_maps(struct fm_key key)
         fm_snapshot_free(snapshot);
         cr_assert_eq(fm_map_interrupt(map, KEY("side")), 0);
         cr_assert_eq(fm_map_detach(map, KEY("side"), NULL), 0);
-        cr_assert_eq(fm_map_detach(map, KEY("second"), NULL), 0);
+        cr_assert_eq(fm_map_detach(map, KEY("third"), NULL), 0);
+        cr_assert_eq(fm_map_detach(map, KEY("left"), NULL), 0);
+        cr_assert_eq(fm_map_detach(map, KEY("right"), NULL), 0);
+        cr_assert_eq(fm_map_last_exit(scene.map, KEY("nobody"), &exit), -ENOENT);
         cr_assert_eq(fm_map_forget(scene.map, KEY("nobody")), -ENOENT);
         int r = fm_map_run(map, key, return_arg, NULL, &keep, NULL);
         cr_assert(r == 0 || r == FM_MAP_KEPT, "%d", r);
