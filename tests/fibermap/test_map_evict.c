@@ -295,8 +295,8 @@ static struct fm_exit until_interrupted_in_steps(void *arg)
 }
 
 /*
- * A place is on its way to b, and the second start of two. Wherever b is interrupted, c has both
- * at once; or b was in, and c has the place when b goes, and a start with the next window.
+ * A place is on its way to b, and the second start of two. Wherever b is interrupted, c has
+ * both at once; or b was in, and c has the place when b goes, and a start with the next window.
  */
 static bool interrupt_who_waits(uint32_t on_excess, int step)
 {

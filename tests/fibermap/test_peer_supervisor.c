@@ -4,7 +4,7 @@
  *
  * cats-effect's Supervisor, Elixir's Registry and DynamicSupervisor, OTP's supervisor. The
  * T-numbers are those of the list of peers' cases; those of restarting stand in
- * test_map_restart.c and test_map_restart_limit.c.
+ * test_map_restart.c, test_map_restart_end.c and test_map_restart_limit.c.
  */
 #include <time.h>
 
