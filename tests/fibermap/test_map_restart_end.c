@@ -68,8 +68,8 @@ EXACT_TEST(map_restart, interruption_by_the_map_never_restarts)
 }
 
 /*
- * The body fails at once, again and again, beside who removes it: whatever it is doing then, what
- * has begun when the removal returns is all there will be.
+ * The body fails at once, again and again, beside who removes it: whatever it is doing then,
+ * what has begun when the removal returns is all there will be.
  */
 EXACT_TEST(map_restart, after_a_removal_at_any_step_no_incarnation_begins)
 {
@@ -243,7 +243,7 @@ TEST(map_restart, shutdown_ends_a_permanent_lineage)
     fm_runtime_destroy(runtime);
 }
 
-/* T232: the outer scope closes while a fiber that interrupts itself is restarted and restarted. */
+/* T232: the outer scope closes while a fiber that interrupts itself is run again and again. */
 static struct fm_exit owns_a_restarter(void *arg)
 {
     struct fm_map *map = NULL;

@@ -25,6 +25,15 @@ struct act {
     int code;       /* of a failure at its end; 0: a success */
 };
 
+enum { SLOW = 20 }; /* ms that the old one takes to end */
+
+/* One that is under way and ends slowly. */
+#define OLD(told) \
+    (struct act) \
+    { \
+        (told), 'A', -1, SLOW, 0 \
+    }
+
 static inline void tell(struct told *told, char c)
 {
     told->text[atomic_fetch_add(&told->length, 1)] = c;

@@ -2,8 +2,8 @@
 /*
  * waits.h - see a wait begin, and end one at this very step
  *
- * So that a test that needs somebody to wait meets a waiter, and not one who is on his way, however
- * long that takes.
+ * So that a test that needs somebody to wait meets a waiter, and not one who is on his way,
+ * however long that takes.
  */
 #ifndef TESTS_SUPPORT_WAITS_H
 #define TESTS_SUPPORT_WAITS_H
@@ -29,9 +29,9 @@ static inline void await_wait(struct fm_fiber *fiber)
 }
 
 /*
- * The deadline of its wait passes, whatever the clock says. False: it is in no wait that has one,
- * or something else has ended it; no clock ends a wait without a deadline. Whoever runs beside
- * the fiber does not know in which of its waits it is.
+ * The deadline of its wait passes, whatever the clock says. False: it is in no wait that has
+ * one, or something else has ended it; no clock ends a wait without a deadline. Whoever runs
+ * beside the fiber does not know in which of its waits it is.
  */
 static inline bool time_out(struct fm_fiber *fiber)
 {
