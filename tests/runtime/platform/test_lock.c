@@ -89,66 +89,60 @@ static void drop_nothing(void *arg)
     (void)arg;
 }
 
-static struct fm_exit succeed(void *arg)
+enum act { MALLOC, CALLOC, REALLOC, ALIGNED, PAGES, INTERRUPT, DROP };
+
+static struct under {
+    enum act act;
+    struct lock lock;
+} under;
+
+static struct fm_exit interrupt_itself(void *arg)
 {
+    fm__lock(&under.lock);
+    fm_fiber_interrupt(fm_fiber_self());
+    fm__unlock(&under.lock);
     return fm_ok(arg);
 }
 
-static struct fm_exit interrupt_itself(void *lock)
-{
-    fm__lock(lock);
-    fm_fiber_interrupt(fm_fiber_self());
-    fm__unlock(lock);
-    return fm_ok(NULL);
-}
-
-static struct fm_exit drop_a_value(void *lock)
+/* On one worker: who has been joined has dropped his own reference, ours is the last. */
+static struct fm_exit drop_a_value(void *arg)
 {
     struct fm_spawn_options options = FM_SPAWN_OPTIONS_INIT;
     struct fm_fiber *fiber;
     options.value_drop = drop_nothing;
-    if (fm_fiber_spawn(succeed, lock, &options, &fiber) < 0 ||
-        fm_fiber_join(fiber, FM_NEVER, NULL) < 0)
-        return fm_fail(-EIO);
-    fm__lock(lock);
+    cr_assert_eq(fm_fiber_spawn(return_arg, &under, &options, &fiber), 0);
+    cr_assert_eq(fm_fiber_join(fiber, FM_NEVER, NULL), 0);
+    fm__lock(&under.lock);
     fm_fiber_unref(fiber);
-    fm__unlock(lock);
-    return fm_ok(NULL);
+    fm__unlock(&under.lock);
+    return fm_ok(arg);
 }
-
-enum act { MALLOC, CALLOC, REALLOC, ALIGNED, PAGES, INTERRUPT, DROP };
-
-struct under {
-    enum act act;
-    struct lock lock;
-};
 
 static void act_under(void *arg)
 {
-    struct under *under = arg;
     int error;
 
-    if (under->act >= INTERRUPT) {
-        fm_run(under->act == DROP ? drop_a_value : interrupt_itself, &under->lock, NULL);
+    if (under.act >= INTERRUPT) {
+        run_in_fibers(under.act == DROP ? drop_a_value : interrupt_itself, 1, FM_CLOCK_VIRTUAL);
         return;
     }
-    fm__lock(&under->lock);
-    switch (under->act) {
+    fm__lock(&under.lock);
+    switch (under.act) {
     case MALLOC: free(fm__malloc(8)); break;
     case CALLOC: free(fm__calloc(1, 8)); break;
     case REALLOC: free(fm__realloc(NULL, 8)); break;
     case ALIGNED: free(fm__zalloc_aligned(64, 64)); break;
     default: fm__pages_reserve(fm__page_bytes(), fm__page_bytes(), NULL, "test", &error);
     }
-    fm__unlock(&under->lock);
+    fm__unlock(&under.lock);
 }
 
 /* It is stopped, with these words on stderr; NULL: it is not. */
 static void expect_under(enum lock_rank rank, enum act act, const char *words)
 {
     static struct child child;
-    struct under under = { act, LOCK_INIT(rank) };
-    child_run(&child, act_under, &under);
+    under = (struct under) { act, LOCK_INIT(rank) };
+    child_run(&child, act_under, NULL);
     cr_assert_eq(child.signal, words ? SIGABRT : 0, "rank %d, act %d: signal %d, %s", rank, act,
                  child.signal, child.said);
     cr_assert(!words || child_said(&child, words), "rank %d, act %d: %s", rank, act,
