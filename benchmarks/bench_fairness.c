@@ -46,12 +46,6 @@ static struct fm_exit hog_slices(void *arg)
     return fm_ok(NULL);
 }
 
-static int compare(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 struct sleeper {
     double *late_us;
     uint64_t count;
@@ -84,10 +78,7 @@ static struct fm_exit measure(const struct bench_run *run, fm_entry_fn *hog, uin
     atomic_store(&hogs.over, true);
     for (uint64_t i = 0; i < count; i++)
         bench_finish(fibers[i]);
-    qsort(sleeper.late_us, run->count, sizeof(double), compare);
-    BENCH_CHECK(sleeper.late_us[0] >= 0, "too early");
-    bench_record(run, p50, "us", sleeper.late_us[run->count / 2]);
-    bench_record(run, p99, "us", sleeper.late_us[run->count - 1 - run->count / 100]);
+    bench_record_late(run, p50, p99, sleeper.late_us);
     free(sleeper.late_us);
     return fm_ok(NULL);
 }

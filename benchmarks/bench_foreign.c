@@ -122,12 +122,6 @@ static void *call_many(void *arg)
     return NULL;
 }
 
-static int compare(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static struct fm_exit latency(const struct bench_run *run, bool spawn, const char *p50,
                               const char *p99)
 {
@@ -147,9 +141,7 @@ static struct fm_exit latency(const struct bench_run *run, bool spawn, const cha
         fm_sleep_ms(20);
     pthread_join(thread, NULL);
     BENCH_CHECK(w.done == run->count, "%lu calls", (unsigned long)w.done);
-    qsort(w.late_us, run->count, sizeof *w.late_us, compare);
-    bench_record(run, p50, "us", w.late_us[run->count / 2]);
-    bench_record(run, p99, "us", w.late_us[run->count - 1 - run->count / 100]);
+    bench_record_late(run, p50, p99, w.late_us);
     fm_semaphore_destroy(w.permit);
     fm_semaphore_destroy(w.next);
     free(w.late_us);

@@ -109,6 +109,21 @@ void bench_record(const struct bench_run *run, const char *metric, const char *u
     pthread_mutex_unlock(&figures.lock);
 }
 
+static int compare(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+void bench_record_late(const struct bench_run *run, const char *p50, const char *p99,
+                       double *late_us)
+{
+    qsort(late_us, run->count, sizeof *late_us, compare);
+    BENCH_CHECK(late_us[0] >= 0, "%g us too early", -late_us[0]);
+    bench_record(run, p50, "us", late_us[run->count / 2]);
+    bench_record(run, p99, "us", late_us[run->count - 1 - run->count / 100]);
+}
+
 uint64_t bench_resident_bytes(void)
 {
     unsigned long total, resident = 0;
@@ -263,12 +278,6 @@ static const char *processor(void)
     if (file)
         fclose(file);
     return name;
-}
-
-static int compare(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
 }
 
 static double quantile(const struct metric *m, double q)

@@ -61,6 +61,10 @@ int bench_main(int argc, char **argv, const char *question, const struct bench_c
 void bench_record(const struct bench_run *run, const char *metric, const char *unit,
                   double value);
 
+/* The median and the p99 of run->count latenesses, which it sorts; none may be negative. */
+void bench_record_late(const struct bench_run *run, const char *p50, const char *p99,
+                       double *late_us);
+
 /* Memory of the process that is resident, processor time it has used. */
 uint64_t bench_resident_bytes(void);
 int64_t bench_cpu_ns(void);
