@@ -214,7 +214,7 @@ static struct fm_exit held(const struct bench_run *run, const char *metric, bool
     fm_yield();
     int64_t ns = in_each_worker(run, keep_many, works, &common);
     BENCH_CHECK(fm_map_size(common.map) == 1, "size %zu", fm_map_size(common.map));
-    report(run, metric, ns, run->count);
+    report(run, metric, ns, run->count / run->workers * run->workers);
     fm_map_destroy(common.map);
     BENCH_CHECK(ended() == 1, "%lu ended", (unsigned long)ended());
     bench_names_free(&common.names);
