@@ -130,7 +130,7 @@ def main():
         progress(question, turn, who)
         if (question, who) in broken:
             continue  # it will not work the next time either
-        if not taken.take(question, command, None, options.timeout, turn >= 0):
+        if not taken.take(question, command, options.timeout, turn >= 0):
             broken.add((question, who))
             print(f'bench: {taken.complaints[-1]}', file=sys.stderr)
     around.update({

@@ -31,11 +31,11 @@ class Figures:
         self.complaints = []
         self.built_with = {}  # what our programs say of themselves
 
-    def take(self, question, command, env, timeout_s, counted):
+    def take(self, question, command, timeout_s, counted):
         """Run one program; keep its figures if counted. True if it worked."""
         command = [str(word) for word in command]
         try:
-            done = subprocess.run(command, env=env, capture_output=True, text=True, check=False,
+            done = subprocess.run(command, capture_output=True, text=True, check=False,
                                   timeout=timeout_s)
         except subprocess.TimeoutExpired:
             self.complaints.append(f'{" ".join(command)}: not done after {timeout_s:.0f} s')

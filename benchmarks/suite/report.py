@@ -19,31 +19,34 @@ def _row(cells):
     return '| ' + ' | '.join(cells) + ' |'
 
 
+def _aim(value, ratios):
+    return (number(value) if value else '-') + (f' ({", ".join(ratios)})' if ratios else '')
+
+
 def summary(figures):
-    """Medians: ours, the peers', our ratio to each, and the ratio that was the aim."""
-    yield _row(['question', 'workers', 'unit', OURS, 'peers', 'ratio', 'first issue', 'goal'])
+    """Medians: ours, the peers', our ratio to each, the target and the goal behind it."""
+    yield _row(['question', 'workers', 'unit', OURS, 'peers', 'ratio', 'target', 'goal'])
     yield '|---|---|---|---|---|---|---|---|'
     more_workers = {question.name for question in questions.QUESTIONS if question.workers}
     for place in figures.places():
         if place.question in more_workers:
             continue
         ours = figures.median(place, OURS)
-        issue, goal, then = TARGETS.get((place.metric, place.workers), (None, None, {}))
-        peers, ratios, issues, goals = [], [], [], []
+        target, goal, then = TARGETS.get((place.metric, place.workers), (None, None, {}))
+        peers, ratios, targets, goals = [], [], [], []
         for who in sorted(set(figures.values[place]) - {OURS}):
             theirs = figures.median(place, who)
             peers.append(f'{who} {number(theirs)}')
             if ours is not None and theirs > 0:
                 ratios.append(f'{ours / theirs:.2f}')
             if who in then:
-                issues.append(f'{issue / then[who]:.2f}')
+                targets.append(f'{target / then[who]:.2f}')
                 goals.append(f'{goal / then[who]:.2f}')
         yield _row([
             place.metric, str(place.workers), figures.units[place],
             number(ours) if ours is not None else '-', ', '.join(peers) or '-',
             ', '.join(ratios) or '-',
-            (number(issue) if issue else '-') + (f' ({", ".join(issues)})' if issues else ''),
-            (number(goal) if goal else '-') + (f' ({", ".join(goals)})' if goals else '')])
+            _aim(target, targets), _aim(goal, goals)])
 
 
 def oversubscribed(figures):

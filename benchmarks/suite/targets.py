@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """targets.py - what the project has set itself, figure by figure
 
-A target is a ratio to a peer in the same run. The figures below are what it meant on the
-machine and the day on which it was set:
-(metric, workers): (first issue, goal, {peer: what it took there}).
+A target, and the goal that lies further, is a ratio to a peer in the same run. The figures
+below are what it meant on the machine and the day on which it was set:
+(metric, workers): (target, goal, {peer: what it took there}).
 """
 
 # of the throughput of as many workers as processors, with 64 workers
