@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* fm/fm.h - the whole of fibermap */
+/* fm/fm.h - the whole of fibermap; fm/locks.h is of a library of its own, for debugging */
 #ifndef FM_FM_H
 #define FM_FM_H
 
