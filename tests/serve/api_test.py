@@ -219,3 +219,22 @@ def a_thousand_jobs_run_side_by_side(server):
         equal({peer.answer().json()['outcome'] for _ in range(1000)}, {'cancelled'})
         sender.join()
     equal(server.counts()['jobs'], 0)
+
+
+@test
+def a_keyed_hello_is_made_by_a_fiber_of_its_own(_):
+    def stats(peer):
+        peer.send(b'GET /api/stats HTTP/1.1\r\nHost: x\r\n\r\n')
+        return peer.answer().json()
+
+    with Server() as server:
+        with server.peer() as peer:
+            before = stats(peer)
+            peer.send(b'GET /hello/keyed HTTP/1.1\r\nHost: x\r\n\r\n' * 300)
+            equal([peer.answer().body for _ in range(300)], [b'hello %d\n' % n for n in range(1, 301)])
+            after = stats(peer)
+        assert after['runtime']['fibers_spawned'] - before['runtime']['fibers_spawned'] >= 300, after
+        with ThreadPoolExecutor(8) as pool:
+            bodies = list(pool.map(lambda _: server.get('/hello/keyed').body, range(64)))
+        equal(sorted(bodies), sorted(b'hello %d\n' % n for n in range(301, 365)))
+        equal(server.get('/api/stats').json()['server']['hellos_made'], 364)

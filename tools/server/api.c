@@ -18,6 +18,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "tools/server/hello.h"
 #include "tools/server/jobs.h"
 #include "tools/server/text.h"
 #include "tools/server/users.h"
@@ -34,6 +35,7 @@ static const char help[] =
     "\n"
     "GET    /                   this page\n"
     "GET    /hello              a few bytes of text, to measure with\n"
+    "GET    /hello/keyed        the same by a supervised fiber of its own, and which it was\n"
     "GET    /healthz            ok, or draining\n"
     "\n"
     "POST   /api/process        start a job; the body is JSON:\n"
@@ -58,11 +60,6 @@ static const char help[] =
 static void get_help(struct exchange *x, const char *name)
 {
     answer_text(x, 200, help);
-}
-
-static void get_hello(struct exchange *x, const char *name)
-{
-    answer_text(x, 200, "hello\n");
 }
 
 static void get_health(struct exchange *x, const char *name)
@@ -348,6 +345,7 @@ static struct json_object *server_object(struct server *server)
     add_number(object, "upgraded", server_read(&server->upgraded));
     add_number(object, "jobs_started", server_read(&server->jobs_started));
     add_number(object, "messages_sent", server_read(&server->messages_sent));
+    add_number(object, "hellos_made", server_read(&server->hellos_made));
     return object;
 }
 
@@ -452,7 +450,8 @@ struct route {
 };
 
 static const struct route routes[] = {
-    { HTTP_GET, "GET, HEAD", "/hello", get_hello },
+    { HTTP_GET, "GET, HEAD", "/hello", hello_plain },
+    { HTTP_GET, "GET, HEAD", "/hello/keyed", hello_keyed },
     { HTTP_GET, "GET, HEAD", "/api/status/", get_status },
     { HTTP_POST, "POST", "/api/process", post_process },
     { HTTP_DELETE, "DELETE", "/api/cancel/", delete_job },

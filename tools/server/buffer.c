@@ -10,6 +10,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "tools/server/text.h"
+
 enum { FIRST_CAPACITY = 256 };
 
 int buffer_reserve(struct buffer *buffer, size_t count)
@@ -48,12 +50,7 @@ int buffer_append_text(struct buffer *buffer, const char *text)
 int buffer_append_number(struct buffer *buffer, unsigned long long number)
 {
     char digits[20];
-    size_t at = sizeof digits;
-    do {
-        digits[--at] = (char)('0' + number % 10);
-        number /= 10;
-    } while (number);
-    return buffer_append(buffer, digits + at, sizeof digits - at);
+    return buffer_append(buffer, digits, text_number(number, digits));
 }
 
 void buffer_drop(struct buffer *buffer, size_t count)

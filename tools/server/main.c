@@ -90,6 +90,7 @@ static void server_init(struct server *server)
         die("cannot start the runtime", r);
     server->connections = map_create(server, "connections");
     server->jobs = map_create(server, "jobs");
+    server->hellos = map_create(server, "hellos");
     r = users_create(server->runtime, &server->options, &server->users);
     if (r == 0)
         r = results_create(server->options.max_results, &server->results);
@@ -102,6 +103,7 @@ static void server_fini(struct server *server)
     server->jobs = fm_map_destroy(server->jobs);
     server->users = users_destroy(server->users);
     server->connections = fm_map_destroy(server->connections);
+    server->hellos = fm_map_destroy(server->hellos);
     server->runtime = fm_runtime_destroy(server->runtime);
     server->results = results_destroy(server->results);
 }

@@ -21,6 +21,7 @@ struct server {
     struct fm_runtime *runtime;
     struct fm_map *connections; /* key: the connection's number */
     struct fm_map *jobs;        /* key: as the client chose */
+    struct fm_map *hellos;      /* key: hello-NUMBER; who answers /hello/keyed */
     struct users *users;        /* mailboxes, and the map of WebSocket connections by user */
     struct results *results;
 
@@ -31,8 +32,11 @@ struct server {
     atomic_ullong upgraded;
     atomic_ullong jobs_started;
     atomic_ullong messages_sent;
+    atomic_ullong hellos_made; /* by a fiber of their own */
 
     atomic_ullong job_sequence; /* rises with every job, by which the later of two is known */
+
+    atomic_ullong hello_sequence; /* the number of the next one's key */
 
     /* Set once, relaxed: an answer made after it says that the connection will close. */
     atomic_bool draining;

@@ -7,6 +7,7 @@
 #include "tools/server/text.h"
 
 #include <errno.h>
+#include <string.h>
 
 /* The bytes of the character at text, 0 if there is none in UTF-8. left is at least 1. */
 static size_t character_len(const unsigned char *text, size_t left)
@@ -91,4 +92,16 @@ void text_hex(const unsigned char *bytes, size_t len, char *out)
         out[2 * i + 1] = digits[bytes[i] & 15];
     }
     out[2 * len] = '\0';
+}
+
+size_t text_number(unsigned long long number, char *out)
+{
+    char digits[20];
+    size_t at = sizeof digits;
+    do {
+        digits[--at] = (char)('0' + number % 10);
+        number /= 10;
+    } while (number);
+    memcpy(out, digits + at, sizeof digits - at);
+    return sizeof digits - at;
 }
