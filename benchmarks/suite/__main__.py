@@ -3,6 +3,7 @@
 import argparse
 import os
 import pathlib
+import shutil
 import sys
 import time
 
@@ -13,7 +14,8 @@ import plots
 import questions
 import report
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+SUITE = pathlib.Path(__file__).resolve().parent
+ROOT = SUITE.parent.parent
 
 
 def read_options():
@@ -63,6 +65,29 @@ def read_options():
     return options
 
 
+def serve_program(options):
+    return options.build / 'tools/server/fibermap-serve'
+
+
+def leave_out_what_cannot_be_asked(options):
+    """Served questions need a server, a load and a place for each: a line for each that goes."""
+    why = None
+    if not serve_program(options).exists():
+        why = f'no fibermap-serve (tools/need server, and then remove {options.build})'
+    elif not shutil.which('wrk'):
+        why = 'no wrk (tools/need bench)'
+    elif len(os.sched_getaffinity(0)) < 2:
+        why = 'two processors are needed'
+    if not why:
+        return []
+    left_out = [f'{question.name} is left out: {why}'
+                for question in options.questions if question.served]
+    for line in left_out:
+        print(f'bench: {line}', file=sys.stderr)
+    options.questions = [question for question in options.questions if not question.served]
+    return left_out
+
+
 def build_peers(options):
     """{name: peer} of those that are there and asked for, and a line for each that is not."""
     built, left_out = {}, []
@@ -79,9 +104,26 @@ def build_peers(options):
     return built, left_out
 
 
+def plan_served(options, built, question):
+    """The same of a question to servers, each under load in its turn."""
+    parameters = (question.short if options.short else []) + options.parameters
+    servers = {report.OURS: [serve_program(options), '--port=0', '--workers=1']}
+    for name in question.peers:
+        if name in built:
+            servers[name] = built[name].start(question.name, 1, [])
+    for turn in range(-options.warmup, options.rounds):
+        for who, server in servers.items():
+            yield (question.name, turn, who,
+                   [sys.executable, SUITE / 'load.py', question.name, '--who', who, *parameters,
+                    '--', *server])
+
+
 def plan(options, built):
     """(question, round, who, command) of every program that will run, in order."""
     for question in options.questions:
+        if question.served:
+            yield from plan_served(options, built, question)
+            continue
         parameters = (question.parameters + (question.short if options.short else []) +
                       options.parameters)
         workers_of = question.workers or options.workers
@@ -120,7 +162,9 @@ class Progress:
 
 def main():
     options = read_options()
-    built, left_out = build_peers(options)
+    left_out = leave_out_what_cannot_be_asked(options)
+    built, peers_left_out = build_peers(options)
+    left_out += peers_left_out
     steps = list(plan(options, built))
     progress = Progress(len(steps))
     taken = figures.Figures()
@@ -148,7 +192,8 @@ def main():
     else:
         left_out.append('plots: no gnuplot (tools/need bench)')
     report.write(folder, around, taken, left_out, drawn)
-    print('\n'.join([*report.summary(taken), '', *report.oversubscribed(taken)]).rstrip())
+    print('\n'.join([*report.summary(taken), '', *report.oversubscribed(taken),
+                     *report.keyed_beside_plain(taken)]).rstrip())
     print(f'bench: {os.path.relpath(folder)}/report.md', file=sys.stderr)
     return 1 if any(who == report.OURS for _, who in broken) else 0
 

@@ -3,12 +3,15 @@
 
 A program, ours or a peer's, prints a JSON object a line:
     {"who": "go", "metric": "yield", "workers": 2, "unit": "ns", "median": 140}
-and, where it has measured more than once, "values": [...]. Lower is better, always.
+and, where it has measured more than once, "values": [...]. Lower is better, but for what is
+counted by the second (MORE_IS_BETTER).
 """
 import collections
 import json
 import statistics
 import subprocess
+
+MORE_IS_BETTER = '1/s'  # the unit
 
 Place = collections.namedtuple('Place', 'question metric workers')
 
@@ -68,6 +71,11 @@ class Figures:
         """The median of what was taken, None if nothing was."""
         values = self.values[place].get(who)
         return statistics.median(values) if values else None
+
+    def median_of(self, metric, who):
+        """The median of a metric that has one place; None if nothing was taken."""
+        places = [place for place in self.values if place.metric == metric]
+        return self.median(places[0], who) if len(places) == 1 else None
 
     def places(self, question=None):
         """All places with a value, as they came: by question, then by metric."""

@@ -9,6 +9,7 @@ that says so; `tools/need peers` installs what they need. All take the same comm
     PEER --version                                                          one line
 
 do each case of the question twice, check the result, and print the second (see figures.py).
+To the served questions a peer is a server: it says where it listens, and serves (load.py).
 """
 import collections
 import hashlib
@@ -29,6 +30,9 @@ PEERS = [
     Peer('go', ['go'], ['go build -o peer .'], '{here}/peer', 64),
     Peer('tokio', ['cargo'], ['./prepare.sh', 'cargo build --release --quiet'],
          '{here}/target/release/peer', 64),
+    Peer('hyper', ['cargo'], ['cargo build --release --quiet'],
+         '{here}/target/release/peer', 64),
+    Peer('nginx', ['nginx'], [], '{here}/peer', 64),
     Peer('boost_fiber', ['g++'], [f'{CXX} fibers.cpp -lboost_fiber -lboost_context {JEMALLOC}'],
          '{here}/peer', 64),
     Peer('elixir', ['elixir', 'elixirc'],

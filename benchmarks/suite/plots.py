@@ -3,7 +3,7 @@
 import shutil
 import subprocess
 
-from figures import quantile
+from figures import MORE_IS_BETTER, quantile
 from report import OURS
 
 SCRIPT = '''\
@@ -14,7 +14,7 @@ set style data histogram
 set style histogram errorbars gap 1 lw 1
 set style fill solid 0.85 border -1
 set logscale y
-set ylabel "{unit}, lower is better (logarithmic)"
+set ylabel "{unit}, {better} is better (logarithmic)"
 set grid ytics
 set key outside right top noenhanced
 set xtics rotate by -30 noenhanced
@@ -51,13 +51,14 @@ def draw(figures, folder):
     for (question, unit), places in groups.items():
         whos = sorted({who for place in places for who in figures.values[place]},
                       key=lambda who: (who != OURS, who))
-        data = plots / f'{question}_{unit}.dat'
+        data = plots / f'{question}_{unit.replace("/", "_per_")}.dat'
         out = data.with_suffix('.svg')
         data.write_text('\n'.join(_data(figures, places, whos)) + '\n', encoding='utf-8')
         columns = [f'"{data}" using {2 + 3 * i}:{3 + 3 * i}:{4 + 3 * i}'
                    f'{":xtic(1)" if i == 0 else ""} title "{who}"'
                    for i, who in enumerate(whos)]
         script = SCRIPT.format(out=out, title=question, unit=unit, plots=', '.join(columns),
+                               better='more' if unit == MORE_IS_BETTER else 'lower',
                                width=max(760, 300 + 28 * len(places) * (1 + len(whos))))
         done = subprocess.run(['gnuplot'], input=script, capture_output=True, text=True,
                               check=False)

@@ -8,13 +8,21 @@ import collections
 import os
 
 # workers: the counts to ask with, None for those of the command line. parameters: always given.
-# per_worker: the figure is time x workers / operations.
+# per_worker: the figure is time x workers / operations. served: the program is a server, which
+# load.py puts under load.
 Question = collections.namedtuple(
-    'Question', 'name program peers short workers parameters per_worker')
+    'Question', 'name program peers short workers parameters per_worker served',
+    defaults=[False])
 
 
 def _question(name, peers, short):
     return Question(name, 'bench_' + name, peers.split(), short.split(), None, [], False)
+
+
+def _served(name, peers):
+    """fibermap-serve and servers of the peers, with one worker, under load."""
+    return Question(name, 'fibermap-serve', peers.split(), ['--seconds', '1', '--warmup', '0'],
+                    None, [], False, True)
 
 
 def _oversubscribed(name, short, parameters='', per_worker=False):
@@ -38,6 +46,8 @@ QUESTIONS = [
     _question('compute', 'go tbb', '--queens 6 --size 128'),
     _question('foreign', 'tokio', '--count 20'),
     _question('fairness', 'go tokio', '--count 20'),
+    _served('http', 'hyper nginx go'),
+    _served('http_keyed', 'hyper go'),
     _oversubscribed('yield', '--count 20000', per_worker=True),
     _oversubscribed('spawn_join', '--count 2000'),
     _oversubscribed('fib', '--count 10'),

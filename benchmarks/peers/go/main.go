@@ -98,10 +98,14 @@ func main() {
 		fmt.Println(runtime.Version())
 		return
 	}
+	isServer := os.Args[1] == "http" || os.Args[1] == "http_keyed"
 	cases, known := questions[os.Args[1]]
-	check(known, "no question "+os.Args[1])
+	check(known || isServer, "no question "+os.Args[1])
 	flag.CommandLine.Parse(os.Args[2:])
 	runtime.GOMAXPROCS(*workers)
+	if isServer {
+		serve()
+	}
 	for _, each := range cases {
 		if *only != "" && *only != each.name {
 			continue
