@@ -26,11 +26,6 @@ static inline struct fm_map *make_map(void)
 
 /* ---- bodies ---- */
 
-static inline struct fm_exit fail_with(void *arg)
-{
-    return fm_fail((int)(intptr_t)arg);
-}
-
 /* Does not listen to interruptions until *arg is true, and looks at that again and again. */
 static inline struct fm_exit stubborn(void *arg)
 {

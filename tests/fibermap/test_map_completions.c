@@ -237,13 +237,6 @@ static struct fm_exit take_one(void *arg)
     return fm_ok(number(n));
 }
 
-static struct fm_fiber *spawn(fm_entry_fn *entry, void *arg)
-{
-    struct fm_fiber *fiber;
-    cr_assert_eq(fm_fiber_spawn(entry, arg, NULL, &fiber), 0);
-    return fiber;
-}
-
 /* And a waiter who leaves takes nothing along. */
 EXACT_TEST(map_completions, waiters_are_served_in_turn)
 {
@@ -252,7 +245,7 @@ EXACT_TEST(map_completions, waiters_are_served_in_turn)
     cr_assert_eq(runs(map, 1, until_interrupted, NULL), 0);
     cr_assert_eq(runs(map, 2, until_interrupted, NULL), 0);
     for (int i = 0; i < 3; i++) {
-        waiter[i] = spawn(take_one, map);
+        waiter[i] = start(take_one, map);
         settle();
     }
     cr_assert_eq(fm_fiber_stop(waiter[0], FM_NEVER, NULL), 0);
@@ -272,7 +265,7 @@ WORKER_TEST(map_completions, all_waiters_leave_when_nobody_is_left)
     struct fm_fiber *waiter[3];
     cr_assert_eq(runs(map, 1, until_interrupted, NULL), 0);
     for (int i = 0; i < 3; i++) {
-        waiter[i] = spawn(take_one, map);
+        waiter[i] = start(take_one, map);
         settle();
     }
     cr_assert_eq(fm_map_remove(map, FM_KEY_U64(1), FM_NEVER), 0);
@@ -287,7 +280,7 @@ WORKER_TEST(map_completions, a_closing_map_hands_out_what_ends)
     struct fm_map *map = make_kept(4);
     cr_assert_eq(runs(map, 1, until_interrupted, NULL), 0);
     settle();
-    struct fm_fiber *waiter = spawn(take_one, map);
+    struct fm_fiber *waiter = start(take_one, map);
     settle();
     cr_assert_eq(fm_map_close(map, NULL, NULL), 0);
     cr_assert_eq(finish(waiter).value, number(1));
@@ -299,7 +292,7 @@ WORKER_TEST(map_completions, a_closing_map_hands_out_what_ends)
 WORKER_TEST(map_completions, a_set_fiber_leaves_one_for_each_key)
 {
     struct fm_map *map = make_kept(4);
-    struct fm_fiber *fiber = spawn(return_arg, number(5));
+    struct fm_fiber *fiber = start(return_arg, number(5));
     cr_assert_eq(fm_map_set(map, KEY("a"), fiber, NULL), 0);
     cr_assert_eq(fm_map_set(map, KEY("b"), fiber, NULL), 0);
     cr_assert_eq(fm_map_set(map, KEY("b"), fiber, NULL), FM_MAP_SAME);

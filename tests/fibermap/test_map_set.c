@@ -3,17 +3,10 @@
 #include "runtime/platform/memory.h"
 #include "tests/fibermap/map_test.h"
 
-static struct fm_fiber *spawn(fm_entry_fn *entry, void *arg)
-{
-    struct fm_fiber *fiber;
-    cr_assert_eq(fm_fiber_spawn(entry, arg, NULL, &fiber), 0);
-    return fiber;
-}
-
 WORKER_TEST(map_set, fiber_is_present_until_it_ends)
 {
     struct fm_map *map = make_map();
-    struct fm_fiber *fiber = spawn(return_arg, number(4));
+    struct fm_fiber *fiber = start(return_arg, number(4));
     cr_expect_eq(fm_map_set(map, KEY("a"), fiber, NULL), 0);
     cr_expect_eq(under(map, "a"), fm_fiber_id(fiber));
     cr_expect_eq(finish(fiber).value, number(4));
@@ -26,7 +19,7 @@ WORKER_TEST(map_set, fiber_is_present_until_it_ends)
 WORKER_TEST(map_set, same_fiber_again_is_no_change_whatever_the_option)
 {
     struct fm_map *map = make_map();
-    struct fm_fiber *fiber = spawn(until_interrupted, NULL);
+    struct fm_fiber *fiber = start(until_interrupted, NULL);
     cr_expect_eq(fm_map_set(map, KEY("a"), fiber, NULL), 0);
     for (uint32_t kind = FM_REPLACE; kind <= FM_FAIL; kind++) {
         struct fm_map_run_options options = conflict(kind);
@@ -43,10 +36,10 @@ WORKER_TEST(map_set, other_fiber_is_replaced_kept_or_refused)
 {
     struct fm_map *map = make_map();
     struct fm_map_run_options keep = conflict(FM_KEEP), fail = conflict(FM_FAIL);
-    struct fm_fiber *first = spawn(until_interrupted, NULL),
-                    *second = spawn(until_interrupted, NULL),
-                    *third = spawn(until_interrupted, NULL),
-                    *fourth = spawn(until_interrupted, NULL);
+    struct fm_fiber *first = start(until_interrupted, NULL),
+                    *second = start(until_interrupted, NULL),
+                    *third = start(until_interrupted, NULL),
+                    *fourth = start(until_interrupted, NULL);
     cr_expect_eq(fm_map_set(map, KEY("a"), first, NULL), 0);
     cr_expect_eq(fm_map_set(map, KEY("a"), second, NULL), FM_MAP_REPLACED);
     cr_expect_eq(fm_map_set(map, KEY("a"), third, &keep), FM_MAP_KEPT);
@@ -66,7 +59,7 @@ WORKER_TEST(map_set, ended_fiber_goes_in_and_out_at_once)
 {
     struct fm_map *map = make_map();
     struct fm_fiber *old = run(map, "a", until_interrupted, NULL),
-                    *failed = spawn(fail_with, number(-5)), *fine = spawn(return_arg, NULL);
+                    *failed = start(fail_with, number(-5)), *fine = start(return_arg, NULL);
     struct fm_exit verdict;
     settle();
     cr_expect_eq(fm_map_set(map, KEY("b"), fine, NULL), 0);
@@ -89,7 +82,7 @@ WORKER_TEST(map_set, ended_fiber_goes_in_and_out_at_once)
 WORKER_TEST(map_set, fiber_under_two_keys_leaves_both)
 {
     struct fm_map *map = make_map();
-    struct fm_fiber *fiber = spawn(until_interrupted, NULL);
+    struct fm_fiber *fiber = start(until_interrupted, NULL);
     cr_expect_eq(fm_map_set(map, KEY("a"), fiber, NULL), 0);
     cr_expect_eq(fm_map_set(map, KEY("b"), fiber, NULL), 0);
     cr_expect_eq(fm_map_size(map), 2);
@@ -127,7 +120,7 @@ FIBER_TEST(map_set, one_that_ends_while_it_is_put_in_gives_its_place_back)
     config.on_excess = FM_EXCESS_FAIL;
     cr_assert_eq(fm_map_create(&config, &map), 0);
     for (int i = 0; i < 2000; i++) {
-        struct fm_fiber *fiber = spawn(return_arg, number(i));
+        struct fm_fiber *fiber = start(return_arg, number(i));
         cr_assert_eq(fm_map_set(map, KEY("a"), fiber, NULL), 0);
         cr_assert_eq(finish(fiber).value, number(i));
     }
@@ -141,7 +134,7 @@ FIBER_TEST(map_set, one_that_ends_while_it_is_put_in_gives_its_place_back)
 WORKER_TEST(map_set, closed_map_refuses_and_interrupts)
 {
     struct fm_map *map = make_map();
-    struct fm_fiber *fiber = spawn(until_interrupted, NULL);
+    struct fm_fiber *fiber = start(until_interrupted, NULL);
     cr_expect_eq(fm_map_close(map, NULL, NULL), 0);
     cr_expect_eq(fm_map_set(map, KEY("a"), fiber, NULL), -ESHUTDOWN);
     cr_expect_eq(finish(fiber).reason, FM_BY_REJECT);
@@ -152,7 +145,7 @@ WORKER_TEST(map_set, closed_map_refuses_and_interrupts)
 WORKER_TEST(map_set, what_is_wrong_is_refused)
 {
     struct fm_map *map = make_map();
-    struct fm_fiber *fiber = spawn(return_arg, NULL);
+    struct fm_fiber *fiber = start(return_arg, NULL);
     struct fm_map_run_options wrong = conflict(9);
     cr_expect_eq(fm_map_set(NULL, KEY("a"), fiber, NULL), -EINVAL);
     cr_expect_eq(fm_map_set(map, KEY(""), fiber, NULL), -EINVAL);
@@ -165,7 +158,7 @@ WORKER_TEST(map_set, what_is_wrong_is_refused)
 WORKER_TEST(map_set, no_memory_changes_nothing)
 {
     struct fm_map *map = make_map();
-    struct fm_fiber *fiber = spawn(until_interrupted, NULL);
+    struct fm_fiber *fiber = start(until_interrupted, NULL);
     for (uint64_t nth = 1;; nth++) {
         fm__fault_set(FAULT_MALLOC, nth, false);
         int r = fm_map_set(map, KEY("a"), fiber, NULL);

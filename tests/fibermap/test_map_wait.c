@@ -28,8 +28,7 @@ static struct fm_exit wait_for_none(void *arg)
 
 static struct fm_fiber *spawn(fm_entry_fn *entry, void *arg)
 {
-    struct fm_fiber *fiber;
-    cr_assert_eq(fm_fiber_spawn(entry, arg, NULL, &fiber), 0);
+    struct fm_fiber *fiber = start(entry, arg);
     settle();
     return fiber;
 }

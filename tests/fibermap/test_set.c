@@ -36,13 +36,6 @@ static struct fm_exit sleep_ms(void *ms)
     return r < 0 ? fm_fail(r) : fm_ok(NULL);
 }
 
-static struct fm_fiber *spawn(fm_entry_fn *entry, void *arg)
-{
-    struct fm_fiber *fiber;
-    cr_assert_eq(fm_fiber_spawn(entry, arg, NULL, &fiber), 0);
-    return fiber;
-}
-
 /* ---- sets ---- */
 
 struct counted {
@@ -95,7 +88,7 @@ WORKER_TEST(set, closing_empties_it_and_refuses)
     cr_assert_eq(fm_set_close(set, NULL, NULL), 0);
     cr_assert_eq(fm_set_size(set), 0);
     cr_assert_eq(fm_set_run(set, until_interrupted, NULL, NULL, NULL), -ESHUTDOWN);
-    struct fm_fiber *fiber = spawn(until_interrupted, NULL);
+    struct fm_fiber *fiber = start(until_interrupted, NULL);
     cr_assert_eq(fm_set_add(set, fiber, NULL), -ESHUTDOWN);
     cr_assert_eq(finish(fiber).reason, FM_BY_REJECT);
     fm_set_destroy(set);
@@ -124,10 +117,10 @@ EXACT_TEST(set, await_empty_waits_for_the_last)
     struct fm_set *set = make_set();
     for (int i = 0; i < 4; i++)
         cr_assert_eq(fm_set_run(set, sleep_ms, number(1000), NULL, NULL), 0);
-    struct fm_fiber *waiter = spawn(await_set, set);
-    fm_clock_advance_ns(fm_runtime_current(), 500 * 1000000);
+    struct fm_fiber *waiter = start(await_set, set);
+    pass_ms(500);
     cr_assert_eq(fm_fiber_poll(waiter, NULL), -EAGAIN);
-    fm_clock_advance_ns(fm_runtime_current(), 500 * 1000000);
+    pass_ms(500);
     cr_assert_eq(fm_fiber_poll(waiter, NULL), 0);
     fm_fiber_unref(waiter);
     fm_set_destroy(set);
@@ -136,7 +129,7 @@ EXACT_TEST(set, await_empty_waits_for_the_last)
 WORKER_TEST(set, a_fiber_is_in_it_once)
 {
     struct fm_set *set = make_set();
-    struct fm_fiber *added = spawn(until_interrupted, NULL), *ran;
+    struct fm_fiber *added = start(until_interrupted, NULL), *ran;
     cr_assert_eq(fm_set_add(set, added, NULL), 0);
     cr_assert_eq(fm_set_add(set, added, NULL), FM_MAP_SAME);
     cr_assert_eq(fm_set_run(set, until_interrupted, NULL, NULL, &ran), 0);
@@ -211,7 +204,7 @@ WORKER_TEST(handle, a_run_replaces_and_keep_does_not)
 WORKER_TEST(handle, join_tells_a_failure_but_no_replacement)
 {
     struct fm_handle *handle = make_handle();
-    struct fm_fiber *good = spawn(return_arg, NULL), *bad = spawn(fail_with, number(-EIO));
+    struct fm_fiber *good = start(return_arg, NULL), *bad = start(fail_with, number(-EIO));
     struct fm_exit exit;
     cr_assert_eq(fm_handle_run(handle, until_interrupted, NULL, NULL, NULL), 0);
     settle();
@@ -246,11 +239,11 @@ EXACT_TEST(handle, clearing_leaves_who_is_run_meanwhile)
     struct fm_fiber *fresh;
     cr_assert_eq(fm_handle_run(handle, masked_sleep, number(200), NULL, NULL), 0);
     settle();
-    struct fm_fiber *clearer = spawn(clear_it, handle);
-    fm_clock_advance_ns(fm_runtime_current(), 50 * 1000000);
+    struct fm_fiber *clearer = start(clear_it, handle);
+    pass_ms(50);
     cr_assert_eq(fm_fiber_poll(clearer, NULL), -EAGAIN);
     cr_assert_eq(fm_handle_run(handle, until_interrupted, NULL, NULL, &fresh), FM_MAP_REPLACED);
-    fm_clock_advance_ns(fm_runtime_current(), 200 * 1000000);
+    pass_ms(200);
     cr_assert_eq(finish(clearer).code, 0);
     cr_assert_eq(fm_fiber_poll(fresh, NULL), -EAGAIN);
     cr_assert_eq(under(fm_handle_map(handle), "handle"), fm_fiber_id(fresh));
@@ -267,9 +260,9 @@ EXACT_TEST(handle, await_empty_waits_and_an_interruption_is_no_verdict)
     struct fm_fiber *fiber;
     cr_assert_eq(fm_handle_run(handle, sleep_ms, number(1000), NULL, NULL), 0);
     cr_assert_eq(fm_handle_await_empty(handle, 0), -ETIMEDOUT);
-    fm_clock_advance_ns(fm_runtime_current(), 500 * 1000000);
+    pass_ms(500);
     cr_assert_eq(fm_handle_await_empty(handle, 0), -ETIMEDOUT);
-    fm_clock_advance_ns(fm_runtime_current(), 500 * 1000000);
+    pass_ms(500);
     cr_assert_eq(fm_handle_await_empty(handle, 0), 0);
     cr_assert_eq(fm_handle_run(handle, until_interrupted, NULL, NULL, &fiber), 0);
     cr_assert_eq(fm_fiber_stop(fiber, FM_NEVER, NULL), 0);

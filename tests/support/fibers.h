@@ -139,4 +139,9 @@ static inline struct fm_exit return_arg(void *arg)
     return fm_ok(arg);
 }
 
+static inline struct fm_exit fail_with(void *code)
+{
+    return fm_fail((int)(intptr_t)code);
+}
+
 #endif

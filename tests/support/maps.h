@@ -104,9 +104,4 @@ static inline struct fm_exit sleep_then_succeed(void *ms)
     return r < 0 ? fm_fail(r) : fm_ok(NULL);
 }
 
-static inline struct fm_exit fail_with(void *code)
-{
-    return fm_fail((int)(intptr_t)code);
-}
-
 #endif

@@ -11,11 +11,6 @@
 
 #include "tests/support/fibers.h"
 
-static struct fm_exit fail_with(void *code)
-{
-    return fm_fail((int)(intptr_t)code);
-}
-
 /* Fails with the code, but only when it is interrupted. */
 static struct fm_exit fail_when_interrupted(void *code)
 {
