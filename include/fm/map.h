@@ -239,7 +239,7 @@ enum fm_conflict {
  * While a lineage backs off its key is held, and it can be interrupted, removed or replaced at
  * once. It is not run again
  *   - after an interruption by a map or by shutdown: none begins once the call that interrupts
- *     has done so, fm_map_interrupt() included;
+ *     has done so, fm_map_interrupt() included (a round of its group is another thing);
  *   - after fm_fiber_interrupt() or fm_fiber_stop(), unless it is FM_PERMANENT: that one is
  *     run again, or waits for another back-off, and so fm_fiber_stop() waits on. Remove it;
  *   - once its map is closing (FM_CLOSE_DRAIN too: what runs is awaited, what backs off ends),
