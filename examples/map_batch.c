@@ -30,7 +30,9 @@ static int list(struct fm_map *map)
     if (r < 0)
         return r;
     size_t count = fm_snapshot_count(snapshot);
-    for (size_t i = 0; i < count && i < 16; i++)
+    if (count > 16)
+        count = 16;
+    for (size_t i = 0; i < count; i++)
         members[i] = fm_snapshot_at(snapshot, i);
     qsort(members, count, sizeof *members, by_key); /* it comes in no order */
     for (size_t i = 0; i < count; i++)

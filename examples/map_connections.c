@@ -60,8 +60,7 @@ static struct fm_exit serve(void *arg)
             ping_ns = fm_after_s(30);
         }
     }
-    return fm_fail(
-        r); /* interrupted: what has not been received waits for the next connection */
+    return fm_fail(r); /* what has not been received waits for the next connection */
 }
 
 /* A user has one connection: a new one takes the place of the old. */

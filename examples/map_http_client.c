@@ -259,8 +259,13 @@ static struct fm_exit serve_connection(void *arg)
     size_t length = 0;
 
     int fd = fm_accept(server->fd, NULL, NULL, FM_NEVER);
-    if (fd < 0 || fm_defer(hang_up, &fd) < 0)
-        return fm_fail(-EIO);
+    if (fd < 0)
+        return fm_fail(fd);
+    int r = fm_defer(hang_up, &fd);
+    if (r < 0) {
+        fm_close(fd);
+        return fm_fail(r);
+    }
     for (;;) {
         ssize_t n = fm_read(fd, text + length, sizeof text - 1 - length, FM_NEVER);
         if (n <= 0)
@@ -345,8 +350,7 @@ static bool get(struct page *page, struct server *server, int how, int kind, int
     if (r < 0)
         return false;
     r = fm_fiber_join(fiber, FM_NEVER, &exit);
-    printf("%s %s; the server has seen %d\n",
-           how == FM_MAP_REUSED ? "kept:" : "fetched:",
+    printf("%s %s; the server has seen %d\n", how == FM_MAP_REUSED ? "kept:" : "fetched:",
            exit.kind == FM_SUCCESS ? (const char *)exit.value : fm_strerror(exit.code),
            server->requests);
     fm_fiber_unref(fiber);

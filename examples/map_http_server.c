@@ -231,8 +231,8 @@ int main(void)
     struct fm_runtime *runtime;
     struct fm_exit exit = { 0 };
 
-    config.clock =
-        FM_CLOCK_VIRTUAL; /* the sockets are real, the ten seconds of a job are not */
+    /* The sockets are real, the ten seconds of a job are not. */
+    config.clock = FM_CLOCK_VIRTUAL;
     if (fm_runtime_create(&config, &runtime) < 0)
         return 1;
     int r = fm_runtime_run(runtime, program, runtime, &exit);
