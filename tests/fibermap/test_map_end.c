@@ -168,6 +168,32 @@ FIBER_TEST(map_clear, ends_all_who_are_there)
     fm_map_destroy(map);
 }
 
+static int take_100_ms(void *arg, struct fm_exit exit)
+{
+    return fm_sleep_ms(100);
+}
+
+static struct fm_exit until_interrupted_and_100_ms(void *arg)
+{
+    fm_defer(take_100_ms, NULL);
+    return fm_fail(fm_never());
+}
+
+/* All are signalled before the first is awaited: three of them take no longer than one. */
+TIMED_WORKER_TEST(map_clear, they_end_side_by_side)
+{
+    struct fm_map *map = make_map();
+    for (uint64_t i = 0; i < 3; i++)
+        cr_assert_eq(fm_map_run(map, FM_KEY_U64(i), until_interrupted_and_100_ms, NULL, NULL,
+                                NULL),
+                     0);
+    settle();
+    int64_t begin_ms = now_ms();
+    cr_expect_eq(fm_map_clear(map, FM_NEVER), 0);
+    cr_expect_eq(now_ms() - begin_ms, 100);
+    fm_map_destroy(map);
+}
+
 static struct fm_exit clear_all(void *arg)
 {
     struct ends *ends = arg;

@@ -259,6 +259,25 @@ TIMED_WORKER_TEST(map_await_empty, returns_when_nobody_is_present)
     fm_map_destroy(map);
 }
 
+/* Neither a failure nor the verdict it brings is an answer to who waits for an empty map. */
+WORKER_TEST(map_await_empty, failures_are_no_matter)
+{
+    struct fm_map *map = make_map();
+    struct waiter waiter = { .map = map, .wait = fm_map_await_empty };
+    struct fm_fiber *a = run(map, "a", until_interrupted, NULL);
+    struct fm_fiber *fiber = spawn(wait_for_none, &waiter);
+    fm_fiber_unref(run(map, "b", fail_with, number(-EIO)));
+    cr_expect_eq(fm_map_join(map, FM_NEVER, NULL), 0);
+    settle();
+    cr_expect_not(atomic_load(&waiter.done), "somebody is present");
+    cr_expect_eq(fm_map_remove(map, KEY("a"), FM_NEVER), 0);
+    finish(fiber);
+    cr_expect_eq(waiter.result, 0);
+    cr_expect_eq(fm_map_await_empty(map, FM_NEVER), 0);
+    fm_fiber_unref(a);
+    fm_map_destroy(map);
+}
+
 /* T075: an empty instant is enough, whatever runs next */
 WORKER_TEST(map_await_empty, empty_instant_counts_though_a_run_follows_at_once)
 {
