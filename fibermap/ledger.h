@@ -67,7 +67,7 @@ struct ledger {
     /* limits; under the wait lock */
     uint32_t max_live, live; /* 0: no limit; present entries, places handed to who waits too */
     uint32_t on_excess;      /* enum fm_excess */
-    int32_t wanting, leaving; /* who waits for a place; who has been evicted, see stay */
+    int32_t wanting, leaving; /* places that are waited for; who has been evicted, see stay */
     struct stay *first_idle, *last_idle; /* FM_EXCESS_EVICT_IDLE: the longest idle first */
     uint32_t max_starts; /* in a window; 0: no limit */
     uint32_t taken;      /* of the window that began at begin_ns; 0: none is under way */
@@ -76,10 +76,11 @@ struct ledger {
     int64_t interval_ns, begin_ns;
 };
 
-/* What a run has got hold of for its new entry, and not used yet. */
+/* What a run has got hold of for its new entry, and not used yet; or runs that start together. */
 struct limit_hand {
-    bool place, start;
-    bool lacks_place, lacks_start;
+    uint32_t runs; /* so many: 1, but for those, of which none displaces anybody */
+    uint32_t places, starts; /* at most one for each */
+    bool lacks_place;
     bool begins_window; /* it had the first start of a window */
 };
 
@@ -139,11 +140,6 @@ int fm__retain_hand_out(struct stay *stay, struct fm_fiber **ret_fiber);
 void fm__limit_make(struct fm_map *map, const struct fm_map_config *config);
 /* All that a run needs is in hand: 0, else -ERESTART; then wait. The stripe lock is held. */
 int fm__limit_take_locked(struct fm_map *map, struct limit_hand *hand, bool displaces);
-/*
- * The same for so many who displace nobody, or for none: 0 · -EAGAIN. Each is then used with a
- * hand that holds what the map limits.
- */
-int fm__limit_take_many_locked(struct fm_map *map, size_t count);
 /* 0, try again · -EAGAIN · -ESHUTDOWN · what waiting fails with */
 int fm__limit_wait(struct fm_map *map, struct limit_hand *hand, int64_t deadline_ns);
 /* Whether it matters who has been touched when. */

@@ -21,10 +21,15 @@
  * nothing while somebody waits. Of those who wait for a start one is first in line, and has a
  * timer for the window's end; the line is handed on like a place.
  *
- * Who waits for a place does not hold a start, which others can use meanwhile, unless it is by
- * an eviction: nobody is evicted for one who has no start. Who is evicted counts as leaving
- * until his place is given back, and there are no more of them than waiters; where there was
- * nobody to evict the next one is who is put in.
+ * Who needs several places, for runs that start together, gathers them at the head of the line,
+ * and is woken with the last: nobody else holds some of what he wants and waits for more. Their
+ * starts are had at once, or not yet.
+ *
+ * Who waits for a place does not hold a start, which others can use meanwhile, and which those
+ * may want who hold the place; unless it is by an eviction: nobody is evicted for one who has no
+ * start, and there all have their starts before their places. Who is evicted counts as leaving
+ * until his place is given back, and there are no more of them than places that are waited for;
+ * where there was nobody to evict the next one is who is put in. A map that closes evicts nobody.
  *
  * All this is under the wait lock, inside the stripe lock.
  */
@@ -126,15 +131,22 @@ void fm__limit_displace_locked(struct fm_map *map, struct entry *entry)
     fm__unlock(&map->waiting.lock);
 }
 
+/* Of those that are wanted so many are there already; the wait lock is held. */
+static int32_t spare_places(const struct ledger *ledger)
+{
+    return ledger->live < ledger->max_live ? (int32_t)(ledger->max_live - ledger->live) : 0;
+}
+
 void fm__limit_settle(struct fm_map *map)
 {
     struct ledger *ledger = map->ledger;
     uint64_t id = 1;
 
-    while (id && fm__limit_evicts(ledger)) {
+    while (id && fm__limit_evicts(ledger) && fm__map_is_open(map)) {
         id = 0;
         fm__lock(&map->waiting.lock);
-        while (!id && ledger->wanting > ledger->leaving && ledger->first_idle) {
+        while (!id && ledger->first_idle &&
+               ledger->wanting > ledger->leaving + spare_places(ledger)) {
             struct stay *stay = ledger->first_idle;
             unlist_locked(ledger, stay);
             stay->leaving = true;
@@ -157,9 +169,14 @@ static bool hand_over_locked(struct fm_map *map, enum wait_kind kind)
     bool won = false;
 
     while (!won && list->first) {
+        struct limit_hand *hand = list->first->item; /* of who waits for places; else NULL */
         struct wait wait = list->first->wait;
-        fm__waitlist_remove_locked(list, list->first);
         map->ledger->wanting -= kind == WAIT_PLACE;
+        if (hand && hand->places + 1 < hand->runs) {
+            hand->places++;
+            return true;
+        }
+        fm__waitlist_remove_locked(list, list->first);
         fm__unlock(&map->waiting.lock);
         won = fm__wake(wait, WAKE_VALUE);
         fm__lock(&map->waiting.lock);
@@ -170,41 +187,73 @@ static bool hand_over_locked(struct fm_map *map, enum wait_kind kind)
 
 static void give_place_locked(struct fm_map *map)
 {
-    if (!hand_over_locked(map, WAIT_PLACE))
+    /* by sets there may be more than max_live */
+    if (map->ledger->live > map->ledger->max_live || !hand_over_locked(map, WAIT_PLACE))
         map->ledger->live--;
 }
 
-static bool place_is_free_locked(struct fm_map *map)
+static uint32_t free_places_locked(struct fm_map *map)
 {
-    return map->ledger->live < map->ledger->max_live &&
-           !map->waiting.lists[WAIT_PLACE].first;
+    bool waits = map->waiting.lists[WAIT_PLACE].first != NULL;
+    return waits ? 0 : (uint32_t)spare_places(map->ledger);
 }
 
-static int wait_for_place(struct fm_map *map, struct limit_hand *hand, int64_t deadline_ns)
+/* How many more it needs. */
+static uint32_t missing_places(const struct limit_hand *hand)
 {
-    struct ledger *ledger = map->ledger;
-    int r = 0;
+    return hand->runs - hand->places;
+}
 
-    fm__lock(&map->waiting.lock);
-    ledger->wanting++;
-    if (!place_is_free_locked(map)) {
+/* As many of them as are free. */
+static void take_places_locked(struct fm_map *map, struct limit_hand *hand)
+{
+    uint32_t missing = missing_places(hand), free = free_places_locked(map);
+    uint32_t taken = missing < free ? missing : free;
+    hand->places += taken;
+    map->ledger->live += taken;
+    map->ledger->wanting -= (int32_t)taken;
+}
+
+/*
+ * It wants them, and whoever has to go for those that are not free is told to, with the lock
+ * free meanwhile; so again where others have come first.
+ */
+static void want_places_locked(struct fm_map *map, const struct limit_hand *hand)
+{
+    uint32_t missing = missing_places(hand);
+
+    map->ledger->wanting += (int32_t)missing;
+    for (uint32_t told = 0; free_places_locked(map) < missing - told;) {
+        told = missing - free_places_locked(map);
         fm__unlock(&map->waiting.lock);
         fm__limit_settle(map);
         fm__lock(&map->waiting.lock);
     }
-    bool waits = fm__map_is_open(map) && !place_is_free_locked(map);
-    if (waits) {
-        r = fm__waiting_wait(&map->waiting, WAIT_PLACE, deadline_ns, "map_run");
+}
+
+static int wait_for_places(struct fm_map *map, struct limit_hand *hand, int64_t deadline_ns)
+{
+    struct waitlist *list = &map->waiting.lists[WAIT_PLACE];
+    struct wait_node node = { .item = hand };
+    int r = 0;
+
+    fm__lock(&map->waiting.lock);
+    want_places_locked(map, hand);
+    /* Who has some of them from here on is in the line in the same hold, and first. */
+    take_places_locked(map, hand);
+    if (missing_places(hand) && fm__map_is_open(map)) {
+        node.amount = map->waiting.epoch;
+        r = fm__waitlist_wait(list, &map->waiting.lock, &node, deadline_ns, 0, "map_run");
         fm__lock(&map->waiting.lock);
-    } else {
-        ledger->live++;
+        if (r == 0)
+            hand->places = hand->runs; /* the last one came with the wake */
     }
-    if (!waits || r < 0)
-        ledger->wanting--; /* else who gave it has counted */
+    map->ledger->wanting -= (int32_t)missing_places(hand);
     fm__unlock(&map->waiting.lock);
-    if (r == 0 && !fm__map_is_open(map))
-        return -ESHUTDOWN; /* woken for that, or so late that nobody asks for the place */
-    hand->place = r == 0;
+    if (r == 0 && !fm__map_is_open(map)) {
+        hand->places = 0; /* woken for that, or so late that nobody asks for places any more */
+        r = -ESHUTDOWN;
+    }
     return r;
 }
 
@@ -216,11 +265,11 @@ static void settle_window_locked(struct ledger *ledger, int64_t now_ns)
         ledger->taken = 0;
 }
 
-static bool start_is_free_locked(struct fm_map *map)
+static bool starts_are_free_locked(struct fm_map *map, uint32_t count)
 {
     struct ledger *ledger = map->ledger;
     settle_window_locked(ledger, fm__runtime_now_ns(map->runtime));
-    return ledger->taken + ledger->held < ledger->max_starts;
+    return count <= ledger->max_starts - ledger->taken - ledger->held;
 }
 
 /* The caller holds one, and puts somebody in. Whether a window begins. */
@@ -257,7 +306,7 @@ static int await_window_locked(struct fm_map *map, int64_t deadline_ns)
     return r == -ETIMEDOUT && fm_now_ns() < deadline_ns ? 0 : r;
 }
 
-static int wait_for_start(struct fm_map *map, struct limit_hand *hand, int64_t deadline_ns)
+static int wait_for_starts(struct fm_map *map, struct limit_hand *hand, int64_t deadline_ns)
 {
     struct ledger *ledger = map->ledger;
     struct fm_fiber *self = fm__fiber_self();
@@ -268,16 +317,16 @@ static int wait_for_start(struct fm_map *map, struct limit_hand *hand, int64_t d
         (self->runtime->virtual_clock || map->runtime->virtual_clock))
         return -EINVAL; /* two clocks */
     fm__lock(&map->waiting.lock);
-    while (r == 0 && !hand->start) {
+    while (r == 0 && !hand->starts) {
         if (!fm__map_is_open(map)) {
             r = -ESHUTDOWN;
         } else if (ledger->line && !first) {
             r = fm__waiting_wait(&map->waiting, WAIT_START, deadline_ns, "map_run");
             first = r == 0;
             fm__lock(&map->waiting.lock);
-        } else if (start_is_free_locked(map)) {
-            ledger->held++;
-            hand->start = true;
+        } else if (starts_are_free_locked(map, hand->runs)) {
+            ledger->held += hand->runs;
+            hand->starts = hand->runs;
         } else {
             first = ledger->line = true;
             r = await_window_locked(map, deadline_ns);
@@ -289,25 +338,35 @@ static int wait_for_start(struct fm_map *map, struct limit_hand *hand, int64_t d
     return r;
 }
 
+static void put_starts_back(struct fm_map *map, struct limit_hand *hand)
+{
+    if (!hand->starts)
+        return;
+    fm__lock(&map->waiting.lock);
+    map->ledger->held -= hand->starts;
+    hand->starts = 0;
+    fm__waiting_wake_and_unlock(&map->waiting, 1u << WAIT_WINDOW);
+}
+
 /* ---- what a run does ---- */
 
 int fm__limit_take_locked(struct fm_map *map, struct limit_hand *hand, bool displaces)
 {
     struct ledger *ledger = map->ledger;
-    bool place = ledger->max_live && !displaces && !hand->place;
-    bool start = ledger->max_starts && !hand->start;
+    uint32_t places = ledger->max_live && !displaces ? missing_places(hand) : 0;
+    uint32_t starts = ledger->max_starts ? hand->runs - hand->starts : 0;
 
-    if (!place && !start)
+    if (!places && !starts)
         return 0;
     fm__lock(&map->waiting.lock);
-    hand->lacks_place = place && !place_is_free_locked(map);
-    hand->lacks_start = start && (ledger->line || !start_is_free_locked(map));
-    bool lacks = hand->lacks_place || hand->lacks_start;
+    hand->lacks_place = places && free_places_locked(map) < places;
+    bool lacks_start = starts && (ledger->line || !starts_are_free_locked(map, starts));
+    bool lacks = hand->lacks_place || lacks_start;
     if (!lacks) {
-        ledger->live += place;
-        ledger->held += start;
-        hand->place |= place;
-        hand->start |= start;
+        ledger->live += places;
+        ledger->held += starts;
+        hand->places += places;
+        hand->starts += starts;
     }
     fm__unlock(&map->waiting.lock);
     return lacks ? -ERESTART : 0;
@@ -319,31 +378,17 @@ int fm__limit_wait(struct fm_map *map, struct limit_hand *hand, int64_t deadline
     bool evicts = fm__limit_evicts(ledger);
     int r = 0;
 
-    if (ledger->on_excess == FM_EXCESS_FAIL)
+    if (ledger->on_excess == FM_EXCESS_FAIL ||
+        (ledger->max_live && hand->runs > ledger->max_live) ||
+        (ledger->max_starts && hand->runs > ledger->max_starts))
         return -EAGAIN;
-    if (hand->lacks_place && !evicts)
-        return wait_for_place(map, hand, deadline_ns);
-    if (ledger->max_starts && !hand->start)
-        r = wait_for_start(map, hand, deadline_ns);
-    return r == 0 && hand->lacks_place ? wait_for_place(map, hand, deadline_ns) : r;
-}
-
-int fm__limit_take_many_locked(struct fm_map *map, size_t count)
-{
-    struct ledger *ledger = map->ledger;
-
-    fm__lock(&map->waiting.lock);
-    bool fits = !ledger->max_live ||
-                (place_is_free_locked(map) && count <= ledger->max_live - ledger->live);
-    fits = fits && (!ledger->max_starts ||
-                    (!ledger->line && start_is_free_locked(map) &&
-                     count <= ledger->max_starts - ledger->taken - ledger->held));
-    if (fits) {
-        ledger->live += ledger->max_live ? (uint32_t)count : 0;
-        ledger->held += ledger->max_starts ? (uint32_t)count : 0;
+    if (hand->lacks_place && !evicts) {
+        put_starts_back(map, hand);
+        return wait_for_places(map, hand, deadline_ns);
     }
-    fm__unlock(&map->waiting.lock);
-    return fits ? 0 : -EAGAIN;
+    if (ledger->max_starts && !hand->starts)
+        r = wait_for_starts(map, hand, deadline_ns);
+    return r == 0 && hand->lacks_place ? wait_for_places(map, hand, deadline_ns) : r;
 }
 
 void fm__limit_use_locked(struct fm_map *map, struct stay *stay, struct limit_hand *hand,
@@ -352,14 +397,15 @@ void fm__limit_use_locked(struct fm_map *map, struct stay *stay, struct limit_ha
     struct ledger *ledger = map->ledger;
     bool lists = fm__limit_evicts(ledger) && !queues; /* who queues is listed in his turn */
 
-    if (!displaces)
-        hand->place = false; /* its own now; else the displaced one's is */
-    if (!hand->start && !lists)
+    if (!displaces && hand->places)
+        hand->places--; /* its own now; else the displaced one's is */
+    if (!hand->starts && !lists)
         return;
     fm__lock(&map->waiting.lock);
-    if (hand->start)
+    if (hand->starts) {
         hand->begins_window |= use_start_locked(map);
-    hand->start = false;
+        hand->starts--;
+    }
     if (lists)
         list_locked(ledger, stay);
     fm__unlock(&map->waiting.lock);
@@ -367,11 +413,11 @@ void fm__limit_use_locked(struct fm_map *map, struct stay *stay, struct limit_ha
 
 void fm__limit_put_back(struct fm_map *map, struct limit_hand *hand)
 {
-    if (hand->place || hand->start || hand->begins_window) {
+    if (hand->places || hand->starts || hand->begins_window) {
         fm__lock(&map->waiting.lock);
-        if (hand->place)
+        for (; hand->places; hand->places--)
             give_place_locked(map);
-        map->ledger->held -= hand->start;
+        map->ledger->held -= hand->starts;
         /* The first in line looks again: one start more, or a time to wait for. */
         fm__waiting_wake_and_unlock(&map->waiting, 1u << WAIT_WINDOW);
     }

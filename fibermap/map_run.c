@@ -315,7 +315,7 @@ static __attribute__((noinline)) int run_with_ledger(struct fm_map *map, struct 
                                                      const void *site, struct run_more *more,
                                                      struct fm_fiber **ret_fiber)
 {
-    struct limit_hand hand = { 0 };
+    struct limit_hand hand = { .runs = 1 };
     int r;
 
     while ((r = run(map, key, entry, arg, options, site, more, ret_fiber, &hand, true)) ==

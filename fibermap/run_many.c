@@ -7,7 +7,8 @@
  *
  *   put in                                        a lookup of one of the keys
  *     lock the stripes, by address                  walk to the entry with the key
- *     closing, held, too many: unlock, undo         COMING: read the gate, and the entry again:
+ *     closing, held: unlock, undo                   COMING: read the gate, and the entry again:
+ *     too many: the same; wait; make them anew
  *     each: COMING behind the gate, in its chain      still COMING: present if the gate is
  *     open the gate             <- the instant          open, else absent
  *     each: LIVE                                      else: it is LIVE, or left
@@ -53,7 +54,8 @@ struct batch {
     struct one **by_place; /* the same by stripe, by key, by that order */
     struct entry *gate;
     struct stripe *gate_stripe;
-    struct limit_hand hand; /* of each in turn */
+    struct limit_hand hand; /* of all */
+    int64_t deadline_ns;    /* the earliest of theirs */
     bool blamed;   /* the results say which of the runs are at fault */
     const void *site;
 };
@@ -88,6 +90,8 @@ static int read_one(struct batch *batch, struct one *one, struct fm_map_run_item
     one->stripe = fm__map_stripe(batch->map, &one->key);
     int r = options_of(item, &options);
     one->flags = options.flags;
+    if (r == 0 && options.deadline_ns && options.deadline_ns < batch->deadline_ns)
+        batch->deadline_ns = options.deadline_ns;
     if (r == 0 && options.group && !fm__group_is_of(options.group, batch->map))
         r = -EINVAL;
     return r;
@@ -178,9 +182,14 @@ static void undo_all(struct batch *batch)
             fm__stripe_bury(one->stripe, one->entry);
         fm__idle_drop(batch->map, one->idler);
         fm__stay_unref(one->stay);
+        one->fiber = NULL;
+        one->entry = NULL;
+        one->idler = NULL;
+        one->stay = NULL;
     }
     if (batch->gate)
         fm__stripe_bury(batch->gate_stripe, batch->gate);
+    batch->gate = NULL;
 }
 
 /* ---- putting in ---- */
@@ -221,9 +230,7 @@ static int decide_locked(struct batch *batch)
     }
     if (held)
         return -EEXIST;
-    return batch->map->ledger
-               ? fm__limit_take_many_locked(batch->map, batch->count)
-               : 0;
+    return batch->map->ledger ? fm__limit_take_locked(batch->map, &batch->hand, false) : 0;
 }
 
 static void put_in_locked(struct batch *batch)
@@ -250,8 +257,6 @@ static void put_in_locked(struct batch *batch)
         if (!one->stay)
             continue;
         fm__stay_begin_locked(one->stay, one->stripe, one->fiber, 0, true);
-        batch->hand.place = map->ledger->max_live != 0;
-        batch->hand.start = map->ledger->max_starts != 0;
         fm__limit_use_locked(map, one->stay, &batch->hand, false, false);
     }
 }
@@ -273,14 +278,11 @@ static void start_all(struct batch *batch)
         else
             fm__fiber_start(one->fiber);
     }
-    if (batch->map->ledger)
-        fm__limit_put_back(batch->map, &batch->hand); /* nothing: others may look again */
 }
 
-/* All arguments are read. */
-static int run_all(struct batch *batch, struct fm_map_run_item runs[])
+/* 0 · why nothing started · -ERESTART: it may when there are places and starts */
+static int try_all(struct batch *batch, struct fm_map_run_item runs[])
 {
-    find_twice(batch);
     for (size_t i = 0; i < batch->count; i++)
         if (fm__map_find(batch->ones[i].stripe, &batch->ones[i].key))
             runs[i].result = -EEXIST;
@@ -305,10 +307,27 @@ static int run_all(struct batch *batch, struct fm_map_run_item runs[])
     return r;
 }
 
+/* All arguments are read. */
+static int run_all(struct batch *batch, struct fm_map_run_item runs[])
+{
+    int r;
+
+    find_twice(batch);
+    while ((r = try_all(batch, runs)) == -ERESTART) {
+        r = fm__limit_wait(batch->map, &batch->hand, batch->deadline_ns);
+        if (r < 0)
+            break;
+    }
+    if (batch->map->ledger)
+        fm__limit_put_back(batch->map, &batch->hand);
+    return r;
+}
+
 static int run_together(struct fm_map *map, struct fm_map_run_item runs[], size_t count,
                         const void *site)
 {
-    struct batch batch = { .map = map, .count = count, .site = site };
+    struct batch batch = { .map = map, .count = count, .site = site,
+                           .hand.runs = (uint32_t)count, .deadline_ns = FM_NEVER };
 
     batch.ones = fm__calloc(count, sizeof *batch.ones + sizeof *batch.by_place);
     for (size_t i = 0; !batch.ones && i < count; i++)

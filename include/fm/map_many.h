@@ -40,9 +40,11 @@ struct fm_map_run_item {
  *            that it has started, or waits (FM_MAP_QUEUED); else it stays the caller's. Where
  *            nothing started arg_drop is not called.
  * flags      0, or FM_MAP_ALL_OR_NOTHING. Then conflict is left 0, or FM_FAIL, which it means
- *            either way; no FM_MAP_DYING_IS_ABSENT and no reuse. It does not wait: if the map
- *            has not places and starts for all of them just now (fm/map_limit.h), that is
- *            -EAGAIN, whatever on_excess says, and nobody is evicted.
+ *            either way; no FM_MAP_DYING_IS_ABSENT and no reuse. If the map has not places and
+ *            starts for all of them (fm/map_limit.h) they wait as one, or do what on_excess
+ *            says, until the earliest deadline_ns of their options: at the head of the line
+ *            they gather places, which nobody else has meanwhile; their starts are of one
+ *            window. The keys are looked at before and after.
  *
  * Returns    Without the flag the number of runs that failed: those whose result, as of
  *            fm_map_run, is negative. -EINVAL: no map, no runs, more than INT_MAX, unknown
@@ -51,8 +53,10 @@ struct fm_map_run_item {
  *            -EEXIST   result of each run whose key is held, or stands in the array before
  *            -EINVAL, -E2BIG   result of each run with such arguments; that comes first
  *                      the others' result is -ECANCELED: nothing is wrong with them
- *            -EAGAIN, -ENOMEM, -ESHUTDOWN, -EPERM   as of fm_map_run; of each run as well
- * Callers    as fm_map_run. Never suspends with the flag; without it as the runs do.
+ *            -EAGAIN, -ENOMEM, -ESHUTDOWN, -EPERM, -ECANCELED, -ETIMEDOUT   as of fm_map_run,
+ *                      of each run as well; -EAGAIN too where max_live or max_starts is less
+ *                      than `count`: waiting would not help
+ * Callers    as fm_map_run. Suspends as one run does with the flag, without it as each does.
  * Cost       With the flag each stripe lock that is concerned, all held at once for as long as
  *            the entries are put in; lookups do not notice.
  */

@@ -146,6 +146,28 @@ EXACT_TEST(map_evict, a_close_tells_those_who_wait_for_a_start_at_once)
     }
 }
 
+/* The one who is being evicted for him ends later; nobody else need go then. */
+EXACT_TEST(map_evict, a_map_that_drains_evicts_nobody)
+{
+    struct fm_close_policy drain = FM_CLOSE_POLICY_INIT;
+    struct fm_map *map = make_evicting(2, 0);
+    struct stay_of a = { .ends_ms = 20 }, b = { 0 };
+    struct asked c;
+
+    pass_ms(1);
+    put_in(map, "a", &a);
+    put_in(map, "b", &b);
+    fm_fiber_unref(ask(&c, map, "c", 0));
+    drain.kind = FM_CLOSE_DRAIN;
+    drain.deadline_ns = 1; /* it has passed */
+    cr_assert_eq(fm_map_close(map, &drain, NULL), -ETIMEDOUT);
+    settle();
+    cr_assert_eq(c.result, -ESHUTDOWN);
+    pass_ms(50);
+    cr_assert(a.ended_ms == 1 && b.ended_ms == 0);
+    fm_map_destroy(map);
+}
+
 EXACT_TEST(map_evict, starts_are_had_in_turn_and_none_is_lost_with_who_leaves_the_line)
 {
     struct fm_map *map = make_evicting(0, 1);

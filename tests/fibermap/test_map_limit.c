@@ -227,6 +227,58 @@ EXACT_TEST(map_limit, who_is_interrupted_while_he_waits_for_a_start_gives_his_pl
     fm_map_destroy(map);
 }
 
+static void set_key(struct fm_map *map, const char *key)
+{
+    struct fm_fiber *fiber = start(until_interrupted, NULL);
+    cr_assert_eq(fm_map_set(map, KEY(key), fiber, NULL), 0);
+    fm_fiber_unref(fiber);
+}
+
+/* Who waits for a place is let in when a newcomer would be, and not before. */
+WORKER_TEST(map_limit, nobody_is_let_in_while_sets_have_made_it_too_many)
+{
+    struct fm_map *map = make_limited(1, 0, FM_EXCESS_WAIT);
+    struct runs runs;
+    cr_assert_eq(try_run(map, "a"), 0);
+    struct fm_fiber *one = start_run(&runs, map, "b");
+    set_key(map, "c");
+    settle();
+    cr_assert_eq(fm_map_remove(map, KEY("a"), FM_NEVER), 0);
+    settle();
+    cr_assert_eq(runs.result, 99, "the one that was set is there");
+    cr_assert_eq(fm_map_remove(map, KEY("c"), FM_NEVER), 0);
+    finish(one);
+    cr_assert(runs.result == 0 && fm_map_size(map) == 1);
+    fm_map_destroy(map);
+}
+
+static struct fm_exit sleep_100_ms(void *arg)
+{
+    return fm_fail(fm_sleep_ms(100));
+}
+
+/*
+ * Whoever was to displace somebody has a start when that one has just left, and needs a place; the
+ * place has gone to one who needs a start.
+ */
+EXACT_TEST(map_limit, a_place_and_a_start_do_not_wait_for_each_other)
+{
+    struct fm_map *map = make_limited(1, 1, FM_EXCESS_WAIT);
+    struct runs places, starts;
+    cr_assert_eq(fm_map_run(map, KEY("a"), sleep_100_ms, NULL, NULL, NULL), 0);
+    settle();
+    struct fm_fiber *one = start_run(&starts, map, "a"), *two = start_run(&places, map, "b");
+    pass_ms(100); /* the sleeper wakes first, then the line moves on */
+    cr_assert(places.result == 0 || starts.result == 0, "one of them has both");
+    pass_ms(100);
+    cr_assert_eq(fm_map_clear(map, FM_NEVER), 0);
+    pass_ms(100);
+    cr_assert(places.result == 0 && starts.result == 0);
+    finish(one);
+    finish(two);
+    fm_map_destroy(map);
+}
+
 WORKER_TEST(map_limit, the_longest_idle_makes_room)
 {
     struct fm_map *map = make_limited(3, 0, FM_EXCESS_EVICT_IDLE);
