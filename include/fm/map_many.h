@@ -99,7 +99,9 @@ FM_API int fm_map_remove_many(struct fm_map *map, const struct fm_key keys[], si
  * Returns    0 it stands there; or both keys are the same and somebody stands under it: nothing
  *            has changed · -ENOENT nobody stands under `from` (one that queues does not yet) ·
  *            -EEXIST `to` is held, or somebody queues for it · -EBUSY it waits for its turn
- *            (FM_REPLACE_AWAIT), its body has not begun · -ENOMEM · -EINVAL · -ESHUTDOWN
+ *            (FM_REPLACE_AWAIT), its body has not begun: what it waits for, the end of who was
+ *            under `from`, is nothing to `to`; try again when it has begun (fm_ready) ·
+ *            -ENOMEM · -EINVAL · -ESHUTDOWN
  * Callers    any fiber, any thread, an exit observer, hooks; the fiber itself. Never suspends.
  * Cost       two stripe locks. Exits of fibers that were moved take a short lock of the map, and
  *            each holds one entry more as long as it lives.
