@@ -126,6 +126,28 @@ EXACT_TEST(map_group_late, one_that_waits_to_begin_and_is_detached_begins_withou
 }
 
 /* Whoever takes the key of one that waits for the round is no member, and begins at once. */
+/* The same for the first time; of who is not run again after it, no body ever runs. */
+EXACT_TEST(map_group_late, an_interruption_ends_one_that_waits_to_begin_unless_permanent)
+{
+    struct scene *scene = open_scene(ONE_FOR_ALL);
+    struct fm_restart permanent = of_type(FM_PERMANENT), transient = of_type(FM_TRANSIENT);
+    add_child(scene, 0, FM_PERMANENT);
+    add_child(scene, 1, FM_PERMANENT)->stop_ms = 10;
+    crash(&scene->child[0]);
+    cr_assert_eq(try_child(scene, 2, &permanent), 0); /* in the middle of the round */
+    cr_assert_eq(try_child(scene, 3, &transient), 0);
+    pass_ms(0);
+    for (int i = 2; i < 4; i++)
+        cr_assert_eq(fm_fiber_interrupt(scene->child[i].fiber), 0);
+    pass_ms(5);
+    expect_interruption(finish(fm_fiber_ref(scene->child[3].fiber)), FM_BY_USER);
+    cr_assert(scene->child[3].dropped == 1 && scene->child[2].dropped == 0);
+    pass_ms(5);
+    EXPECT_TEXT(scene, "+a+b-a-b+a+b+c");
+    cr_assert_eq(fm_fiber_incarnation(scene->child[2].fiber), 0);
+    close_scene(scene);
+}
+
 EXACT_TEST(map_group_late, a_stranger_in_place_of_a_member_is_not_of_the_round)
 {
     struct scene *scene = scene_of_three(ONE_FOR_ALL);
