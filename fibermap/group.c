@@ -9,7 +9,8 @@
  * before he counts the next one under it. So it never reaches an incarnation for which it was
  * not meant, and none for which it was meant goes on.
  *
- * Owns        groups, by counted references; members that have joined, until their exit.
+ * Owns        groups, by counted references; members that have joined, until their exit. The map
+ *             lists its groups without a reference: one that nobody has any more is passed over.
  */
 #include "fibermap/group.h"
 
@@ -49,8 +50,30 @@ int fm_map_group_create(struct fm_map *map, const struct fm_map_group_config *gi
     group->strategy = config.strategy;
     group->on_limit = config.on_limit;
     fm__restart_window_init(&group->rounds, config.intensity, config.period_ns, group->times);
+    fm__lock(&map->waiting.lock);
+    group->older = map->groups;
+    if (group->older)
+        group->older->newer = group;
+    map->groups = group;
+    fm__unlock(&map->waiting.lock);
     *ret_group = group;
     return 0;
+}
+
+static void group_free(struct fm_map_group *group)
+{
+    struct fm_map *map = group->map;
+
+    fm__lock(&map->waiting.lock);
+    if (group->newer)
+        group->newer->older = group->older;
+    else
+        map->groups = group->older;
+    if (group->older)
+        group->older->newer = group->newer;
+    fm__unlock(&map->waiting.lock);
+    fm__map_unref(map);
+    free(group);
 }
 
 struct fm_map_group *fm_map_group_ref(struct fm_map_group *group)
@@ -64,11 +87,31 @@ struct fm_map_group *fm_map_group_ref(struct fm_map_group *group)
 struct fm_map_group *fm_map_group_unref(struct fm_map_group *group)
 {
     /* acq_rel: all uses of the others happen before the last one frees */
-    if (group && atomic_fetch_sub_explicit(&group->refs, 1, memory_order_acq_rel) == 1) {
-        fm__map_unref(group->map);
-        free(group);
-    }
+    if (group && atomic_fetch_sub_explicit(&group->refs, 1, memory_order_acq_rel) == 1)
+        group_free(group);
     return NULL;
+}
+
+static bool try_ref(struct fm_map_group *group)
+{
+    /* relaxed: it is in the list, whose lock the caller holds */
+    uint32_t refs = atomic_load_explicit(&group->refs, memory_order_relaxed);
+    while (refs && !atomic_compare_exchange_weak_explicit(
+                       &group->refs, &refs, refs + 1, memory_order_relaxed, memory_order_relaxed))
+        ;
+    return refs != 0;
+}
+
+/* The newest, or the next one after `group`, whose reference goes; a reference, or NULL. */
+static struct fm_map_group *next_group(struct fm_map *map, struct fm_map_group *group)
+{
+    fm__lock(&map->waiting.lock);
+    struct fm_map_group *next = group ? group->older : map->groups;
+    while (next && !try_ref(next))
+        next = next->older;
+    fm__unlock(&map->waiting.lock);
+    fm_map_group_unref(group);
+    return next;
 }
 
 size_t fm_map_group_size(struct fm_map_group *group)
@@ -246,7 +289,7 @@ static enum group_answer ask(struct group_member *member, struct fm_fiber *self,
                     (group->phase == PHASE_STOP && member->number >= group->from);
     if (!in_round) {
         if (!fm__restart_window_admit(&group->rounds, now_ns)) {
-            fm__round_begin_locked(group, PHASE_END);
+            fm__round_end_locked(group, FM_BY_GROUP);
             group->at_limit = member;
             return GROUP_AT_LIMIT;
         }
@@ -297,12 +340,13 @@ void fm__group_begun(struct group_member *member)
 
 /* ---- stopping ---- */
 
-static bool is_among(struct fm_map_group *group, struct fm_fiber *fiber)
+/* The lock is held; NULL: none of them is the fiber's. */
+static struct group_member *member_of(struct fm_map_group *group, struct fm_fiber *fiber)
 {
-    for (struct group_member *member = group->first; fiber && member; member = member->next)
-        if (member->fiber == fiber)
-            return true;
-    return false;
+    struct group_member *member = fiber ? group->first : NULL;
+    while (member && member->fiber != fiber)
+        member = member->next;
+    return member;
 }
 
 int fm_map_group_stop(struct fm_map_group *group, int64_t deadline_ns)
@@ -314,9 +358,8 @@ int fm_map_group_stop(struct fm_map_group *group, int64_t deadline_ns)
     if (deadline_ns > 0)
         fm__budget_spend();
     fm__lock(&group->lock);
-    if (group->phase != PHASE_END)
-        fm__round_begin_locked(group, PHASE_END);
-    bool among = is_among(group, fm__fiber_self());
+    fm__round_end_locked(group, FM_BY_GROUP);
+    bool among = member_of(group, fm__fiber_self()) != NULL;
     fm__round_go_on_and_unlock(group);
     fm__lock(&group->lock);
     if (among || !group->first) {
@@ -325,4 +368,28 @@ int fm_map_group_stop(struct fm_map_group *group, int64_t deadline_ns)
     }
     return fm__waitlist_wait(&group->stopped, &group->lock, &node, deadline_ns, 0,
                              "group_stop");
+}
+
+/*
+ * Whoever was put in while the map was open had joined a group that was listed by then; who
+ * joins later is refused by the map.
+ */
+void fm__groups_close(struct fm_map *map, struct fm_fiber *out)
+{
+    for (struct fm_map_group *group = NULL; (group = next_group(map, group));) {
+        fm__lock(&group->lock);
+        struct group_member *member = member_of(group, out);
+        if (member)
+            fm__round_take_out_locked(member);
+        fm__round_end_locked(group, FM_BY_CLOSE);
+        fm__round_go_on_and_unlock(group);
+    }
+}
+
+void fm__groups_let_go(struct fm_map *map)
+{
+    for (struct fm_map_group *group = NULL; (group = next_group(map, group));) {
+        fm__lock(&group->lock);
+        fm__round_go_on_and_unlock(group);
+    }
 }

@@ -5,9 +5,22 @@
 #define FM_FIBERMAP_GROUP_H
 
 #include "fm/map_group.h"
-#include "runtime/fiber/fiber.h"
+#include "runtime/fiber/again.h"
 
 struct group_member;
+
+/*
+ * The map closes: its groups end their members in the reverse order of the runs (FM_BY_CLOSE),
+ * but for `out`, if not NULL, who is no member from now on.
+ */
+void fm__groups_close(struct fm_map *map, struct fm_fiber *out);
+/* Who has been detached is waited for by no group of the map any more. */
+void fm__groups_let_go(struct fm_map *map);
+/* Whether the fiber, of which the caller has a reference, was run in a group. */
+static inline bool fm__group_has(struct fm_fiber *fiber)
+{
+    return fm__again_kept(fiber) != NULL;
+}
 
 /* Whether it is a group of this map. */
 bool fm__group_is_of(const struct fm_map_group *group, const struct fm_map *map);

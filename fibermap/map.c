@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "fibermap/describe.h"
+#include "fibermap/group.h"
 #include "fibermap/idle.h"
 #include "fibermap/ledger.h"
 #include "fibermap/lookup.h"
@@ -344,6 +345,8 @@ int fm_map_detach(struct fm_map *map, struct fm_key given, struct fm_fiber **ret
     if (map->ledger)
         fm__limit_left(map, NULL, true);
     fm__again_hurry(fiber);
+    if (fm__group_has(fiber))
+        fm__groups_let_go(map);
     if (ret_fiber)
         *ret_fiber = fiber;
     else

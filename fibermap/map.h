@@ -38,6 +38,7 @@ enum { STRIPES_MAX = 1024 };
 _Static_assert(STRIPES_MAX <= 1 << KEY_STRIPE_BITS, "a head chooses among all");
 
 struct closing_failure;
+struct fm_map_group;
 struct ledger;
 struct stay;
 
@@ -75,6 +76,7 @@ struct fm_map {
     uint32_t failure_count;           /* of the list, at most CLOSE_FAILURES_MAX */
     struct restart_window restarts;   /* of all lineages; under the wait lock */
     struct map_idle idle;
+    struct fm_map_group *groups; /* under the wait lock; the newest first */
     _Atomic uint32_t
         sets; /* registrations by set that have not ended: else who is a member is in its descriptor */
     _Atomic uint32_t

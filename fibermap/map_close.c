@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "fibermap/group.h"
 #include "fibermap/idle.h"
 #include "fibermap/ledger.h"
 #include "fibermap/map.h"
@@ -154,6 +155,7 @@ int fm_map_close(struct fm_map *map, const struct fm_close_policy *given,
         r = await_members(map, self, deadline_ns);
     }
     if (policy.kind != FM_CLOSE_DRAIN && r == -ETIMEDOUT) {
+        fm__groups_close(map, fm__fiber_self());
         fm__map_signal_all(map, FM_BY_CLOSE, true, id);
         r = await_members(map, self, deadline_ns);
     }

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #include "fibermap/describe.h"
+#include "fibermap/group.h"
 #include "fibermap/idle.h"
 #include "fibermap/ledger.h"
 #include "runtime/fiber/again.h"
@@ -238,6 +239,7 @@ static __attribute__((noinline)) void judge(struct stripe *stripe, struct entry 
                  fm__map_decide(map, exit);
     if ((flags & MEMBER_CLOSES_MAP) || (first && map->on_failure == FM_CLOSE_MAP)) {
         fm__map_shut(map);
+        fm__groups_close(map, NULL);
         fm__map_signal_all(map, FM_BY_CLOSE, true, fm__fiber_id(fiber));
     } else if (first && map->on_failure == FM_CANCEL_SIBLINGS) {
         fm__map_signal_all(map, FM_BY_CLEAR, false, fm__fiber_id(fiber));
@@ -296,11 +298,8 @@ void fm__member_left(struct stripe *stripe, struct entry *entry, uint32_t flags,
 
 /* ---- signals ---- */
 
-void fm__member_signal(uint64_t id, enum fm_reason reason)
+static void signal_fiber(struct fm_fiber *fiber, enum fm_reason reason)
 {
-    struct fm_fiber *fiber = fm__fiber_ref_id(id);
-    if (!fiber)
-        return;
     /*
      * fm__fiber_interrupt waits a moment for a fiber that is telling its owners. If we are one of those ourselves, skipping
      * whoever was DONE before keeps two exits that signal each other from waiting for each other: the later one finds
@@ -308,6 +307,25 @@ void fm__member_signal(uint64_t id, enum fm_reason reason)
      */
     if (fm__state_life(fm__state_read(&fiber->state)) != LIFE_DONE)
         fm__fiber_interrupt(fiber, reason);
+}
+
+void fm__member_signal(uint64_t id, enum fm_reason reason)
+{
+    struct fm_fiber *fiber = fm__fiber_ref_id(id);
+    if (!fiber)
+        return;
+    signal_fiber(fiber, reason);
+    fm_fiber_unref(fiber);
+}
+
+/* But for who is present and ended by his group, in his turn, when the map closes. */
+static void signal_one(struct fm_map *map, uint64_t id, enum fm_reason reason)
+{
+    struct fm_fiber *fiber = fm__fiber_ref_id(id);
+    if (!fiber)
+        return;
+    if (reason != FM_BY_CLOSE || !fm__group_has(fiber) || !fm__member_is_in(fiber, map))
+        signal_fiber(fiber, reason);
     fm_fiber_unref(fiber);
 }
 
@@ -325,7 +343,7 @@ again:;
             if (!id && zombies_too && fm__entry_life(state) == ENTRY_ZOMBIE)
                 id = state & ENTRY_ID;
             if (id && id != except)
-                fm__member_signal(id, reason);
+                signal_one(map, id, reason);
         }
     }
     /* relaxed: all reads before it are acquire. Who is signalled twice notices nothing. */

@@ -11,8 +11,8 @@
  *     |                                           v  nobody backs off any more
  *     '--- `at` is past the last member ------ START: `at` goes forwards. Who waits is let
  *                                                run, and has begun before the next is
- *   any ---- the group stops, or its limit ---> END: `at` goes back. Each is told to end for
- *                                                    good, and awaited
+ *   any ---- the group stops, its map ---------> END: `at` goes back. Each is told to end for
+ *            closes, or its limit                    good, and awaited
  *
  * The members of a round are all from the one with the number `from` on: 1 for all, the number
  * of the first that failed for the rest. A member, as the group sees it:
@@ -64,7 +64,7 @@ static void tell(struct group_member *member, enum member_state state)
     if (state == MEMBER_STOPPING)
         fm__again_end_running(member->fiber, FM_BY_GROUP);
     else
-        fm__again_end(member->fiber, FM_BY_GROUP);
+        fm__again_end(member->fiber, member->group->end_reason);
 }
 
 /* The map has let it go, and so does its group. */
@@ -89,7 +89,8 @@ static bool stop_one(struct fm_map_group *group)
         group->at = member ? member->next : group->first;
         return true;
     }
-    if (member->state == MEMBER_RUNS && is_detached(member)) {
+    if ((member->state == MEMBER_RUNS || member->state == MEMBER_STOPPING) &&
+        is_detached(member)) {
         fm__round_take_out_locked(member);
         return true;
     }
@@ -154,6 +155,14 @@ void fm__round_begin_locked(struct fm_map_group *group, enum phase phase)
         group->at->state = MEMBER_WAITS;
     group->phase = phase;
     group->at = group->last;
+}
+
+void fm__round_end_locked(struct fm_map_group *group, enum fm_reason reason)
+{
+    if (group->phase == PHASE_END)
+        return;
+    group->end_reason = reason;
+    fm__round_begin_locked(group, PHASE_END);
 }
 
 void fm__round_go_on_and_unlock(struct fm_map_group *group)

@@ -36,6 +36,7 @@ struct fm_map_group {
     struct lock lock;
     _Atomic uint32_t refs;
     struct fm_map *map; /* its memory */
+    struct fm_map_group *newer, *older; /* of the map's; under its wait lock */
     uint32_t strategy, on_limit;
     /* the rest under the lock */
     struct restart_window rounds;
@@ -47,12 +48,15 @@ struct fm_map_group {
     struct group_member *at;
     uint32_t backing_off;          /* members: all of the round */
     struct group_member *at_limit; /* END waits for it first */
+    enum fm_reason end_reason;     /* END: what its members are interrupted for */
     struct waitlist stopped;       /* END: until there is nobody */
     int64_t times[];
 };
 
 /* The lock is held. From its last member on; then go on. */
 void fm__round_begin_locked(struct fm_map_group *group, enum phase phase);
+/* The same: END, unless it is under way; then go on. */
+void fm__round_end_locked(struct fm_map_group *group, enum fm_reason reason);
 /* It is a member no more; then go on. */
 void fm__round_take_out_locked(struct group_member *member);
 /* All steps that can be taken. The lock is free when this returns. */

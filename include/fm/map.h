@@ -180,7 +180,8 @@ struct fm_close_report {
  *
  * Flips the state first: from then on run and set return -ESHUTDOWN, and get, has and size find
  * nothing. Waits for present fibers and zombies. A second closer waits too. A member that
- * closes its own map is left out of the wait.
+ * closes its own map is left out of the wait. All are ended side by side, but the members of a
+ * group in the reverse order of their runs (fm/map_group.h).
  *
  * When it returns 0 every member's exit is decided and a join on it returns without waiting for
  * anybody else; a poll may say -EAGAIN for the instant in which the exit is made public.

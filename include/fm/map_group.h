@@ -28,7 +28,9 @@
  *
  * A member that waits for its turn (FM_QUEUE, FM_REPLACE_AWAIT), or whose body has not begun
  * for another reason, has nothing to stop: it begins after the round. A member that does not
- * end holds its round up; it can be seen and removed like any other.
+ * end holds its round, or a stop, up until it is detached; it can be seen and removed like any
+ * other. One that waits for a round and is interrupted from outside ends, unless it is
+ * FM_PERMANENT: that one waits on, and nothing is counted, since no incarnation has ended.
  */
 #ifndef FM_MAP_GROUP_H
 #define FM_MAP_GROUP_H
@@ -72,7 +74,12 @@ FM_API struct fm_map_group *fm_map_group_unref(struct fm_map_group *group);
  * Interrupts the last one for good (FM_BY_GROUP), the one before it when that has ended, and so
  * on; the members see to that themselves, so it goes on when the caller has stopped waiting.
  * From here on no body of a member begins, be it its first, and runs that name the group are
- * refused (-ESHUTDOWN). Closing or clearing the map asks no group: it ends all members at once.
+ * refused (-ESHUTDOWN).
+ *
+ * A map that closes stops its groups in the same way (FM_BY_CLOSE), side by side with each other
+ * and with its other fibers; under FM_CLOSE_DRAIN nobody is interrupted. A member that closes
+ * the map itself leaves its group first, and is interrupted when all others have ended. Clearing
+ * the map asks no group: it ends all members at once.
  *
  * Returns    0 all have ended, and no lookup finds them · FM_MAP_SELF the caller is a member:
  *            it is interrupted in its turn, nothing was awaited · -ETIMEDOUT · -ECANCELED ·

@@ -162,9 +162,10 @@ void fm__again_keep(struct fm_fiber *fiber, void *kept)
     extra_of(fiber)->kept = kept;
 }
 
-void *fm__again_kept(struct fm_fiber *self)
+void *fm__again_kept(struct fm_fiber *fiber)
 {
-    return extra_of(self)->kept;
+    struct fiber_extra *extra = extra_of(fiber);
+    return extra ? extra->kept : NULL;
 }
 
 bool fm__again_forgive(struct fm_fiber *self)

@@ -22,9 +22,11 @@ int fm__again_init(struct fm_fiber *fiber, enum again again);
 /* The same; what the room above wants to find again, as `kept`. */
 void fm__again_keep(struct fm_fiber *fiber, void *kept);
 
+/* NULL: nothing. Of a fiber that was shown to the caller after it was kept. */
+void *fm__again_kept(struct fm_fiber *fiber);
+
 /* ---- the fiber itself ---- */
 
-void *fm__again_kept(struct fm_fiber *self);
 /*
  * One running: entry(arg) in a scope of its own, with a note as fm__scoped has it. Its exit,
  * settled; the value is the caller's, who drops it if another running follows.
