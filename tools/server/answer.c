@@ -7,6 +7,16 @@
  */
 #include "tools/server/answer.h"
 
+#include <string.h>
+
+#include "tools/server/text.h"
+
+/*
+ * A head with everything that it can have is shorter: all texts in it are our own, the longest
+ * status, type and list of methods under 40 bytes each.
+ */
+enum { HEAD_BYTES = 512 };
+
 static const char *status_text(int status)
 {
     switch (status) {
@@ -42,36 +52,31 @@ static const char *date(struct exchange *x)
     return x->date;
 }
 
-/* One header or line: the texts up to NULL, in a row. */
-#define ADD(x, ...) add(x, (const char *const[]) { __VA_ARGS__, NULL })
-static int add(struct exchange *x, const char *const *texts)
-{
-    int r = 0;
-    for (; *texts && r == 0; texts++)
-        r = buffer_append_text(x->out, *texts);
-    return r;
-}
-
 void answer(struct exchange *x, int status, const char *type, const void *body, size_t len)
 {
-    size_t before = x->out->len;
-    int r = ADD(x, "HTTP/1.1 ", status_text(status), "\r\nContent-Type: ", type,
-                "\r\nDate: ", date(x), "\r\nContent-Length: ");
-    r = r ? r : buffer_append_number(x->out, len);
-    if (x->close)
-        r = r ? r : ADD(x, "\r\nConnection: close");
-    if (status == 405 && x->allow)
-        r = r ? r : ADD(x, "\r\nAllow: ", x->allow);
-    if (status == 426)
-        r = r ? r : ADD(x, "\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13");
-    r = r ? r
-          : ADD(x, "\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n\r\n");
-    if (!x->head_only)
-        r = r ? r : buffer_append(x->out, body, len);
-    if (r < 0) {
-        x->out->len = before;
+    if (buffer_reserve(x->out, HEAD_BYTES + len) < 0) {
         x->close = true;
+        return;
     }
+    char *at = x->out->data + x->out->len;
+    at = stpcpy(at, "HTTP/1.1 ");
+    at = stpcpy(at, status_text(status));
+    at = stpcpy(at, "\r\nContent-Type: ");
+    at = stpcpy(at, type);
+    at = stpcpy(at, "\r\nDate: ");
+    at = stpcpy(at, date(x));
+    at = stpcpy(at, "\r\nContent-Length: ");
+    at += text_number(len, at);
+    if (x->close)
+        at = stpcpy(at, "\r\nConnection: close");
+    if (status == 405 && x->allow)
+        at = stpcpy(stpcpy(at, "\r\nAllow: "), x->allow);
+    if (status == 426)
+        at = stpcpy(at, "\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13");
+    at = stpcpy(at, "\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n\r\n");
+    if (!x->head_only && len)
+        at = mempcpy(at, body, len);
+    x->out->len = (size_t)(at - x->out->data);
 }
 
 void answer_text(struct exchange *x, int status, const char *text)
@@ -107,11 +112,14 @@ void answer_error(struct exchange *x, int status, const char *reason)
 
 void answer_switch(struct exchange *x, const char *accept)
 {
+    static const char head[] =
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        "Sec-WebSocket-Accept: ";
     size_t before = x->out->len;
-    if (ADD(x,
-            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            "Sec-WebSocket-Accept: ",
-            accept, "\r\n\r\n") < 0) {
+    int r = buffer_append(x->out, head, sizeof head - 1);
+    r = r ? r : buffer_append_text(x->out, accept);
+    r = r ? r : buffer_append_text(x->out, "\r\n\r\n");
+    if (r < 0) {
         x->out->len = before;
         x->close = true;
     }

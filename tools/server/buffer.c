@@ -10,8 +10,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "tools/server/text.h"
-
 enum { FIRST_CAPACITY = 256 };
 
 int buffer_reserve(struct buffer *buffer, size_t count)
@@ -45,12 +43,6 @@ int buffer_append(struct buffer *buffer, const void *bytes, size_t count)
 int buffer_append_text(struct buffer *buffer, const char *text)
 {
     return buffer_append(buffer, text, strlen(text));
-}
-
-int buffer_append_number(struct buffer *buffer, unsigned long long number)
-{
-    char digits[20];
-    return buffer_append(buffer, digits, text_number(number, digits));
 }
 
 void buffer_drop(struct buffer *buffer, size_t count)

@@ -21,9 +21,8 @@ struct buffer {
 int buffer_reserve(struct buffer *buffer, size_t count);
 /* Add count bytes: 0 · -EMSGSIZE · -ENOMEM, and then nothing was added. */
 int buffer_append(struct buffer *buffer, const void *bytes, size_t count);
-/* The same with a string's bytes, and with a number's decimal digits. */
+/* The same with a string's bytes. */
 int buffer_append_text(struct buffer *buffer, const char *text);
-int buffer_append_number(struct buffer *buffer, unsigned long long number);
 /* Forget the first count bytes. */
 void buffer_drop(struct buffer *buffer, size_t count);
 /* Forget the content; keep at most keep_capacity bytes of memory for the next. */

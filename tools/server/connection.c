@@ -87,8 +87,8 @@ static int send_some(struct connection *c, size_t *sent, int64_t deadline_ns)
 }
 
 /*
- * Send all answers: 0 · -errno. A client that reads slowly is waited for, but a short while
- * only under the mask.
+ * Send all answers: 0 · -errno. Mostly the socket takes them as they are, and no clock is
+ * looked at; a client that reads slowly is waited for, but a short while only under the mask.
  */
 static int flush(struct connection *c)
 {
@@ -96,7 +96,9 @@ static int flush(struct connection *c)
         return 0;
     size_t sent = 0;
     unsigned patience_ms = c->server->options.send_ms;
-    int r = send_some(c, &sent,
+    int r = send_some(c, &sent, 0);
+    if (r == -ETIMEDOUT)
+        r = send_some(c, &sent,
                       fm_after_ms(patience_ms < SEND_MASKED_MS ? patience_ms : SEND_MASKED_MS));
     if (r == -ETIMEDOUT && patience_ms > SEND_MASKED_MS) {
         fm_unmask();

@@ -62,11 +62,29 @@ static int framing_count(struct http *http, size_t count)
     return 0;
 }
 
+/* Whether none of eight bytes is below 16, as CR, LF and NUL are. */
+static bool eight_are_text(const char *at)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101);
+    uint64_t word;
+    memcpy(&word, at, sizeof word);
+    word &= ones * 0xf0; /* a byte is 0 now if it was below 16 */
+    return ((word - ones) & ~word & ones * 0x80) == 0;
+}
+
 /* Look at the bytes from http->framing up to end, and count them. */
 static int framing_scan(struct http *http, const char *end)
 {
     unsigned char last = http->last;
     for (const char *at = http->framing; at < end; at++) {
+        if (last >= 16) { /* within a line: which byte was the last makes no difference */
+            while (end - at >= 8 && eight_are_text(at))
+                at += 8;
+            while (at < end && (unsigned char)*at >= 16)
+                at++;
+            if (at == end)
+                break;
+        }
         unsigned char c = (unsigned char)*at;
         if (c == '\0')
             return refuse(http, 400, "a NUL byte");
@@ -143,7 +161,7 @@ static int on_header_value(llhttp_t *parser, const char *at, size_t len)
     struct http_header *header = ((struct http *)parser->data)->header;
     if (!header)
         return 0;
-    size_t room = sizeof header->text - 1 - header->len;
+    size_t room = HEADER_TEXT_BYTES - 1 - header->len;
     if (len > room) {
         len = room;
         header->cut = true;
@@ -158,7 +176,7 @@ static void headers_trim(struct http_request *request)
     for (size_t i = 0; i < HEADER_COUNT; i++) {
         struct http_header *header = &request->headers[i];
         if (header->count == 0)
-            header->len = 0;
+            continue;
         while (header->len &&
                (header->text[header->len - 1] == ' ' || header->text[header->len - 1] == '\t'))
             header->len--;
@@ -230,12 +248,25 @@ static bool method_known(unsigned method)
     }
 }
 
+static bool host_byte_is_good(char c)
+{
+    switch (c) {
+    case '/':
+    case '@':
+    case '?':
+    case '#':
+    case '\\':
+    case ',': return false;
+    default: return c > ' ' && c < 0x7f;
+    }
+}
+
 static bool host_is_good(const struct http_header *host)
 {
     if (host->cut)
         return false;
     for (const char *at = host->text; *at; at++) {
-        if (*at <= ' ' || *at >= 0x7f || strchr("/@?#\\,", *at))
+        if (!host_byte_is_good(*at))
             return false;
     }
     return true;
@@ -344,8 +375,14 @@ void http_next(struct http *http)
 {
     buffer_clear(&http->request.url, KEEP_URL_BYTES);
     buffer_clear(&http->request.body, KEEP_BODY_BYTES);
-    for (size_t i = 0; i < HEADER_COUNT; i++)
-        http->request.headers[i].count = 0;
+    for (size_t i = 0; i < HEADER_COUNT; i++) {
+        struct http_header *header = &http->request.headers[i];
+        if (header->count == 0)
+            continue;
+        header->count = 0;
+        header->len = 0;
+        header->text[0] = '\0';
+    }
     http->phase = PHASE_IDLE;
     http->last = 0;
     http->head_bytes = 0;
@@ -361,6 +398,8 @@ void http_init(struct http *http, const struct http_limits *limits)
     http->limits = *limits;
     http->request.url.limit = limits->url_bytes + 1; /* the NUL */
     http->request.body.limit = limits->body_bytes;
+    for (size_t i = 0; i < HEADER_COUNT; i++)
+        http->request.headers[i].text = http->texts[i];
     llhttp_init(&http->parser, HTTP_REQUEST, &settings);
     http->parser.data = http;
 }

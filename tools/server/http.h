@@ -29,11 +29,14 @@ enum http_header_name {
     HEADER_COUNT,
 };
 
+/* Of a header's text, the NUL included. */
+enum { HEADER_TEXT_BYTES = 256 };
+
 struct http_header {
     uint32_t count; /* how often it stood there; the text is that of the first */
     uint32_t len;   /* without the white space around it */
     bool cut;       /* it was longer than text */
-    char text[256]; /* ends in NUL */
+    char *text;     /* ends in NUL; empty if there was none */
 };
 
 struct http_request {
@@ -69,6 +72,7 @@ struct http {
     struct http_header *header; /* whose value is being read; NULL: nobody asks for it */
     char name[32];
     size_t name_len;
+    char texts[HEADER_COUNT][HEADER_TEXT_BYTES]; /* apart: most requests have few of them */
 };
 
 /* What http_feed has come to. */
