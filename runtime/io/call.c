@@ -62,8 +62,9 @@ ssize_t fm__call(int fd, const struct call *call, int64_t deadline_ns)
             break;
         }
         seen[direction] = fm__use_tick(&use, direction);
-        if (!(seen[direction] & TICK_DRAINED) || call->always_try ||
-            fm__use_expired(&use, deadline_ns)) {
+        use.on_time = (seen[direction] & TICK_DRAINED) && !call->always_try &&
+                      !fm__use_expired(&use, deadline_ns);
+        if (!use.on_time) {
             n = call->attempt(&use, call);
             if (n != -EAGAIN) {
                 if (call->streams && n > 0 && (size_t)n < call->count &&

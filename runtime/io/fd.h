@@ -100,6 +100,7 @@ struct use {
     int fd;
     uint32_t generation;
     enum fd_kind kind;
+    bool on_time;  /* the deadline is not over: looked at for the wait that follows */
     unsigned more; /* directions in which others waited when this one was woken */
 };
 

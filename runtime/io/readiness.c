@@ -101,10 +101,11 @@ int fm__use_wait(struct use *use, unsigned events, const uint32_t seen[2], int64
     struct wait wait;
     int r;
 
-    if (fm__use_expired(use, deadline_ns)) {
+    if (!use->on_time && fm__use_expired(use, deadline_ns)) {
         r = -ETIMEDOUT;
         goto end;
     }
+    use->on_time = false;
     r = fm__wait_begin(&wait, 0, what);
     if (r < 0)
         goto end;
