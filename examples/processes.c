@@ -132,7 +132,7 @@ static struct fm_exit program(void *arg)
         return fm_fail(r);
     r = run_service(services, "sleep 60");
     if (r == 0)
-        r = fm_map_remove(services, fm_key_str("web"), FM_NEVER); /* its process has gone, too */
+        r = fm_map_remove(services, fm_key_str("web"), FM_NEVER); /* its process has gone too */
     if (r == 0)
         r = run_service(services, "sleep 60");
     kill(getpid(), SIGHUP);

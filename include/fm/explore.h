@@ -107,7 +107,7 @@ struct fm_explore_report {
  * fails. Unless FM_EXPLORE_QUIET, a failure is told on stderr with the environment that repeats
  * it:
  *
- *     FM_EXPLORE='name=0x5eed' ./program   that schedule of the test `name` alone, and its trace
+ *     FM_EXPLORE='name=0x5eed' ./program   that schedule of the test `name` alone, with a trace
  *     FM_SEED=0x5eed ./program             all tests, with this seed for the first schedule
  *
  * One schedule in 50 is run twice; a trace that differs is FM_EXPLORE_DIVERGED.

@@ -89,7 +89,7 @@ FM_API struct fm_fiber *fm_fiber_unref(struct fm_fiber *fiber);
  *
  * Returns    0, ret_exit written (its value stays the fiber's) · -ECANCELED the caller was
  *            interrupted · -ETIMEDOUT · -EDEADLK the caller itself, or a ring of those who wait
- *            for one another (as with fm_mutex_lock) · -EINVAL · -ENOMEM (a thread's first wait)
+ *            for one another (as of fm_mutex_lock) · -EINVAL · -ENOMEM (a thread's first wait)
  * Order      everything the fiber did happens before this returns 0.
  */
 FM_API int fm_fiber_join(struct fm_fiber *fiber, int64_t deadline_ns, struct fm_exit *ret_exit);

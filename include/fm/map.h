@@ -147,7 +147,7 @@ enum fm_member_state {
     FM_MEMBER_ZOMBIE = 1, /* replaced, still ending */
     FM_MEMBER_ENDING = 2, /* present, interrupt pending */
     FM_MEMBER_QUEUED = 3, /* waits until it may stand under its key */
-    /* present, between two incarnations, and not interrupted: it backs off, or its group waits */
+    /* present, between two incarnations, not interrupted: it backs off, or its group waits */
     FM_MEMBER_BACKING_OFF = 4,
     /* fm_map_count alone: those among the live ones that have said so (fm_ready) */
     FM_MEMBER_READY = 5,
@@ -313,8 +313,11 @@ struct fm_map_run_options {
     const struct fm_restart *restart; /* read by the call; NULL: the body runs once */
     uint32_t reuse;          /* enum fm_reuse */
     uint32_t reuse_reserved; /* 0 */
-    int64_t deadline_ns;    /* of waiting: for a place in the map (fm/map_limit.h), and then of a
-                               body that is to wait for its turn; 0: FM_NEVER */
+    /*
+     * of waiting: for a place in the map (fm/map_limit.h), and then of a body that is to wait
+     * for its turn; 0: FM_NEVER
+     */
+    int64_t deadline_ns;
     uint32_t queue_max;      /* FM_QUEUE: so many may wait under the key; 0: any number */
     uint32_t own_map;        /* 1: it may have a map of its own, fm/map_child.h */
     struct fm_map_group *group; /* restarted and stopped with it: fm/map_group.h; NULL: none */
@@ -455,8 +458,8 @@ FM_API int fm_map_interrupt(struct fm_map *map, struct fm_key key);
 FM_API int fm_map_detach(struct fm_map *map, struct fm_key key, struct fm_fiber **ret_fiber);
 /*
  * Signal all present and queued entries at this moment (FM_BY_CLEAR), then await these, zombies
- * among them not. Entries added meanwhile stay. 0 · FM_MAP_SELF the caller was among them · -ECANCELED ·
- * -ETIMEDOUT · -ENOMEM · -EINVAL
+ * among them not. Entries added meanwhile stay. 0 · FM_MAP_SELF the caller was among them ·
+ * -ECANCELED · -ETIMEDOUT · -ENOMEM · -EINVAL
  */
 FM_API int fm_map_clear(struct fm_map *map, int64_t deadline_ns);
 typedef bool fm_match_fn(void *ctx, struct fm_key key, struct fm_fiber *fiber);
@@ -474,8 +477,9 @@ FM_API int fm_map_clear_matching(struct fm_map *map, fm_match_fn *match, void *c
  */
 FM_API int fm_map_join(struct fm_map *map, int64_t deadline_ns, struct fm_exit *ret_exit);
 /*
- * Returns once an instant without present and queued entries existed after the call began, or the map is
- * closed. 0 · -ECANCELED · -ETIMEDOUT · -EDEADLK the caller is present in the map · -EINVAL
+ * Returns once an instant without present and queued entries existed after the call began, or
+ * the map is closed. 0 · -ECANCELED · -ETIMEDOUT · -EDEADLK the caller is present in the map ·
+ * -EINVAL
  */
 FM_API int fm_map_await_empty(struct fm_map *map, int64_t deadline_ns);
 /* The same, zombies counted too. */

@@ -13,10 +13,11 @@
  *
  * A round   The others are interrupted (FM_BY_GROUP) one by one, the last that was run first,
  *           each when the one before it has ended whole, children and finalizers included. When
- *           all have, and the back-off of the one that failed is over, they run again, the first
- *           that was run first, each when the one before it begins. So no incarnation from before
- *           the round meets one from after it. A member is run again whatever its exit was when
- *           its group ended it, and is not charged for it; FM_TEMPORARY is not run again.
+ *           all have, and the back-off of the one that failed is over, they run again, the
+ *           first that was run first, each when the one before it begins. So no incarnation
+ *           from before the round meets one from after it. A member is run again whatever its
+ *           exit was when its group ended it, and is not charged for it; FM_TEMPORARY is not
+ *           run again.
  * At once   Who fails while the round is stopping members is part of it. Who fails when it is
  *           starting them begins another.
  * Ends      A member that is removed, replaced or cleared, detached, or not to be run again, is

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * fm/map_many.h - calls of a map over more than one thing: many keys; a key and who is to hold it
+ * fm/map_many.h - calls of a map over more than one thing: many keys; a key and who holds it
  */
 #ifndef FM_MAP_MANY_H
 #define FM_MAP_MANY_H
@@ -103,8 +103,8 @@ FM_API int fm_map_remove_many(struct fm_map *map, const struct fm_key keys[], si
  *            under `from`, is nothing to `to`; try again when it has begun (fm_ready) ·
  *            -ENOMEM · -EINVAL · -ESHUTDOWN
  * Callers    any fiber, any thread, an exit observer, hooks; the fiber itself. Never suspends.
- * Cost       two stripe locks. Exits of fibers that were moved take a short lock of the map, and
- *            each holds one entry more as long as it lives.
+ * Cost       two stripe locks. Exits of fibers that were moved take a short lock of the map,
+ *            and each holds one entry more as long as it lives.
  */
 FM_API int fm_map_move(struct fm_map *map, struct fm_key from, struct fm_key to);
 

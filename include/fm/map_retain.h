@@ -2,9 +2,10 @@
 /*
  * fm/map_retain.h - the last exit of a key, kept for a while, and used again
  *
- * A map whose config has a retain_count keeps the last exit of up to so many keys, for retain_ns
- * each (0: until younger ones push it out). What is kept is the exit of who left the key by ending:
- * not of a replaced or detached fiber. The next end under the key takes its place.
+ * A map whose config has a retain_count keeps the last exit of up to so many keys, for
+ * retain_ns each (0: until younger ones push it out). What is kept is the exit of who left the
+ * key by ending: not of a replaced or detached fiber. The next end under the key takes its
+ * place.
  *
  * Callers    as for the map; nothing here waits. Works on a closing map too.
  */
@@ -23,8 +24,8 @@ extern "C" {
  * Of a run, where the key is free: whether a retained exit does in place of a new run. Then
  * nothing starts, the call returns FM_MAP_REUSED, arg stays the caller's, and ret_fiber is the
  * fiber that has ended: a join returns its exit, but for an instant at once. fm_map_run_wait
- * returns FM_MAP_KEPT with the exit, as for a run that it joins, and does not wait. Looked up in
- * one step with the key: whoever comes while the key is held gets what the conflict option
+ * returns FM_MAP_KEPT with the exit, as for a run that it joins, and does not wait. Looked up
+ * in one step with the key: whoever comes while the key is held gets what the conflict option
  * says, whoever comes after finds the exit. Without a retain_count nothing is ever found.
  */
 enum fm_reuse {

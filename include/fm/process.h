@@ -98,9 +98,9 @@ FM_API pid_t fm_process_id(const struct fm_process *process);
 
 /*
  * Our end of the child's descriptor `which` (0 its input, 1 its output, 2 its error) if that is
- * a pipe, for fm_write and fm_read: borrowed, closed with the handle. Where a thread spawned the
- * process it is blocking until a fiber uses it, for read(2) and write(2). The number · -EBADF
- * there is none (any more) · -EINVAL
+ * a pipe, for fm_write and fm_read: borrowed, closed with the handle. Where a thread spawned
+ * the process it is blocking until a fiber uses it, for read(2) and write(2). The number ·
+ * -EBADF there is none (any more) · -EINVAL
  */
 FM_API int fm_process_fd(const struct fm_process *process, int which);
 /* The same, from now on the caller's, to be closed with fm_close. */

@@ -67,8 +67,8 @@ FM_API struct fm_rate_limiter *fm_rate_limiter_destroy(struct fm_rate_limiter *l
  *              -EINVAL  cost below 0 or above the limit; or a fiber would have to wait for
  *                       another clock than its runtime's
  *
- * Callers      any fiber, any thread. Suspends until the permits are there. A virtual clock does
- *              not stand still for a thread that it has woken, as it does for fibers.
+ * Callers      any fiber, any thread. Suspends until the permits are there. A virtual clock
+ *              does not stand still for a thread that it has woken, as it does for fibers.
  * Cost         one short lock; a wait is one timer for the first of the queue, none for others.
  */
 FM_API int fm_rate_limiter_acquire(struct fm_rate_limiter *limiter, int64_t cost,

@@ -3,8 +3,8 @@
  * fm/ref.h - values that are shared and never change, and a cell that holds the present one
  *
  * A struct fm_value is a counted box around a pointer: what it points to must not change while
- * anybody may read it. A struct fm_ref is a cell with the present value. Whoever gets it reads a
- * whole value for as long as he likes, whatever is set meanwhile: configuration, routing
+ * anybody may read it. A struct fm_ref is a cell with the present value. Whoever gets it reads
+ * a whole value for as long as he likes, whatever is set meanwhile: configuration, routing
  * tables, snapshots. Nothing here ever waits.
  */
 #ifndef FM_REF_H

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// peer - the questions of the benchmarks, asked of Effect 3 and of Effect 4, on Node's one thread
+// peer - the questions of the benchmarks, asked of Effect 3 and 4, on Node's one thread
 //
-// node peer.mjs QUESTION [--only CASE] [--count N] [--NAME N]... does each case twice and prints
-// the second time as a JSON line. Counts are smaller than elsewhere: all figures are per operation.
+// node peer.mjs QUESTION [--only CASE] [--count N] [--NAME N]... does each case twice and
+// prints the second time as a JSON line. Counts are smaller than elsewhere: all figures are
+// per operation.
 import { readFileSync } from "node:fs"
 import { parseArgs } from "node:util"
 import * as effect3 from "effect3"

@@ -126,8 +126,9 @@ async fn hot(count: u64) {
     let map = Shared::default();
     let keys = Arc::new(names(hot_keys()));
     let start = Instant::now();
-    let started = in_two_tasks(|seed| hot_many(map.clone(), keys.clone(), count / 2, seed)).await;
-    per_op("v", start, count / 2 * 2);
+    let each = count / 2;
+    let started = in_two_tasks(|seed| hot_many(map.clone(), keys.clone(), each, seed)).await;
+    per_op("v", start, each * 2);
     map.clear().await;
     check(ended() == started && map.len() == 0, "hot");
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! What the two keyed peers share: the keys of bench_keyed.c, the count of bodies that ended, who
-//! asks from where.
+//! What the two keyed peers share: the keys of bench_keyed.c, the count of bodies that ended,
+//! who asks from where.
 
 use crate::support::{check, number, workers, xorshift};
 use std::future::Future;
