@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_faults.c - the map without memory, and with keys that are none
+ * test_faults.c - the map without memory
  *
- * sweep() makes the nth allocation of a call fail, once and from there on, for n = 1, 2, ... until the call gets through
- * without having met the failure. Each time: the call fails with -ENOMEM and nothing else, what was there is as it was, what the caller
- * gave is still his, and the same call works right afterwards. Leaks are found by the leak checker (TEST). F50, F51, F56.
+ * sweep() makes the nth allocation of a call fail, once and from there on, for n = 1, 2, ... until
+ * the call gets through without having met the failure. Each time: the call fails with -ENOMEM and
+ * nothing else, what was there is as it was, what the caller gave is still his, and the same call
+ * works right afterwards. Leaks are found by the leak checker (TEST). F50, F51.
  */
 #include "tests/fibermap/map_test.h"
 #include "tests/fibermap/sweep.h"
@@ -507,70 +508,4 @@ WORKER_TEST(map_faults, a_promise_without_memory_is_none)
 {
     cr_assert_gt(sweep(promise_one, NULL), 0);
     cr_assert_gt(sweep(promise_one, number(1)), 0);
-}
-
-/* ---- keys ---- */
-
-static void expect_refused(struct fm_map *map, struct fm_key key)
-{
-    struct fm_fiber *fiber = NULL;
-    cr_expect_eq(fm_map_run(map, key, until_interrupted, NULL, NULL, &fiber), -EINVAL);
-    cr_expect_eq(fm_map_get(map, key, &fiber), -EINVAL);
-    cr_expect_not(fm_map_has(map, key));
-    cr_expect_eq(fm_map_set(map, key, fm_fiber_self(), NULL), -EINVAL);
-    cr_expect_eq(fm_map_remove(map, key, FM_NEVER), -EINVAL);
-    cr_expect_eq(fm_map_interrupt(map, key), -EINVAL);
-    cr_expect_eq(fm_map_detach(map, key, NULL), -EINVAL);
-    cr_expect_eq(fm_map_await_key(map, key, FM_NEVER, NULL), -EINVAL);
-    cr_expect_eq(fm_map_size(map), 0);
-}
-
-WORKER_TEST(map_faults, what_is_no_key_is_refused_and_not_read)
-{
-    struct fm_map *map = make_map();
-    char one = 'x'; /* a read past its one byte is seen by the address sanitizer */
-    expect_refused(map, fm_key_bytes(&one, 0));
-    expect_refused(map, fm_key_bytes(NULL, 0));
-    expect_refused(map, fm_key_bytes(NULL, 8));
-    expect_refused(map, fm_key_bytes(&one, FM_KEY_MAX + 1));
-    expect_refused(map, fm_key_bytes(&one, SIZE_MAX));
-    expect_refused(map, fm_key_str(NULL));
-    expect_refused(map, fm_key_str(""));
-    fm_map_destroy(map);
-}
-
-WORKER_TEST(map_faults, keys_are_bytes_of_any_value_up_to_the_limit)
-{
-    static const size_t lengths[] = { 1,  2,  7,  8,  9,  31,  32,   33,        55,
-                                      56, 57, 63, 64, 65, 255, 4095, FM_KEY_MAX };
-    enum { LENGTHS = sizeof lengths / sizeof *lengths };
-    struct fm_map *map = make_map();
-    struct fm_fiber *fiber[2 * LENGTHS];
-
-    /* Of each length one that is all NUL and one that ends otherwise; exactly as large as the key, so that no byte behind it is ours. */
-    for (size_t i = 0; i < 2 * LENGTHS; i++) {
-        size_t len = lengths[i / 2];
-        char *key = calloc(1, len);
-        cr_assert_not_null(key);
-        key[len - 1] = i % 2 ? '\xff' : '\0';
-        cr_assert_eq(fm_map_run(map, fm_key_bytes(key, len), until_interrupted, NULL, NULL,
-                                &fiber[i]),
-                     0);
-        memset(key, 'z', len); /* the map has a copy */
-        free(key);
-    }
-    cr_assert_eq(fm_map_size(map), 2 * LENGTHS);
-    for (size_t i = 0; i < 2 * LENGTHS; i++) {
-        size_t len = lengths[i / 2];
-        struct fm_fiber *found = NULL;
-        char *key = calloc(1, len);
-        cr_assert_not_null(key);
-        key[len - 1] = i % 2 ? '\xff' : '\0';
-        cr_assert_eq(fm_map_get(map, fm_key_bytes(key, len), &found), 0);
-        cr_assert_eq(found, fiber[i], "length %zu", len);
-        fm_fiber_unref(found);
-        fm_fiber_unref(fiber[i]);
-        free(key);
-    }
-    fm_map_destroy(map);
 }

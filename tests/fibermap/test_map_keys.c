@@ -176,3 +176,56 @@ WORKER_TEST(map_keys, bytes_of_a_key_are_the_callers_again_when_run_returns)
     }
     fm_map_destroy(map);
 }
+
+WORKER_TEST(map_keys, what_is_no_key_is_refused_and_not_read)
+{
+    struct fm_map *map = make_map();
+    char one = 'x'; /* a read past its one byte is seen by the address sanitizer */
+    expect_refused_everywhere(map, fm_key_bytes(&one, 0));
+    expect_refused_everywhere(map, fm_key_bytes(NULL, 0));
+    expect_refused_everywhere(map, fm_key_bytes(NULL, 8));
+    expect_refused_everywhere(map, fm_key_bytes(&one, FM_KEY_MAX + 1));
+    expect_refused_everywhere(map, fm_key_bytes(&one, SIZE_MAX));
+    expect_refused_everywhere(map, fm_key_str(NULL));
+    expect_refused_everywhere(map, fm_key_str(""));
+    fm_map_destroy(map);
+}
+
+WORKER_TEST(map_keys, keys_are_bytes_of_any_value_up_to_the_limit)
+{
+    static const size_t lengths[] = { 1,  2,  7,  8,  9,  31,  32,   33,        55,
+                                      56, 57, 63, 64, 65, 255, 4095, FM_KEY_MAX };
+    enum { LENGTHS = sizeof lengths / sizeof *lengths };
+    struct fm_map *map = make_map();
+    struct fm_fiber *fiber[2 * LENGTHS];
+
+    /*
+     * Of each length one that is all NUL and one that ends otherwise; exactly as large as the
+     * key, so that no byte behind it is ours.
+     */
+    for (size_t i = 0; i < 2 * LENGTHS; i++) {
+        size_t len = lengths[i / 2];
+        char *key = calloc(1, len);
+        cr_assert_not_null(key);
+        key[len - 1] = i % 2 ? '\xff' : '\0';
+        cr_assert_eq(fm_map_run(map, fm_key_bytes(key, len), until_interrupted, NULL, NULL,
+                                &fiber[i]),
+                     0);
+        memset(key, 'z', len); /* the map has a copy */
+        free(key);
+    }
+    cr_assert_eq(fm_map_size(map), 2 * LENGTHS);
+    for (size_t i = 0; i < 2 * LENGTHS; i++) {
+        size_t len = lengths[i / 2];
+        struct fm_fiber *found = NULL;
+        char *key = calloc(1, len);
+        cr_assert_not_null(key);
+        key[len - 1] = i % 2 ? '\xff' : '\0';
+        cr_assert_eq(fm_map_get(map, fm_key_bytes(key, len), &found), 0);
+        cr_assert_eq(found, fiber[i], "length %zu", len);
+        fm_fiber_unref(found);
+        fm_fiber_unref(fiber[i]);
+        free(key);
+    }
+    fm_map_destroy(map);
+}
