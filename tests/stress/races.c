@@ -6,11 +6,14 @@
  */
 #include "tests/stress/race.h"
 
+#include <limits.h>
 #include <pthread.h>
 #include <sched.h>
 #include <unistd.h>
 
-enum { ROUNDS = 100000, PATIENCE_S = 60, STEPS_TO_MEET = 300 };
+#include "runtime/platform/futex.h"
+
+enum { ROUNDS = 100000, PATIENCE_S = 60, STEPS_TO_MEET = 300, POLLS_MAX = 100 };
 
 struct cast {
     uint32_t workers, fibers, threads;
@@ -62,14 +65,11 @@ static void *watch(void *arg)
 
 /* ---- meetings ---- */
 
-static void wait_a_little(bool fiber, unsigned spins)
-{
-    if (fiber)
-        fm_yield();
-    if (!fiber || spins % 8 == 7)
-        sched_yield();
-}
-
+/*
+ * Until all are here. Who comes early polls for a while, so that all go on together. Then a
+ * thread blocks: the processors are few, and it would take them from those who are still at it.
+ * A fiber goes on polling, which keeps its worker awake.
+ */
 static void meet(struct run *run, bool fiber)
 {
     /* acquire and release: what each has done before the meeting, to all after it */
@@ -77,11 +77,18 @@ static void meet(struct run *run, bool fiber)
     if (atomic_fetch_add_explicit(&run->arrived, 1, memory_order_acq_rel) + 1 == run->parts) {
         atomic_store_explicit(&run->arrived, 0, memory_order_relaxed);
         atomic_store_explicit(&run->turn, turn + 1, memory_order_release);
+        fm__futex_wake(&run->turn, INT_MAX);
         return;
     }
-    for (unsigned spins = 0; atomic_load_explicit(&run->turn, memory_order_acquire) == turn;
-         spins++)
-        wait_a_little(fiber, spins);
+    for (unsigned polls = 0; atomic_load_explicit(&run->turn, memory_order_acquire) == turn;
+         polls++) {
+        if (fiber)
+            fm_yield();
+        else if (polls >= POLLS_MAX)
+            fm__futex_wait(&run->turn, turn, FM_NEVER);
+        if (!fiber || polls % 8 == 7)
+            sched_yield();
+    }
 }
 
 static void begin(struct run *run, uint64_t round, uint64_t choice, struct slot *slot)
@@ -109,10 +116,14 @@ static void begin(struct run *run, uint64_t round, uint64_t choice, struct slot 
 
 static void act(struct run *run, struct slot *slot, struct part *part)
 {
-    /* relaxed: it only brings us close together */
+    /*
+     * Half of the rounds begin when two are there: more there cannot be at the same moment on
+     * two processors. relaxed: it only brings us close together
+     */
     atomic_fetch_add_explicit(&slot->arrived, 1, memory_order_relaxed);
+    uint32_t enough = slot->choice >> 63 ? run->parts : 2;
     for (int steps = 0; steps < STEPS_TO_MEET; steps++) {
-        if (atomic_load_explicit(&slot->arrived, memory_order_relaxed) >= run->parts)
+        if (atomic_load_explicit(&slot->arrived, memory_order_relaxed) >= enough)
             break;
     }
     stress_jitter(&part->random);

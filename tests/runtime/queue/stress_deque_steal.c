@@ -5,12 +5,13 @@
 #include "runtime/queue/deque.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <string.h>
 
 #include "tests/support/stress.h"
 
-enum { THIEVES = 3, TASKS = 64 };
+enum { THIEVES = 3, TASKS = 64, IN_VAIN_MAX = 4000 };
 
 /* plain, but for the count: a task that is seen before it was pushed is ThreadSanitizer's find */
 struct task {
@@ -45,16 +46,23 @@ static void *thief(void *arg)
         if (atomic_load(&finished))
             break;
         stress_jitter(&random);
+        int in_vain = 0;
         for (bool last = false; !last;) {
             last = atomic_load(&pushed_all);
             struct task *task = NULL;
+            if (in_vain++ == IN_VAIN_MAX) { /* the owner may be waiting for our processor */
+                in_vain = 0;
+                sched_yield();
+            }
             if (halves)
                 fm__deque_steal_half(&owner, &own, &task);
             else
                 task = fm__deque_steal(&owner);
             last = last && !task;
-            if (task)
+            if (task) {
+                in_vain = 0;
                 run(task);
+            }
             while ((task = fm__deque_pop(&own)))
                 run(task);
         }
