@@ -11,6 +11,7 @@
 #include <sched.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -102,6 +103,33 @@ void fm__futex_wake(_Atomic uint32_t *word, int count)
 }
 
 /* ---- threads ---- */
+
+static struct {
+    bool narrowed;
+    cpu_set_t before;
+} affinity;
+
+void fm__turn_stay(void)
+{
+    cpu_set_t here;
+    int cpu = sched_getcpu();
+
+    /* A machine with more processors than the set has room for: they stay where they may. */
+    if (cpu < 0 || sched_getaffinity(0, sizeof affinity.before, &affinity.before) < 0)
+        return;
+    CPU_ZERO(&here);
+    CPU_SET(cpu, &here);
+    affinity.narrowed = sched_setaffinity(0, sizeof here, &here) == 0;
+}
+
+int fm__turn_affinity(pid_t pid, size_t bytes, cpu_set_t *ret_set)
+{
+    if (!affinity.narrowed || bytes < sizeof affinity.before)
+        return sched_getaffinity(pid, bytes, ret_set);
+    memset(ret_set, 0, bytes);
+    memcpy(ret_set, &affinity.before, sizeof affinity.before);
+    return 0;
+}
 
 struct beginning {
     void *(*fn)(void *);

@@ -7,6 +7,7 @@
 #define FM_RUNTIME_EXPLORE_PLATFORM_H
 
 #include <pthread.h>
+#include <sched.h>
 #include <sys/types.h>
 #include <time.h>
 
@@ -18,5 +19,13 @@ int fm__turn_clock(clockid_t clock, struct timespec *ret_time);
 /* At least six arguments after the number. */
 long fm__turn_syscall(long number, ...);
 ssize_t fm__turn_write(int fd, const void *bytes, size_t size);
+int fm__turn_affinity(pid_t pid, size_t bytes, cpu_set_t *ret_set);
+
+/*
+ * The calling thread, and all that come from it, stay on the processor that it is on. One of them
+ * runs at a time, and to hand the turn to a thread there costs a switch; elsewhere it costs the
+ * waking of a processor, ten times as much. Who asks for the affinity is told what it was before.
+ */
+void fm__turn_stay(void);
 
 #endif

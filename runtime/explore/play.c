@@ -122,6 +122,7 @@ static _Noreturn void be_child(struct play *play, const struct plan *plan)
 
     playing.play = play;
     alarm(play->patience_s);
+    fm__turn_stay();
     fm__arbiter_begin(plan, &result->log, cannot_go_on);
     enum outcome outcome = run_test(play);
     fm__arbiter_end();

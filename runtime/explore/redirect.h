@@ -94,5 +94,6 @@
 /* As many arguments as any call has: what is read of them must have been passed. */
 #define syscall(...) fm__turn_syscall(__VA_ARGS__, 0L, 0L, 0L, 0L, 0L, 0L)
 #define write(fd, bytes, size) fm__turn_write(fd, bytes, size)
+#define sched_getaffinity(pid, bytes, ret_set) fm__turn_affinity(pid, bytes, ret_set)
 
 #endif

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <fm/fm.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -13,6 +14,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "runtime/platform/cpu.h"
 #include "runtime/platform/sanitizer.h"
 #include "tests/support/test.h"
 
@@ -344,6 +346,7 @@ TEST(explore, the_same_seed_makes_the_same_trace)
 static uint64_t traces_of(uint32_t flags, const char *variable, const char *value)
 {
     struct fm_explore_options options = with(FM_EXPLORE_RANDOM, 3);
+    options.flags = 0;
     struct fm_explore_report report;
     options.name = "everything";
     options.flags |= flags;
@@ -527,6 +530,27 @@ TEST(explore, a_deadline_passes_early_only_where_time_may_jump)
     options.time_jumps = 50;
     cr_assert_eq(fm_explore(beat_the_deadline, NULL, &options, &report), FM_EXPLORE_FOUND);
     cr_assert_eq(report.exit.code, -ETIMEDOUT);
+}
+
+/* ---- processors ---- */
+
+static struct fm_exit counts_processors(void *arg)
+{
+    unsigned *before = arg;
+    cpu_set_t set;
+
+    if (sched_getaffinity(0, sizeof set, &set) < 0 || CPU_COUNT(&set) != 1)
+        return fm_fail(-ERANGE);
+    return fm__cpu_count() == *before ? fm_ok(NULL) : fm_fail(-EPROTO);
+}
+
+TEST(explore, a_schedule_stays_on_one_processor_and_counts_all_of_them)
+{
+    struct fm_explore_options options = with(FM_EXPLORE_RANDOM, 3);
+    struct fm_explore_report report;
+    unsigned before = fm__cpu_count();
+    int r = fm_explore(counts_processors, &before, &options, &report);
+    cr_assert_eq(r, 0, "%d", r == 1 ? report.exit.code : r);
 }
 
 /* ---- io, the blocking pool ---- */
