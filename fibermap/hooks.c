@@ -135,12 +135,6 @@ void fm__hooks_tell(struct stripe *stripe)
     fm__unlock(&stripe->lock);
 }
 
-/* A lineage that is no member of the map any more: that may be gone, but for its memory. */
-static bool is_detached(struct fm_fiber *self)
-{
-    return fm__entry_life(fm__member_stands(self)) == ENTRY_DETACHED;
-}
-
 void fm__hooks_restart(struct fm_fiber *self, struct fm_exit exit)
 {
     struct fm_map *map = fm__member_map(self);
@@ -150,7 +144,7 @@ void fm__hooks_restart(struct fm_fiber *self, struct fm_exit exit)
     if (!ledger || !ledger->hooks.on_restart)
         return;
     fm__home_lock(map, fm__described_entry(self), &stripe);
-    bool detached = is_detached(self);
+    bool detached = fm__member_is_detached(self);
     struct stay *stay = fm__member_stay(self);
     if (!detached) {
         stay->last = exit;

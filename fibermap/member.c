@@ -95,6 +95,11 @@ uint64_t fm__member_stands(struct fm_fiber *fiber)
     }
 }
 
+bool fm__member_is_detached(struct fm_fiber *fiber)
+{
+    return fm__member_stands(fiber) == fm__entry_state(ENTRY_DETACHED, fm__fiber_id(fiber));
+}
+
 bool fm__member_goes_on(struct fm_fiber *self)
 {
     return fm__map_is_open(fm__member_map(self)) && fm__entry_present(fm__member_stands(self));

@@ -10,13 +10,14 @@
 void fm__member_bind(struct fm_fiber *fiber, struct stripe *stripe, struct entry *entry,
                      uint32_t flags);
 
-
-/* Whether the fiber was run in this map, and is under its key. The caller holds a reference. */
 /*
  * The state of the entry in which the fiber stands that was run: LIVE while it is moved. 0: it
  * has ended.
  */
 uint64_t fm__member_stands(struct fm_fiber *fiber);
+/* Whether it has been detached: the map may be gone, but for its memory. */
+bool fm__member_is_detached(struct fm_fiber *fiber);
+/* Whether the fiber was run in this map, and is under its key. The caller holds a reference. */
 bool fm__member_is_in(struct fm_fiber *fiber, struct fm_map *map);
 /* Of a fiber that is present: FM_MEMBER_LIVE, _ENDING or _BACKING_OFF. */
 enum fm_member_state fm__member_state(struct fm_fiber *fiber);

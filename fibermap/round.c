@@ -74,7 +74,7 @@ static bool is_detached(struct group_member *member)
     /* acquire, with bind: who has just been made has words that mean nothing yet */
     if (!(__atomic_load_n(&fiber->flags, __ATOMIC_ACQUIRE) & FIBER_OWNED))
         return false;
-    return fm__member_stands(fiber) == fm__entry_state(ENTRY_DETACHED, fm__fiber_id(fiber));
+    return fm__member_is_detached(fiber);
 }
 
 /* Whether there is another step to take. */

@@ -36,7 +36,8 @@ enum fm_excess {
     FM_EXCESS_FAIL = 1, /* -EAGAIN */
     /*
      * For a start, wait. For a place, with a start in hand: interrupt (FM_BY_REMOVE) whoever
-     * has not been used (see below) for the longest time, one for each who waits, and wait.
+     * has not been used (see below) for the longest time, one for each place that is waited
+     * for, and wait. A map that closes evicts nobody any more.
      */
     FM_EXCESS_EVICT_IDLE = 2,
 };

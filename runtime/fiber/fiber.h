@@ -264,8 +264,8 @@ struct fiber_extra {
     bool stopped;                  /* lock; a final interruption has come */
     uint64_t pause;                /* lock; epoch of its wait between two runnings, or 0 */
     _Atomic uint64_t again_count;  /* runnings after the first */
-    void *nest;                    /* the same; freed with this */
-    void *kept;                    /* constant once it has started; of the room above */
+    void *nest;                    /* constant once it has started; freed with this */
+    void *kept;                    /* the same; of the room above, which frees it */
     void **locals;                 /* by key; local_count of them */
     uint32_t local_count;
 };
