@@ -6,7 +6,8 @@
  *     FM_QUEUE          takes it when nobody holds it
  *
  * The holder is who is under the key, or else the first in its queue. For FM_JOIN one that was
- * given up is none, and with FM_MAP_DYING_IS_ABSENT one that was interrupted: they are replaced.
+ * given up is none, and with FM_MAP_DYING_IS_ABSENT one that was interrupted: they are
+ * replaced.
  *
  * Callers     run and set.
  */

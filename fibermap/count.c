@@ -1,22 +1,25 @@
 /*
  * count.c - counting members without a shared line, and waiting for none
  *
- * Each stripe counts its own. Who waits for emptiness sets WATCHED on all of them; from then on a stripe that becomes empty or stops
- * being so does it under the wait lock, where the stripes that are not empty are counted. So while anybody waits that number is
- * exact, and the wake is decided at the very instant it falls to 0, whatever runs next.
+ * Each stripe counts its own. Who waits for emptiness sets WATCHED on all of them; from then on
+ * a stripe that becomes empty or stops being so does it under the wait lock, where the stripes
+ * that are not empty are counted. So while anybody waits that number is exact, and the wake is
+ * decided at the very instant it falls to 0, whatever runs next.
  *
  *   exit, run                                       the first who waits
  *     read the count                                  take the wait lock
- *     WATCHED and to or from 0: wait lock, swap,      set WATCHED on each stripe (J), counting those not empty
- *       count the stripe in or out                    none: done; else wait
- *     else: swap (I), which fails if the word is
+ *     WATCHED and to or from 0: wait lock, swap,      set WATCHED on each stripe (J),
+ *       count the stripe in or out                      counting those not empty
+ *     else: swap (I), which fails if the word is      none: done; else wait
  *       another by now, WATCHED for instance
  *
- * I and J meet on one word, so either J reads the count that I left or I fails and sees WATCHED. A stripe that has been marked cannot
- * change sides before the lock is free: when the last is marked, the number is that of one instant.
+ * I and J meet on one word, so either J reads the count that I left or I fails and sees
+ * WATCHED. A stripe that has been marked cannot change sides before the lock is free: when the
+ * last is marked, the number is that of one instant.
  *
- * The count is where the map's memory is given up: an exit's last access is I (release, for the destroyer that reads the count with
- * acquire), or the unlock of the wait lock, which the destroyer takes after it.
+ * The count is where the map's memory is given up: an exit's last access is I (release, for the
+ * destroyer that reads the count with acquire), or the unlock of the wait lock, which the
+ * destroyer takes after it.
  */
 #include "fibermap/count.h"
 
@@ -37,7 +40,10 @@ void fm__waiting_wake_and_unlock(struct waiting *w, unsigned kinds)
     struct wait batch[BATCH];
     int64_t until = w->epoch++;
 
-    /* While there is one more to wake after a batch, its call is under way and so the map is still there. */
+    /*
+     * While there is one more to wake after a batch, its call is under way and so the map is
+     * still there.
+     */
     for (;;) {
         unsigned n = 0;
         bool more = false;
@@ -82,7 +88,10 @@ static __attribute__((noinline, cold)) void add_watched(struct stripe *s, uint64
 
     fm__lock(&w->lock);
     uint64_t old = atomic_load_explicit(&s->count, memory_order_relaxed);
-    /* acq_rel: as (I), and acquire of what the exits before us left; the destroyer gets it from us by the lock */
+    /*
+     * acq_rel: as (I), and acquire of what the exits before us left; the destroyer gets it from
+     * us by the lock
+     */
     while (!atomic_compare_exchange_weak_explicit(&s->count, &old, old + delta,
                                                   memory_order_acq_rel, memory_order_relaxed))
         ;

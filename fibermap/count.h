@@ -24,20 +24,23 @@ enum wait_kind {
 
 struct waiting {
     struct lock lock; /* LOCK_MAP_WAIT */
-    uint32_t
-        watchers; /* who waits for emptiness; above 0 all stripes are watched and the next two are exact */
+    /* who waits for emptiness; above 0 all stripes are watched and the next two are exact */
+    uint32_t watchers;
     uint32_t stripes_live;
     uint32_t stripes_with_members;
-    int64_t
-        epoch; /* of each wake; a waiter keeps that of its coming, and only wakes that come later mean it */
+    /*
+     * of each wake; a waiter keeps that of its coming, and only wakes that come later mean it
+     */
+    int64_t epoch;
     struct waitlist lists[WAIT_KINDS];
 };
 
 void fm__waiting_init(struct waiting *waiting);
 
 /*
- * Add to the stripe's count. A decrease is, unless somebody waits, one swap and the last access to the map's memory; else the unlock of
- * the wait lock is. Increases: under the stripe lock; decreases: not.
+ * Add to the stripe's count. A decrease is, unless somebody waits, one swap and the last access
+ * to the map's memory; else the unlock of the wait lock is. Increases: under the stripe lock;
+ * decreases: not.
  */
 void fm__count_add(struct stripe *stripe, uint64_t delta);
 static inline void fm__count_subtract(struct stripe *stripe, uint64_t delta)
@@ -52,7 +55,9 @@ int fm__count_await(struct fm_map *map, enum wait_kind kind, int64_t deadline_ns
 /* From now on the number of stripes with somebody present is exact under the wait lock. */
 void fm__count_watch(struct fm_map *map);
 
-/* The wait lock is held: all who wait for this kind now are to be woken; unlocks, then wakes. */
+/*
+ * The wait lock is held: all who wait for this kind now are to be woken; unlocks, then wakes.
+ */
 void fm__waiting_wake_and_unlock(struct waiting *waiting, unsigned kinds);
 /* Join the list; the wait lock is held, and is free on return. As fm__waitlist_wait. */
 int fm__waiting_wait(struct waiting *waiting, enum wait_kind kind, int64_t deadline_ns,

@@ -1,15 +1,17 @@
 /*
  * describe.c - the key of a fiber, for dumps and crash reports
  *
- * A dump reads an entry while its fiber may end and its map be freed. So it says that it reads, before it looks at the
- * descriptor; and who frees a map, all of whose fibers have taken their entries out of their descriptors, waits until nobody reads.
+ * A dump reads an entry while its fiber may end and its map be freed. So it says that it reads,
+ * before it looks at the descriptor; and who frees a map, all of whose fibers have taken their
+ * entries out of their descriptors, waits until nobody reads.
  *
  *   dump                                        destroy
  *     readers += 1        (K)                     (each exit: the descriptor's entry = NULL)
  *     entry = the descriptor's                    readers += 0     (L)
  *     NULL: none; else read the key               not 0: wait a moment, again
  *     readers -= 1        (M)                     free
- * K after L reads from it and sees NULL. K before L makes L see a reader, until M, whose release L acquires.
+ * K after L reads from it and sees NULL. K before L makes L see a reader, until M, whose
+ * release L acquires.
  *
  * Async-signal-safe: a fiber that overflows its stack is described in the handler.
  */

@@ -7,7 +7,10 @@
 #include "fibermap/entry.h"
 #include "runtime/fiber/fiber.h"
 
-/* The entry of a fiber that was run under a key, in its descriptor: read by dumps at any time, so no plain access. */
+/*
+ * The entry of a fiber that was run under a key, in its descriptor: read by dumps at any time,
+ * so no plain access.
+ */
 static inline struct entry *fm__described_entry(struct fm_fiber *fiber)
 {
     /* acquire: the entry's key is written */
@@ -24,7 +27,10 @@ void fm__describe_start(void);
 /* All fibers of a map have ended; when this returns no dump reads its entries any more. */
 void fm__describe_wait(void);
 
-/* Printable text for a key: what is not ASCII, and the quote and the backslash, as \xHH; cut at the end with "...". */
+/*
+ * Printable text for a key: what is not ASCII, and the quote and the backslash, as \xHH; cut at
+ * the end with "...".
+ */
 void fm__key_print(char *buffer, size_t size, const unsigned char *key, size_t length);
 
 #endif

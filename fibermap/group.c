@@ -9,8 +9,9 @@
  * before he counts the next one under it. So it never reaches an incarnation for which it was
  * not meant, and none for which it was meant goes on.
  *
- * Owns        groups, by counted references; members that have joined, until their exit. The map
- *             lists its groups without a reference: one that nobody has any more is passed over.
+ * Owns        groups, by counted references; members that have joined, until their exit. The
+ *             map lists its groups without a reference: one that nobody has any more is passed
+ *             over.
  */
 #include "fibermap/group.h"
 
@@ -96,8 +97,9 @@ static bool try_ref(struct fm_map_group *group)
 {
     /* relaxed: it is in the list, whose lock the caller holds */
     uint32_t refs = atomic_load_explicit(&group->refs, memory_order_relaxed);
-    while (refs && !atomic_compare_exchange_weak_explicit(
-                       &group->refs, &refs, refs + 1, memory_order_relaxed, memory_order_relaxed))
+    while (refs && !atomic_compare_exchange_weak_explicit(&group->refs, &refs, refs + 1,
+                                                          memory_order_relaxed,
+                                                          memory_order_relaxed))
         ;
     return refs != 0;
 }

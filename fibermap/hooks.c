@@ -17,9 +17,9 @@
  * The start of a fiber is told before the fiber is made runnable, by the one who makes it so:
  * on_start comes before its body, whoever tells.
  *
- * Nothing is told once the map has been destroyed. Members have told by then, or are waited for;
- * a lineage that is detached notes nothing, and one that had noted its restart before is waited
- * for by the destroyer.
+ * Nothing is told once the map has been destroyed. Members have told by then, or are waited
+ * for; a lineage that is detached notes nothing, and one that had noted its restart before is
+ * waited for by the destroyer.
  */
 #include <errno.h>
 

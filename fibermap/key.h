@@ -1,10 +1,10 @@
 /*
  * key.h - a key as the map works with it: its words, its hash, its length
  *
- * The bytes of a key are read once, at the door, as words of eight bytes, so that a lookup can read
- * the words of an entry as atomics. The last word is the last eight bytes, so it may overlap the
- * one before; and there are at least three, so that keys of up to 24 bytes, which is most keys,
- * are read, hashed and compared without a branch on their length:
+ * The bytes of a key are read once, at the door, as words of eight bytes, so that a lookup can
+ * read the words of an entry as atomics. The last word is the last eight bytes, so it may
+ * overlap the one before; and there are at least three, so that keys of up to 24 bytes, which
+ * is most keys, are read, hashed and compared without a branch on their length:
  *
  *     word i    the 8 bytes from min(8 i, length - 8) on; of a key of less than 8 bytes word 0
  *               holds all, padded with zeros, and the others are 0
@@ -62,7 +62,10 @@ struct map_key {
  * HASH_SIP where the processor has no AES.
  */
 void fm__hash_seed_init(struct hash_seed *seed, uint64_t from, enum hash_kind kind);
-/* The hashes themselves. SipHash: Aumasson and Bernstein, "SipHash: a fast short-input PRF", INDOCRYPT 2012. */
+/*
+ * The hashes themselves. SipHash: Aumasson and Bernstein, "SipHash: a fast short-input PRF",
+ * INDOCRYPT 2012.
+ */
 uint64_t fm__siphash_13(uint64_t k0, uint64_t k1, const void *data, size_t len);
 uint64_t fm__siphash_24(uint64_t k0, uint64_t k1, const void *data, size_t len);
 /* Multiply and fold, after the idea of wyhash; of 32 bytes. */
@@ -131,9 +134,9 @@ static inline uint64_t fm__key_head(uint64_t hash, size_t len)
 }
 
 /*
- * Read and hash a key of 8 to 24 bytes under AES; false: any other, or none. Inline, as all that
- * a lookup does: what it costs in a large map is waiting for memory, and the fewer instructions
- * it has, the more of the next one fits beside the wait.
+ * Read and hash a key of 8 to 24 bytes under AES; false: any other, or none. Inline, as all
+ * that a lookup does: what it costs in a large map is waiting for memory, and the fewer
+ * instructions it has, the more of the next one fits beside the wait.
  */
 static inline bool fm__key_read_short(struct short_key *key, const struct hash_seed *seed,
                                       struct fm_key given)

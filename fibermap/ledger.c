@@ -8,7 +8,8 @@
  *             lock reads one that is there.
  * Order       the exit leaves its key, completes, has its end told, drops the stay, and then
  *             does what every exit does: verdict, burial, count. Whoever tells hooks is a call
- *             on the map or an exit that has not left the count: the map is there while he does.
+ *             on the map or an exit that has not left the count: the map is there while he
+ *             does.
  */
 #include "fibermap/ledger.h"
 

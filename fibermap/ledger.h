@@ -1,14 +1,14 @@
 /*
  * ledger.h - what a map with options writes down of each stay
  *
- * A map that is asked for completions, hooks, results or limits keeps a ledger; a plain one has none, and its
- * runs and exits look once, at a constant, and go on. In a map with a ledger each registration
- * has a `stay`, made with it, which holds its key and in the end its exit, so that nothing need
- * be allocated when a fiber ends. And there every step in the life of an entry is taken under
- * the lock of its stripe, the exit's too: so these steps have an order, and what is written
- * down has the same.
+ * A map that is asked for completions, hooks, results or limits keeps a ledger; a plain one has
+ * none, and its runs and exits look once, at a constant, and go on. In a map with a ledger each
+ * registration has a `stay`, made with it, which holds its key and in the end its exit, so that
+ * nothing need be allocated when a fiber ends. And there every step in the life of an entry is
+ * taken under the lock of its stripe, the exit's too: so these steps have an order, and what is
+ * written down has the same.
  *
- *     stay    begun by run and set, under the stripe lock        ended by the exit, under it too
+ *     stay    begun by run and set, under the stripe lock; ended by the exit, under it too;
  *             referenced by its registration, by each event that is still to be told, by the
  *             ring of completions, and by the user who took it from there
  */
@@ -76,7 +76,9 @@ struct ledger {
     int64_t interval_ns, begin_ns;
 };
 
-/* What a run has got hold of for its new entry, and not used yet; or runs that start together. */
+/*
+ * What a run has got hold of for its new entry, and not used yet; or runs that start together.
+ */
 struct limit_hand {
     uint32_t runs; /* so many: 1, but for those, of which none displaces anybody */
     uint32_t places, starts; /* at most one for each */

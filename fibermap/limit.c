@@ -1,10 +1,10 @@
 /*
  * limit.c - how many may be present, and how many may start in an interval
  *
- * A place    is held by each present entry of a limited map. A run that displaces somebody takes
- *            over his; any other takes one, under the stripe lock, in the hold in which it is
- *            put in. The exit gives the place back if it was present, which is if nobody had
- *            taken it over; so does a detach.
+ * A place    is held by each present entry of a limited map. A run that displaces somebody
+ *            takes over his; any other takes one, under the stripe lock, in the hold in which
+ *            it is put in. The exit gives the place back if it was present, which is if nobody
+ *            had taken it over; so does a detach.
  * A start    is one of a window, which begins with the first start after the last one's end. It
  *            is held by a run until that puts somebody in: a held one counts in whatever window
  *            is under way by then, so there are never more in one than there may be, and who
@@ -26,10 +26,11 @@
  * starts are had at once, or not yet.
  *
  * Who waits for a place does not hold a start, which others can use meanwhile, and which those
- * may want who hold the place; unless it is by an eviction: nobody is evicted for one who has no
- * start, and there all have their starts before their places. Who is evicted counts as leaving
- * until his place is given back, and there are no more of them than places that are waited for;
- * where there was nobody to evict the next one is who is put in. A map that closes evicts nobody.
+ * may want who hold the place; unless it is by an eviction: nobody is evicted for one who has
+ * no start, and there all have their starts before their places. Who is evicted counts as
+ * leaving until his place is given back, and there are no more of them than places that are
+ * waited for; where there was nobody to evict the next one is who is put in. A map that closes
+ * evicts nobody.
  *
  * All this is under the wait lock, inside the stripe lock.
  */

@@ -49,7 +49,7 @@ typedef struct fm_fiber *stripe_ahead_fn(uint32_t slot);
 
 /* What a glance saw. */
 struct glance {
-    bool sure;              /* that there is fiber `id`, or nobody if that is 0; else look properly */
+    bool sure;              /* there is fiber `id`, or nobody if it is 0; else look properly */
     uint32_t slot;          /* what the link said: most often of that fiber */
     uint64_t id;
     struct fm_fiber *ahead; /* what `ahead` said of the slot */

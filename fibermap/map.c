@@ -193,7 +193,10 @@ struct fm_fiber *fm__map_look(struct fm_map *map, const struct map_key *key)
         struct fm_fiber *fiber = fm__slab_ref(id);
         if (__builtin_expect(fiber != NULL, 1))
             return fiber;
-        /* It has ended and gone since, so its exit has left the entry: what stands there now is something else. */
+        /*
+         * It has ended and gone since, so its exit has left the entry: what stands there now is
+         * something else.
+         */
     }
 }
 
@@ -282,7 +285,10 @@ size_t fm_map_count(struct fm_map *map, uint32_t state)
         return 0;
     fm__map_each_stripe(map, s) {
         if (state == FM_MEMBER_ZOMBIE) {
-            /* A set that displaces counts its key twice for an instant, and both fibers may have ended within it. */
+            /*
+             * A set that displaces counts its key twice for an instant, and both fibers may
+             * have ended within it.
+             */
             uint64_t both = fm__stripe_count(s), members = fm__count_members(both);
             uint64_t live = fm__count_live(both);
             count += members > live ? members - live : 0;
@@ -317,7 +323,10 @@ int fm_map_detach(struct fm_map *map, struct fm_key given, struct fm_fiber **ret
     if (!map || !fm__key_read(&key, &map->seed, given))
         return -EINVAL;
     struct stripe *stripe = fm__map_stripe(map, &key);
-    /* relaxed, both: the detached fiber's exit gets the map from the entry, after the swap; a failure takes it back */
+    /*
+     * relaxed, both: the detached fiber's exit gets the map from the entry, after the swap; a
+     * failure takes it back
+     */
     atomic_fetch_add_explicit(&map->refs, 1, memory_order_relaxed);
     fm__lock(&stripe->lock);
     struct place place = fm__stripe_find_locked(stripe, &key);

@@ -6,18 +6,24 @@
  *     stripe.[hc]    lock, table, memory; lookups without the lock
  *     count.[hc]     how many there are, and who waits until there is nobody
  *     member.[hc]    the exit's side: leaving, verdict, failures; signalling
- *     map.c          create, look up, count, detach          map_run.c     run      map_set.c     set      conflict.[hc] what their options say
- *     map_end.c      remove, clear      map_wait.c   join, await_...      map_close.c   close, destroy
+ *     map.c          create, look up, count, detach
+ *     map_run.c      run                map_set.c    set
+ *     conflict.[hc]  what their options say
+ *     map_end.c      remove, clear      map_wait.c   join, await_...
+ *     map_close.c    close, destroy
  *     turn.[hc]      fibers whose bodies wait for others of their key
- *     share.[hc]     callers that share one run      restart.[hc]   fibers that the map runs again
- *     group.[hc], round.[hc]  those that it runs again together      child.[hc]  maps of fibers of maps
+ *     share.[hc]     callers that share one run
+ *     restart.[hc]   fibers that the map runs again
+ *     group.[hc], round.[hc]   those that it runs again together
+ *     child.[hc]     maps of fibers of maps
  *     ledger.[hc]    stays, of maps with options: hooks.c, completions.c
  *     idle.[hc]      fibers that end when nobody has used them for a while
- *     snapshot.[hc]  all members at once, copied       runner.c   a map for callers outside fibers
+ *     snapshot.[hc]  all members at once, copied
+ *     runner.c       a map for callers outside fibers
  *     many.c, run_many.c   calls over many keys         move.c   a fiber goes to another key
  *
- * Locks, in this order: stripes (by address), the wait lock. Under either nothing is allocated, no fiber is signalled or started, no
- * foreign code runs.
+ * Locks, in this order: stripes (by address), the wait lock. Under either nothing is allocated,
+ * no fiber is signalled or started, no foreign code runs.
  */
 #ifndef FM_FIBERMAP_MAP_H
 #define FM_FIBERMAP_MAP_H
@@ -62,14 +68,14 @@ struct fm_map {
     uint32_t on_failure;  /* enum fm_on_failure */
     _Atomic bool decided; /* the verdict is in: nobody need bring another */
     _Atomic bool has_lineages; /* or had, at some time: fibers that are run again */
-    _Atomic bool notes_use;    /* it matters, or did at some time, when members were last used */
+    _Atomic bool notes_use;    /* it matters, or did, when members were last used */
     int64_t idle_ttl_ns;       /* of runs that say nothing; 0: none */
     struct ledger *ledger; /* constant; NULL: a plain map */
     char *name;           /* NULL: none */
 
     FM_ALONE struct waiting waiting;
     _Atomic uint32_t moves; /* begun; written under the wait lock */
-    uint32_t moves_held;    /* wait lock: so many look at all stripes, and nothing moves meanwhile */
+    uint32_t moves_held;    /* wait lock: so many look at all stripes, and nothing moves */
     struct arena arena;
     struct fm_exit verdict;           /* under the wait lock, until decided */
     struct closing_failure *failures; /* under the wait lock; the newest first */
@@ -77,10 +83,13 @@ struct fm_map {
     struct restart_window restarts;   /* of all lineages; under the wait lock */
     struct map_idle idle;
     struct fm_map_group *groups; /* under the wait lock; the newest first */
-    _Atomic uint32_t
-        sets; /* registrations by set that have not ended: else who is a member is in its descriptor */
-    _Atomic uint32_t
-        refs; /* the map, and each detached fiber that has not ended; the last one frees the memory */
+    /* registrations by set that have not ended: else who is a member is in its descriptor */
+    _Atomic uint32_t sets;
+    /*
+     * the map, and who else needs it after its end, as detached fibers; the last frees the
+     * memory
+     */
+    _Atomic uint32_t refs;
 };
 
 enum { CLOSE_FAILURES_MAX = 64 };
@@ -95,7 +104,10 @@ struct closing_failure {
 
 static inline bool fm__map_is_open(struct fm_map *map)
 {
-    /* relaxed: under a stripe lock the closer's visit orders it; elsewhere the reads before it are acquire */
+    /*
+     * relaxed: under a stripe lock the closer's visit orders it; elsewhere the reads before it
+     * are acquire
+     */
     return atomic_load_explicit(&map->state, memory_order_relaxed) == MAP_OPEN;
 }
 
@@ -125,24 +137,30 @@ void fm__moves_go(struct fm_map *map);
  */
 struct entry *fm__home_lock(struct fm_map *map, struct entry *home, struct stripe **ret_stripe);
 
-/* The same under the stripe lock, of the entry that was found there or in the queue (NULL: NULL). */
+/*
+ * The same under the stripe lock, of the entry that was found there or in the queue (NULL:
+ * NULL).
+ */
 struct fm_fiber *fm__present_locked(struct entry *entry);
 
 /* What callers within the map want of a run besides. */
 struct run_more {
-    struct exit_node *told; /* an owner node that the new fiber's exit is to tell; then its storage is its fn's */
-    bool waits;             /* the caller waits for the fiber, started or found (share.h); ret_fiber is not NULL */
-    bool compares;          /* only in place of the fiber `expected`, or of nobody if that is 0 */
+    /* an owner node that the new fiber's exit is to tell; then its storage is its fn's */
+    struct exit_node *told;
+    bool waits;         /* for the fiber, started or found (share.h); ret_fiber is not NULL */
+    bool compares;      /* only in place of the fiber `expected`, or of nobody if that is 0 */
     uint64_t expected;
-    bool stops;             /* if it is started: it ends when nobody waits for it any more */
-    struct entry *home;     /* told to who waits: by whose entry, or what became of it, he is counted */
+    bool stops;         /* if it is started: it ends when nobody waits for it any more */
+    struct entry *home; /* told to who waits: by whose entry, or its heir, he is counted */
 };
 /* As fm_map_run; `more` may be NULL. */
 int fm__map_run(struct fm_map *map, struct fm_key key, fm_entry_fn *entry, void *arg,
                 const struct fm_map_run_options *options, const void *site,
                 struct run_more *more, struct fm_fiber **ret_fiber);
 
-/* A detached fiber has ended, or the map was destroyed: free the memory with the last of these. */
+/*
+ * A detached fiber has ended, or the map was destroyed: free the memory with the last of these.
+ */
 void fm__map_unref(struct fm_map *map);
 
 #endif

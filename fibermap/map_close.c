@@ -3,13 +3,15 @@
  *
  *     OPEN --- shut: the first closer ---> CLOSING      (closed: CLOSING without members)
  *
- * shut() flips the state, brings the verdict (success, if there was none), and visits every stripe lock once. After that no run or set
- * is in flight, so the entries that are there are all there will ever be: they can be signalled and counted without a lock. Every closer
- * does the same, so a second one needs nothing from the first.
+ * shut() flips the state, brings the verdict (success, if there was none), and visits every
+ * stripe lock once. After that no run or set is in flight, so the entries that are there are
+ * all there will ever be: they can be signalled and counted without a lock. Every closer does
+ * the same, so a second one needs nothing from the first.
  *
- * A stranger waits on the count; its zero is what allows the memory to be freed. A member is part of the count, so it awaits all others
- * one by one. Two members that close the map at once join each other: the later join is told the ring (-EDEADLK) and leaves that
- * one out, as it leaves out itself.
+ * A stranger waits on the count; its zero is what allows the memory to be freed. A member is
+ * part of the count, so it awaits all others one by one. Two members that close the map at once
+ * join each other: the later join is told the ring (-EDEADLK) and leaves that one out, as it
+ * leaves out itself.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -63,7 +65,10 @@ static void copy_failures(struct fm_map *map, struct fm_close_report *report)
     struct closing_failure *list[CLOSE_FAILURES_MAX];
     size_t bytes = 0, count = 0;
 
-    /* Failures are added and never taken off, so what the list is now may be read without the lock. */
+    /*
+     * Failures are added and never taken off, so what the list is now may be read without the
+     * lock.
+     */
     fm__lock(&map->waiting.lock);
     for (struct closing_failure *f = map->failures; f; f = f->next)
         list[count++] = f;
@@ -163,7 +168,9 @@ int fm_map_close(struct fm_map *map, const struct fm_close_policy *given,
         report_fill(map, ret_report, r < 0);
     if (self == SELF_STRANGER)
         return r;
-    /* The caller comes last: its own interruption would have ended its waiting for the others. */
+    /*
+     * The caller comes last: its own interruption would have ended its waiting for the others.
+     */
     if (policy.kind != FM_CLOSE_DRAIN)
         fm__member_signal(id, FM_BY_CLOSE);
     return r < 0 ? r : FM_MAP_SELF;

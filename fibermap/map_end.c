@@ -1,8 +1,9 @@
 /*
  * map_end.c - ending by key: remove, clear
  *
- * Each has two moments: it finds fibers, and they have left. What is run meanwhile is not its business. A caller who is among the
- * found is signalled last and not awaited, since his own interruption would end his waiting for the others.
+ * Each has two moments: it finds fibers, and they have left. What is run meanwhile is not its
+ * business. A caller who is among the found is signalled last and not awaited, since his own
+ * interruption would end his waiting for the others.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -29,7 +30,10 @@ int fm_map_remove(struct fm_map *map, struct fm_key given, int64_t deadline_ns)
 
 /* ---- clear ---- */
 
-/* Fibers of a large map are far apart in memory: so many are on their way while one is dealt with. */
+/*
+ * Fibers of a large map are far apart in memory: so many are on their way while one is dealt
+ * with.
+ */
 enum { AHEAD = 8 };
 
 struct found {
@@ -37,7 +41,10 @@ struct found {
     size_t count, room;
 };
 
-/* The ids of all present fibers of a stripe, and of those that queue. Memory is taken with the lock free. */
+/*
+ * The ids of all present fibers of a stripe, and of those that queue. Memory is taken with the
+ * lock free.
+ */
 static int find_present(struct stripe *stripe, struct found *found)
 {
     for (;;) {
@@ -53,7 +60,9 @@ static int find_present(struct stripe *stripe, struct found *found)
         found->ids = ids;
         found->room = room;
     }
-    /* The count is lowered after the entry has been left, so no more than `live` are present. */
+    /*
+     * The count is lowered after the entry has been left, so no more than `live` are present.
+     */
     uint32_t made = fm__stripe_made(stripe);
     for (uint32_t i = 0; i < made; i++) {
         uint64_t id = fm__entry_counted(fm__entry_read(fm__stripe_at(stripe, i)));
@@ -64,7 +73,10 @@ static int find_present(struct stripe *stripe, struct found *found)
     return 0;
 }
 
-/* The last signalled is awaited first: when it has ended most others have, and the caller is woken once, not for each. */
+/*
+ * The last signalled is awaited first: when it has ended most others have, and the caller is
+ * woken once, not for each.
+ */
 int fm__members_end(const uint64_t *ids, size_t count, enum fm_reason reason,
                     int64_t deadline_ns)
 {

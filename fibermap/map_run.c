@@ -159,7 +159,10 @@ static inline bool is_held(struct place place)
     return place.entry && fm__entry_present(fm__entry_read(place.entry));
 }
 
-/* For a run that compares: 0 · FM_MAP_KEPT another, referenced, holds the key · -ENOENT nobody does */
+/*
+ * For a run that compares: 0 · FM_MAP_KEPT another, referenced, holds the key · -ENOENT nobody
+ * does
+ */
 static int compare_locked(struct place place, uint64_t expected, struct fm_fiber **ret_holder)
 {
     uint64_t id = place.entry ? fm__entry_present(fm__entry_read(place.entry)) : 0;

@@ -1,11 +1,13 @@
 /*
  * member.c - how a fiber leaves a map
  *
- * The exit of a member, in this order: it leaves its key (one swap of the entry's state), brings the verdict if it qualifies, buries the
- * entry, and gives up its place in the count, which is its last access to the map. All of it before any join on the fiber returns, and
+ * The exit of a member, in this order: it leaves its key (one swap of the entry's state),
+ * brings the verdict if it qualifies, buries the entry, and gives up its place in the count,
+ * which is its last access to the map. All of it before any join on the fiber returns, and
  * without waiting for a stripe lock.
  *
- * Callers     exits: the embedded owner's hook (run), an owner node (set). set itself for a fiber that had ended before.
+ * Callers     exits: the embedded owner's hook (run), an owner node (set). set itself for a
+ *             fiber that had ended before.
  */
 #include "fibermap/member.h"
 
@@ -20,8 +22,10 @@
 #include "runtime/platform/memory.h"
 #include "runtime/platform/probe.h"
 
-/* ---- the descriptor's words: [0] the entry, NULL once ended; [1] the stripe, with the flags in its low bits; [2] in a map with a
- * ledger the stay ---- */
+/*
+ * ---- the descriptor's words: [0] the entry, NULL once ended; [1] the stripe, with the flags
+ * in its low bits; [2] in a map with a ledger the stay ----
+ */
 
 #define WORD_FLAGS ((uintptr_t)127)
 _Static_assert((FM_MAP_PROPAGATE_INTERRUPT | FM_MAP_ISOLATE_FAILURE | MEMBER_CLOSES_MAP |
@@ -61,7 +65,9 @@ void fm__member_bind(struct fm_fiber *fiber, struct stripe *stripe, struct entry
 
 struct stripe *fm__member_stripe(struct fm_fiber *fiber)
 {
-    /* relaxed, this and the next: the stripe stays; others may ask while the fiber marks itself */
+    /*
+     * relaxed, this and the next: the stripe stays; others may ask while the fiber marks itself
+     */
     void *word = __atomic_load_n(&fiber->owner.words[1], __ATOMIC_RELAXED);
     return (struct stripe *)((uintptr_t)word & ~WORD_FLAGS);
 }
@@ -86,7 +92,8 @@ uint64_t fm__member_stands(struct fm_fiber *fiber)
         struct entry *entry = home ? fm__entry_now(home) : NULL;
         uint64_t state = entry ? fm__entry_read(entry) : 0;
         if (fm__entry_life(state) == ENTRY_COMING)
-            state = fm__entry_state(ENTRY_LIVE, state & ENTRY_ID); /* moved: present all along */
+            /* moved: present all along */
+            state = fm__entry_state(ENTRY_LIVE, state & ENTRY_ID);
         if (!entry || ((state & ENTRY_ID) == id && fm__entry_life(state) != ENTRY_MOVED))
             return state;
         /* moved on, and its entry used again; else it has ended */
@@ -306,9 +313,9 @@ void fm__member_left(struct stripe *stripe, struct entry *entry, uint32_t flags,
 static void signal_fiber(struct fm_fiber *fiber, enum fm_reason reason)
 {
     /*
-     * fm__fiber_interrupt waits a moment for a fiber that is telling its owners. If we are one of those ourselves, skipping
-     * whoever was DONE before keeps two exits that signal each other from waiting for each other: the later one finds
-     * the earlier DONE.
+     * fm__fiber_interrupt waits a moment for a fiber that is telling its owners. If we are one
+     * of those ourselves, skipping whoever was DONE before keeps two exits that signal each
+     * other from waiting for each other: the later one finds the earlier DONE.
      */
     if (fm__state_life(fm__state_read(&fiber->state)) != LIFE_DONE)
         fm__fiber_interrupt(fiber, reason);
@@ -364,7 +371,10 @@ void fm__map_shut(struct fm_map *map)
                                                 memory_order_acq_rel, memory_order_acquire))
         fm__map_decide(map, fm_ok(NULL));
     fm__limit_shut(map);
-    /* A run that read OPEN has put its fiber in before it let go of the lock; one that comes later reads CLOSING. */
+    /*
+     * A run that read OPEN has put its fiber in before it let go of the lock; one that comes
+     * later reads CLOSING.
+     */
     fm__map_each_stripe(map, s) {
         fm__lock(&s->lock);
         fm__unlock(&s->lock);
@@ -387,7 +397,9 @@ enum self fm__map_self(struct fm_map *map)
         if (fm__entry_life(state) == ENTRY_ZOMBIE)
             found = SELF_ZOMBIE;
     }
-    /* relaxed: a set of the caller itself happened before, or is concurrent and may be missed */
+    /*
+     * relaxed: a set of the caller itself happened before, or is concurrent and may be missed
+     */
     if (atomic_load_explicit(&map->sets, memory_order_relaxed) == 0)
         return found;
     uint64_t id = fm__fiber_id(self);

@@ -1,12 +1,15 @@
 /*
- * member.h - how a fiber leaves a map, what its exit says about the map, and how members are signalled
+ * member.h - how a fiber leaves a map, what its exit says of the map, how members are signalled
  */
 #ifndef FM_FIBERMAP_MEMBER_H
 #define FM_FIBERMAP_MEMBER_H
 
 #include "fibermap/map.h"
 
-/* Make the fiber, which has not started, the holder of the entry: its exit will tell the map. The stripe lock is held. */
+/*
+ * Make the fiber, which has not started, the holder of the entry: its exit will tell the map.
+ * The stripe lock is held.
+ */
 void fm__member_bind(struct fm_fiber *fiber, struct stripe *stripe, struct entry *entry,
                      uint32_t flags);
 
@@ -23,7 +26,9 @@ bool fm__member_is_in(struct fm_fiber *fiber, struct fm_map *map);
 enum fm_member_state fm__member_state(struct fm_fiber *fiber);
 /* Whether it was run, and this is its entry. The caller knows that it has not ended. */
 bool fm__member_is_at(struct fm_fiber *fiber, struct entry *entry);
-/* What a fiber that is bound may say of itself before its end, besides FM_MAP_ISOLATE_FAILURE. */
+/*
+ * What a fiber that is bound may say of itself before its end, besides FM_MAP_ISOLATE_FAILURE.
+ */
 #define MEMBER_CLOSES_MAP 4u
 /* What else its exit has to look after: an idler (idle.h). */
 #define MEMBER_IDLES 64u
@@ -41,11 +46,14 @@ static inline void fm__member_keep(struct fm_fiber *fiber, struct stay *stay)
 {
     fiber->owner.words[2] = stay;
 }
-/* Whether the caller, bound, is present in a map that is open: neither replaced nor detached. */
+/*
+ * Whether the caller, bound, is present in a map that is open: neither replaced nor detached.
+ */
 bool fm__member_goes_on(struct fm_fiber *self);
 
 /*
- * A registration by set. The node is told by the fiber's exit, and frees itself then. Memory is taken before the stripe lock.
+ * A registration by set. The node is told by the fiber's exit, and frees itself then. Memory is
+ * taken before the stripe lock.
  */
 struct set_node {
     struct exit_node node;
@@ -64,7 +72,10 @@ static inline struct stripe *fm__entry_stripe(struct fm_map *map, struct entry *
     return fm__map_stripe_of(map, atomic_load_explicit(&entry->head, memory_order_relaxed));
 }
 
-/* The fiber of this registration has ended: everything an exit does, its last access to the map included. */
+/*
+ * The fiber of this registration has ended: everything an exit does, its last access to the map
+ * included.
+ */
 void fm__member_left(struct stripe *stripe, struct entry *entry, uint32_t flags,
                      struct fm_fiber *fiber, struct fm_exit exit, enum entry_end end);
 
@@ -76,11 +87,17 @@ void fm__member_signal(uint64_t id, enum fm_reason reason);
  */
 int fm__members_end(const uint64_t *ids, size_t count, enum fm_reason reason,
                     int64_t deadline_ns);
-/* Interrupt all members (or all present ones) but the fiber `except`. Whom a run puts in meanwhile may be left out. */
+/*
+ * Interrupt all members (or all present ones) but the fiber `except`. Whom a run puts in
+ * meanwhile may be left out.
+ */
 void fm__map_signal_all(struct fm_map *map, enum fm_reason reason, bool zombies_too,
                         uint64_t except);
 
-/* No run or set succeeds any more, none is under way when this returns, and the verdict is in. Again and again, by anybody. */
+/*
+ * No run or set succeeds any more, none is under way when this returns, and the verdict is in.
+ * Again and again, by anybody.
+ */
 void fm__map_shut(struct fm_map *map);
 /* The first verdict stays. */
 bool fm__map_decide(struct fm_map *map, struct fm_exit exit);

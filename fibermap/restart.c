@@ -338,7 +338,9 @@ static struct fm_exit live(struct lineage *lineage, struct fm_fiber *self)
 
     if (member && fm__group_begin(member, self) < 0)
         return interruption(self);
-    /* interrupted before the first step: what would be said of an incarnation is said of that */
+    /*
+     * interrupted before the first step: what would be said of an incarnation is said of that
+     */
     struct fm_exit exit = fm__fiber_interrupted(self) ? interruption(self)
                                                       : incarnation(lineage, self);
     for (;;) {

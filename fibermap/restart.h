@@ -33,9 +33,10 @@ bool fm__restart_window_admit(struct restart_window *window, int64_t now_ns);
 int fm__restart_check(const struct fm_restart *given);
 
 /*
- * Wrap the work of a fiber that the map is to run again as the policy in the options says; then,
- * when the fiber is made, before it is started or known to anybody, make it one that may, and
- * a member of its group. 0 · -EINVAL · -E2BIG · -ENOMEM · -ESHUTDOWN (the group has stopped)
+ * Wrap the work of a fiber that the map is to run again as the policy in the options says;
+ * then, when the fiber is made, before it is started or known to anybody, make it one that may,
+ * and a member of its group. 0 · -EINVAL · -E2BIG · -ENOMEM · -ESHUTDOWN (the group has
+ * stopped)
  */
 int fm__restart_wrap(struct fm_map *map, const struct map_key *key,
                      const struct fm_map_run_options *options, struct work *work,

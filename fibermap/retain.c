@@ -1,9 +1,9 @@
 /*
  * retain.c - the last exit of each key, for a while
  *
- * A table by key and a list by age, of stays. An exit that leaves its key puts its stay in under the
- * same hold of the stripe lock: who finds the key free under that lock finds the result of
- * whoever held it last. The table itself is under the wait lock, inside it.
+ * A table by key and a list by age, of stays. An exit that leaves its key puts its stay in
+ * under the same hold of the stripe lock: who finds the key free under that lock finds the
+ * result of whoever held it last. The table itself is under the wait lock, inside it.
  *
  * What falls out is handed back on a list and released when no lock is held: a stay is the last
  * to hold its fiber, whose value is the user's to drop.

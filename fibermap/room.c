@@ -1,8 +1,8 @@
 /*
  * room.c - memory for a stripe: slabs of entries, larger tables, blobs for long keys
  *
- * What is missing is read under the lock, allocated with the lock free, and put in under the lock;
- * then all is looked at again, since others may have done the same.
+ * What is missing is read under the lock, allocated with the lock free, and put in under the
+ * lock; then all is looked at again, since others may have done the same.
  *
  * Owns        what is on its way; the stripe owns it from accept on.
  * Letters     of stripe.c.
@@ -68,7 +68,10 @@ static void grow_locked(struct stripe *s, void *memory, unsigned log2)
 
     FM_ASSERT(!old || from != to); /* one step at a time */
     s->tables[log2] = memory;
-    /* (E): the links of this parity belonged to the table before the one in use; a lookup may still walk that */
+    /*
+     * (E): the links of this parity belonged to the table before the one in use; a lookup may
+     * still walk that
+     */
     atomic_store_explicit(&s->version,
                           atomic_load_explicit(&s->version, memory_order_relaxed) + 1,
                           memory_order_release);

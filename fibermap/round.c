@@ -22,9 +22,9 @@
  *                                                                                    | let run
  *                            RUNS <----- counts its incarnation, under the lock -- RELEASED
  *
- * It leaves from wherever it is, by its fiber's exit, after that has left the key. A STOP leaves
- * NEW ones alone: they ask when they begin. From an END on nobody is let run: who would begin
- * waits until he is told.
+ * It leaves from wherever it is, by its fiber's exit, after that has left the key. A STOP
+ * leaves NEW ones alone: they ask when they begin. From an END on nobody is let run: who would
+ * begin waits until he is told.
  *
  * Lock        of each group, LOCK_MAP_GROUP: no other of the map's under it, but fibers are
  *             interrupted and woken. A fiber may be at its end: whoever tells it touches its

@@ -62,7 +62,9 @@ int fm_runner_run(struct fm_runner *runner, struct fm_key key, fm_entry_fn *entr
 
 /* ---- promises ---- */
 
-/* On the fiber's exit list, as an owner: told before any join returns. Frees itself when told. */
+/*
+ * On the fiber's exit list, as an owner: told before any join returns. Frees itself when told.
+ */
 struct promise_node {
     struct exit_node node;
     struct fm_promise *promise;

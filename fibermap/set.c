@@ -1,8 +1,8 @@
 /*
  * set.c - fibers without keys: a map in which each has a key that nobody else has
  *
- * A fiber that is run stands under a number of its own, eight bytes. One that is added stands under its
- * id, behind a byte that makes it nine, so that adding it again finds it there.
+ * A fiber that is run stands under a number of its own, eight bytes. One that is added stands
+ * under its id, behind a byte that makes it nine, so that adding it again finds it there.
  */
 #include <errno.h>
 #include <stdlib.h>

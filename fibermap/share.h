@@ -15,8 +15,8 @@
 #define SHARED_WAITERS (SHARED_SET - 1)
 
 /*
- * The entry with which the registration of this one began. The stripe lock is held, and one that
- * has been moved is HELD: its exit uses the link.
+ * The entry with which the registration of this one began. The stripe lock is held, and one
+ * that has been moved is HELD: its exit uses the link.
  */
 static inline struct entry *fm__entry_home_locked(struct entry *entry)
 {

@@ -1,13 +1,16 @@
 /*
  * snapshot.c - all members at once, copied
  *
- * A stripe is copied under its lock: nobody is run, replaced or detached in it meanwhile. Exits take no lock, so a copy may show a
- * fiber that has ended since; and between two entries a fiber may end that the copy still shows, and then one that it does not show any
- * more. A consistent snapshot forbids that: under all stripe locks and the wait lock it holds every present entry (LIVE to HELD) before it
- * copies. An exit that meets HELD waits for the wait lock. When the last entry is held, all of them are present, and nobody else
- * is: the cut is that instant.
+ * A stripe is copied under its lock: nobody is run, replaced or detached in it meanwhile. Exits
+ * take no lock, so a copy may show a fiber that has ended since; and between two entries a
+ * fiber may end that the copy still shows, and then one that it does not show any more. A
+ * consistent snapshot forbids that: under all stripe locks and the wait lock it holds every
+ * present entry (LIVE to HELD) before it copies. An exit that meets HELD waits for the wait
+ * lock. When the last entry is held, all of them are present, and nobody else is: the cut is
+ * that instant.
  *
- * No memory is taken under a lock: what is needed is read there, taken outside, and tried again.
+ * No memory is taken under a lock: what is needed is read there, taken outside, and tried
+ * again.
  */
 #include "fibermap/snapshot.h"
 
@@ -54,7 +57,10 @@ static int make_room(struct fm_snapshot *snap, size_t records, size_t bytes)
     return 0;
 }
 
-/* What a stripe may need, its lock held: used entries, and all bytes of long keys, each rounded up to words. */
+/*
+ * What a stripe may need, its lock held: used entries, and all bytes of long keys, each rounded
+ * up to words.
+ */
 static void need_locked(struct stripe *s, size_t *records, size_t *bytes)
 {
     uint32_t used = atomic_load_explicit(&s->used, memory_order_relaxed);

@@ -1,25 +1,32 @@
 /*
  * stripe.c - lookups; entries in and out of the chains; sweeping
  *
- * Owns        slabs, tables and blobs from the first need until fini. Nothing is unmapped before: that is what lets lookups walk
- *             without a lock.
+ * Owns        slabs, tables and blobs from the first need until fini. Nothing is unmapped
+ *             before: that is what lets lookups walk without a lock.
  * Knows not   fibers, waiting, the map's state.
- * Invariant   a linked entry is in exactly one chain of the table in use; a key has at most one linked entry; an entry is LIVE, HELD,
- *             COMING or DEAD while it is linked, and while the lock is free not COMING; DEAD, GONE and MOVED ones come to `dead` exactly
- *             once, by the exit that ended them, or by who made use of them for an instant alone.
+ * Invariant   a linked entry is in exactly one chain of the table in use; a key has at most one
+ *             linked entry; an entry is LIVE, HELD, COMING or DEAD while it is linked, and
+ *             while the lock is free not COMING; DEAD, GONE and MOVED ones come to `dead`
+ *             exactly once, by the exit that ended them, or by who made use of them for an
+ *             instant alone.
  * Together    (X: the caller keeps the two apart; -: they may run at once)
  *                           find  locked  bury  fini
  *                 find       -      -      -     X
  *                 locked     -      X      -     X
  *                 bury       -      -      -     X
  *
- * Order       all that a lookup reads (links, heads, words, states, blobs) is stored with release and read with acquire. So:
- *             (E) raise the version   release   after the unlinking, before anything is used again
- *             (F) first read of it    acquire   a lookup that sees (E) sees the unlinking: it cannot reach the entry by the table
- *             (G) use again           release   a lookup that sees any such store sees (E) as well, so
+ * Order       all that a lookup reads (links, heads, words, states, blobs) is stored with
+ *             release and read with acquire. So:
+ *             (E) raise the version   release   after the unlinking, before anything is used
+ *                                               again
+ *             (F) first read of it    acquire   a lookup that sees (E) sees the unlinking: it
+ *                                               cannot reach the entry by the table
+ *             (G) use again           release   a lookup that sees any such store sees (E) as
+ *                                               well, so
  *             (H) last read of it     relaxed   differs from F, and the lookup starts over
- *             What a lookup stands on between equal F and H has therefore not been used again: each link it followed was, at some
- *             instant since F, the link of a chain, and the words it compared belong to one key. README.md goes through the cases.
+ *             What a lookup stands on between equal F and H has therefore not been used again:
+ *             each link it followed was, at some instant since F, the link of a chain, and the
+ *             words it compared belong to one key. README.md goes through the cases.
  */
 #include "fibermap/stripe.h"
 
@@ -63,7 +70,10 @@ void fm__stripe_fini(struct stripe *s)
 bool fm__blob_matches(struct entry *e, const struct map_key *key)
 {
     struct key_blob *blob = atomic_load_explicit(&e->blob, memory_order_acquire);
-    /* An entry that is used again while we look may have any blob of the stripe: the capacity never changes. */
+    /*
+     * An entry that is used again while we look may have any blob of the stripe: the capacity
+     * never changes.
+     */
     if (!blob || blob->capacity < key->words)
         return false;
     for (uint32_t i = 0; i < key->words; i++)

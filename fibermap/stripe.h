@@ -1,13 +1,16 @@
 /*
  * stripe.h - a part of the map: one lock, one table, its entries
  *
- * Whoever changes who stands under a key holds the stripe's lock: run, set, detach, and the sweep. Lookups and exits hold nothing.
+ * Whoever changes who stands under a key holds the stripe's lock: run, set, detach, and the
+ * sweep. Lookups and exits hold nothing.
  *
- * The table is a power of two of chains. Each entry has two links, one for the table in use and one for the table that is built
- * beside it when it grows, so that a lookup always walks a whole table; one store makes the new one the table in use.
+ * The table is a power of two of chains. Each entry has two links, one for the table in use and
+ * one for the table that is built beside it when it grows, so that a lookup always walks a
+ * whole table; one store makes the new one the table in use.
  *
- * An entry is used again only after it has been unlinked, and only after the version has been raised. A lookup reads the version,
- * walks, and reads the version again: unequal, and something it stood on may have been used again, so it starts over.
+ * An entry is used again only after it has been unlinked, and only after the version has been
+ * raised. A lookup reads the version, walks, and reads the version again: unequal, and
+ * something it stood on may have been used again, so it starts over.
  */
 #ifndef FM_FIBERMAP_STRIPE_H
 #define FM_FIBERMAP_STRIPE_H
@@ -32,8 +35,8 @@ enum {
 /*
  * The members of a stripe, in one word:
  *     63 watched   62 ..... 31 members   30 ..... 0 live
- * live: present entries; members: these and the zombies. Watched: somebody waits for emptiness, so a change that takes either count to or from
- * 0 is made under the map's wait lock (count.c).
+ * live: present entries; members: these and the zombies. Watched: somebody waits for emptiness,
+ * so a change that takes either count to or from 0 is made under the map's wait lock (count.c).
  */
 #define COUNT_LIVE_ONE UINT64_C(1)
 #define COUNT_LIVE_MASK ((UINT64_C(1) << 31) - 1)
@@ -41,7 +44,10 @@ enum {
 #define COUNT_MEMBER_MASK (((UINT64_C(1) << 32) - 1) << 31)
 #define COUNT_WATCHED (UINT64_C(1) << 63)
 
-/* The words of a long key. Of a fixed capacity for ever, so that a late reader never reads past its end. */
+/*
+ * The words of a long key. Of a fixed capacity for ever, so that a late reader never reads past
+ * its end.
+ */
 struct key_blob {
     uint32_t capacity; /* in words */
     uint32_t size_class;
@@ -61,8 +67,8 @@ struct table {
 #define TABLE_SHIFT UINT64_C(63)
 
 /*
- * Where large blocks come from: zeroed, aligned to 128, kept by the source until the stripe is no
- * more. A block that is given back has not been touched.
+ * Where large blocks come from: zeroed, aligned to 128, kept by the source until the stripe is
+ * no more. A block that is given back has not been touched.
  */
 struct block_source {
     void *(*take)(struct block_source *source, size_t bytes);
@@ -111,8 +117,8 @@ uint64_t fm__stripe_find(struct stripe *stripe, const struct map_key *key);
 /* ---- writers ---- */
 
 /*
- * Lock the stripe, with room for one more entry of this key; nothing is allocated under the lock.
- * 0, locked · -ENOMEM, not locked
+ * Lock the stripe, with room for one more entry of this key; nothing is allocated under the
+ * lock. 0, locked · -ENOMEM, not locked
  */
 int fm__stripe_lock_with_room(struct stripe *stripe, const struct map_key *key);
 
@@ -124,7 +130,10 @@ int fm__stripe_lock_with_room(struct stripe *stripe, const struct map_key *key);
 int fm__stripe_reserve(struct stripe *stripe, const struct map_key *key, size_t ahead,
                        struct entry **ret_entry);
 
-/* Where a key stands in the table: the link that points to its entry, or to the first of its chain. */
+/*
+ * Where a key stands in the table: the link that points to its entry, or to the first of its
+ * chain.
+ */
 struct place {
     _Atomic(struct entry *) *link;
     struct entry *entry; /* NULL: none. LIVE or DEAD. */
@@ -134,8 +143,9 @@ struct place fm__stripe_find_locked(struct stripe *stripe, const struct map_key 
 /* An entry for the key, out of the room: neither published nor linked. */
 struct entry *fm__stripe_take_locked(struct stripe *stripe, const struct map_key *key);
 /*
- * Let the entry, which is published, stand under its key, at `place`, for which nothing has changed since it was found. Returns the id of the
- * fiber that was displaced, 0 if none was present.
+ * Let the entry, which is published, stand under its key, at `place`, for which nothing has
+ * changed since it was found. Returns the id of the fiber that was displaced, 0 if none was
+ * present.
  */
 uint64_t fm__stripe_install_locked(struct stripe *stripe, struct place place,
                                    struct entry *entry);
@@ -148,14 +158,17 @@ void fm__stripe_sweep_locked(struct stripe *stripe);
 
 /* ---- exits ---- */
 
-/* The entry has ended: its memory goes to the next sweep, which this does itself where the stripe holds mostly dead and is not locked. */
+/*
+ * The entry has ended: its memory goes to the next sweep, which this does itself where the
+ * stripe holds mostly dead and is not locked.
+ */
 void fm__stripe_bury(struct stripe *stripe, struct entry *entry);
 
 /* ---- all entries ---- */
 
 /*
- * Entry i, for all i below fm__stripe_made(). Whatever their states: a caller that holds no lock reads the state word and
- * no more.
+ * Entry i, for all i below fm__stripe_made(). Whatever their states: a caller that holds no
+ * lock reads the state word and no more.
  */
 static inline uint32_t fm__stripe_made(struct stripe *stripe)
 {

@@ -72,7 +72,9 @@ static inline void fm__point(_Atomic(struct entry *) *link, struct entry *to)
         FM_ASSERT(fm__link_entry((struct entry *)bits) == to);
         bits |= id << LINK_SLOT_SHIFT;
     }
-    /* release: all of `to` is written; (G) where `to` or the holder of the link is used again */
+    /*
+     * release: all of `to` is written; (G) where `to` or the holder of the link is used again
+     */
     atomic_store_explicit(link, (struct entry *)bits, memory_order_release);
 }
 
@@ -82,7 +84,10 @@ static inline uintptr_t fm__table_in_use(struct stripe *s)
     return atomic_load_explicit(&s->table, memory_order_acquire);
 }
 
-/* A guess: detached fibers count as dead, and an exit may read the two numbers at different times. */
+/*
+ * A guess: detached fibers count as dead, and an exit may read the two numbers at different
+ * times.
+ */
 static inline uint32_t fm__dead_estimate(struct stripe *s, uint64_t count)
 {
     /* relaxed: an exit may read it while the lock's holder writes */
