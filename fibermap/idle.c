@@ -257,7 +257,7 @@ int64_t fm__idle_begin_locked(struct stripe *stripe, struct entry *entry)
 void fm__idle_told(struct fm_map *map, int64_t due_ns)
 {
     if (map->ledger)
-        fm__limit_settle(map);
+        fm__evict_settle(map);
     /* relaxed: as in reap_all */
     if (due_ns < atomic_load_explicit(&map->idle.wakes_ns, memory_order_relaxed))
         wake_reaper(map);
@@ -272,7 +272,7 @@ void fm__idle_displace_locked(struct stripe *stripe, struct entry *entry)
     if (entry->idles)
         fm__due_take(&stripe->idlers, entry->idler);
     if (map->ledger)
-        fm__limit_displace_locked(map, entry);
+        fm__evict_displace_locked(map, entry);
 }
 
 struct idler *fm__idle_detach_locked(struct stripe *stripe, struct entry *entry)
@@ -318,7 +318,7 @@ void fm__idle_use_locked(struct stripe *stripe, struct entry *entry)
     if (entry->idles)
         entry->idler->used_ns = fm__runtime_now_ns(map->runtime);
     if (map->ledger && fm__limit_evicts(map->ledger))
-        fm__limit_touch_locked(map, entry);
+        fm__evict_touch_locked(map, entry);
 }
 
 int fm_map_touch(struct fm_map *map, struct fm_key given)

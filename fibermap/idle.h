@@ -40,7 +40,7 @@ void fm__idle_told(struct fm_map *map, int64_t due_ns);
 
 /* ---- who takes it out ---- */
 
-/* About to be displaced: no longer idle, whatever it does; nor evicted (limit.c). */
+/* About to be displaced: no longer idle, whatever it does; nor evicted (evict.c). */
 void fm__idle_displace_locked(struct stripe *stripe, struct entry *entry);
 /* Off the entry, which is detached; to be dropped. NULL: none. */
 struct idler *fm__idle_detach_locked(struct stripe *stripe, struct entry *entry);
@@ -52,7 +52,7 @@ void fm__idle_left(struct stripe *stripe, struct entry *entry);
 
 /* ---- who uses it: of any entry ---- */
 
-/* Its fiber, present, is used at this moment; for limit.c, too. */
+/* Its fiber, present, is used at this moment; for evict.c, too. */
 void fm__idle_use_locked(struct stripe *stripe, struct entry *entry);
 /* Nobody has used it for so long that it has been interrupted, or is about to be. */
 static inline bool fm__idle_expired_locked(const struct entry *entry)

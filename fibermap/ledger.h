@@ -144,29 +144,40 @@ void fm__limit_make(struct fm_map *map, const struct fm_map_config *config);
 int fm__limit_take_locked(struct fm_map *map, struct limit_hand *hand, bool displaces);
 /* 0, try again · -EAGAIN · -ESHUTDOWN · what waiting fails with */
 int fm__limit_wait(struct fm_map *map, struct limit_hand *hand, int64_t deadline_ns);
+/* So many places are free, but for those who wait. The wait lock is held. */
+static inline int32_t fm__limit_spare(const struct ledger *ledger)
+{
+    return ledger->live < ledger->max_live ? (int32_t)(ledger->max_live - ledger->live) : 0;
+}
 /* Whether it matters who has been touched when. */
 static inline bool fm__limit_evicts(const struct ledger *ledger)
 {
     return ledger->max_live && ledger->on_excess == FM_EXCESS_EVICT_IDLE;
 }
-/* Who stands by this entry, if anybody, has been used. The stripe lock is held. */
-void fm__limit_touch_locked(struct fm_map *map, struct entry *entry);
 /* It has been put in, in the same hold. */
 void fm__limit_use_locked(struct fm_map *map, struct stay *stay, struct limit_hand *hand,
                           bool displaces, bool queues);
-/* Who stands by this entry, if anybody, is about to be displaced or detached. */
-void fm__limit_displace_locked(struct fm_map *map, struct entry *entry);
-/* No lock is held: evict whom somebody waits for to go. */
-void fm__limit_settle(struct fm_map *map);
 /* A set, which is not limited, has put one in where nobody was. */
 void fm__limit_count_locked(struct fm_map *map);
 void fm__limit_put_back(struct fm_map *map, struct limit_hand *hand);
-/* `to` takes the place of `from` among the idle. The stripe locks are held. */
-void fm__limit_move_locked(struct fm_map *map, struct stay *from, struct stay *to);
 /* Somebody has left for good (stay not NULL), or leaves his place at least. No lock is held. */
 void fm__limit_left(struct fm_map *map, struct stay *stay, bool held_place);
 /* The map is closing: nobody waits for a place or a start any more. */
 void fm__limit_shut(struct fm_map *map);
+
+/* evict.c */
+/* Has been used just now, and was in no list. The wait lock is held, this and the next. */
+void fm__evict_list_locked(struct ledger *ledger, struct stay *stay);
+/* It gives no place back, or not as the one who was to be evicted. */
+void fm__evict_forget_locked(struct ledger *ledger, struct stay *stay);
+/* Who stands by this entry, if anybody, has been used. The stripe lock is held. */
+void fm__evict_touch_locked(struct fm_map *map, struct entry *entry);
+/* Who stands by this entry, if anybody, is about to be displaced or detached. */
+void fm__evict_displace_locked(struct fm_map *map, struct entry *entry);
+/* `to` takes the place of `from` among the idle. The stripe locks are held. */
+void fm__evict_move_locked(struct fm_map *map, struct stay *from, struct stay *to);
+/* No lock is held: evict whom somebody waits for to go. */
+void fm__evict_settle(struct fm_map *map);
 
 /* hooks.c */
 int fm__hooks_make(struct ledger *ledger, const struct fm_map_config *config, uint32_t stripes);

@@ -26,20 +26,15 @@
  * starts are had at once, or not yet.
  *
  * Who waits for a place does not hold a start, which others can use meanwhile, and which those
- * may want who hold the place; unless it is by an eviction: nobody is evicted for one who has
- * no start, and there all have their starts before their places. Who is evicted counts as
- * leaving until his place is given back, and there are no more of them than places that are
- * waited for; where there was nobody to evict the next one is who is put in. A map that closes
- * evicts nobody.
+ * may want who hold the place; unless somebody is evicted for it (evict.c): then all have their
+ * starts before their places.
  *
  * All this is under the wait lock, inside the stripe lock.
  */
 #include <errno.h>
 
 #include "fibermap/ledger.h"
-#include "fibermap/member.h"
 #include "runtime/fiber/runtime.h"
-#include "runtime/fiber/slab.h"
 #include "runtime/platform/clock.h"
 
 void fm__limit_make(struct fm_map *map, const struct fm_map_config *config)
@@ -51,114 +46,6 @@ void fm__limit_make(struct fm_map *map, const struct fm_map_config *config)
     ledger->interval_ns = config->interval_ns;
     ledger->on_excess = config->on_excess;
     atomic_init(&map->notes_use, fm__limit_evicts(ledger));
-}
-
-/* ---- who has been touched when; the wait lock is held ---- */
-
-static void unlist_locked(struct ledger *ledger, struct stay *stay)
-{
-    if (!stay->listed)
-        return;
-    *(stay->before ? &stay->before->after : &ledger->first_idle) = stay->after;
-    *(stay->after ? &stay->after->before : &ledger->last_idle) = stay->before;
-    stay->listed = false;
-}
-
-static void list_locked(struct ledger *ledger, struct stay *stay)
-{
-    stay->after = NULL;
-    stay->before = ledger->last_idle;
-    *(stay->before ? &stay->before->after : &ledger->first_idle) = stay;
-    ledger->last_idle = stay;
-    stay->listed = true;
-}
-
-void fm__limit_move_locked(struct fm_map *map, struct stay *from, struct stay *to)
-{
-    struct ledger *ledger = map->ledger;
-
-    fm__lock(&map->waiting.lock);
-    if (from->listed) {
-        to->before = from->before;
-        to->after = from->after;
-        *(to->before ? &to->before->after : &ledger->first_idle) = to;
-        *(to->after ? &to->after->before : &ledger->last_idle) = to;
-    }
-    to->listed = from->listed;
-    to->leaving = from->leaving;
-    from->listed = from->leaving = false;
-    fm__unlock(&map->waiting.lock);
-}
-
-/*
- * Of the fiber that was run by this entry, and is under its key, which it cannot leave without
- * the stripe lock; NULL for one that was set.
- */
-static struct stay *stay_of_locked(struct entry *entry)
-{
-    uint64_t id = fm__entry_present(fm__entry_read(entry));
-    struct fm_fiber *fiber = id ? fm__slab_at((uint32_t)(id & FIBER_ID_SLOT)) : NULL;
-    return fiber && fm__member_is_at(fiber, entry) ? fm__member_stay(fiber) : NULL;
-}
-
-void fm__limit_touch_locked(struct fm_map *map, struct entry *entry)
-{
-    struct stay *stay = stay_of_locked(entry);
-    if (!stay)
-        return;
-    fm__lock(&map->waiting.lock);
-    if (!stay->leaving) {
-        unlist_locked(map->ledger, stay);
-        list_locked(map->ledger, stay);
-    }
-    fm__unlock(&map->waiting.lock);
-}
-
-/* It gives no place back, or not as the one who was to be evicted. */
-static void forget_locked(struct ledger *ledger, struct stay *stay)
-{
-    unlist_locked(ledger, stay);
-    ledger->leaving -= stay->leaving;
-    stay->leaving = false;
-}
-
-void fm__limit_displace_locked(struct fm_map *map, struct entry *entry)
-{
-    struct stay *stay = fm__limit_evicts(map->ledger) ? stay_of_locked(entry) : NULL;
-    if (!stay)
-        return;
-    fm__lock(&map->waiting.lock);
-    forget_locked(map->ledger, stay);
-    fm__unlock(&map->waiting.lock);
-}
-
-/* Of those that are wanted so many are there already; the wait lock is held. */
-static int32_t spare_places(const struct ledger *ledger)
-{
-    return ledger->live < ledger->max_live ? (int32_t)(ledger->max_live - ledger->live) : 0;
-}
-
-void fm__limit_settle(struct fm_map *map)
-{
-    struct ledger *ledger = map->ledger;
-    uint64_t id = 1;
-
-    while (id && fm__limit_evicts(ledger) && fm__map_is_open(map)) {
-        id = 0;
-        fm__lock(&map->waiting.lock);
-        while (!id && ledger->first_idle &&
-               ledger->wanting > ledger->leaving + spare_places(ledger)) {
-            struct stay *stay = ledger->first_idle;
-            unlist_locked(ledger, stay);
-            stay->leaving = true;
-            ledger->leaving++;
-            if (fm__member_is_in(stay->end.fiber, map)) /* else it has ended just now */
-                id = fm__fiber_id(stay->end.fiber);
-        }
-        fm__unlock(&map->waiting.lock);
-        if (id)
-            fm__member_signal(id, FM_BY_REMOVE);
-    }
 }
 
 /* ---- places; the wait lock is held ---- */
@@ -196,7 +83,7 @@ static void give_place_locked(struct fm_map *map)
 static uint32_t free_places_locked(struct fm_map *map)
 {
     bool waits = map->waiting.lists[WAIT_PLACE].first != NULL;
-    return waits ? 0 : (uint32_t)spare_places(map->ledger);
+    return waits ? 0 : (uint32_t)fm__limit_spare(map->ledger);
 }
 
 /* How many more it needs. */
@@ -227,7 +114,7 @@ static void want_places_locked(struct fm_map *map, const struct limit_hand *hand
     for (uint32_t told = 0; free_places_locked(map) < missing - told;) {
         told = missing - free_places_locked(map);
         fm__unlock(&map->waiting.lock);
-        fm__limit_settle(map);
+        fm__evict_settle(map);
         fm__lock(&map->waiting.lock);
     }
 }
@@ -408,7 +295,7 @@ void fm__limit_use_locked(struct fm_map *map, struct stay *stay, struct limit_ha
         hand->starts--;
     }
     if (lists)
-        list_locked(ledger, stay);
+        fm__evict_list_locked(ledger, stay);
     fm__unlock(&map->waiting.lock);
 }
 
@@ -422,7 +309,7 @@ void fm__limit_put_back(struct fm_map *map, struct limit_hand *hand)
         /* The first in line looks again: one start more, or a time to wait for. */
         fm__waiting_wake_and_unlock(&map->waiting, 1u << WAIT_WINDOW);
     }
-    fm__limit_settle(map);
+    fm__evict_settle(map);
 }
 
 /* ---- what others do ---- */
@@ -442,11 +329,11 @@ void fm__limit_left(struct fm_map *map, struct stay *stay, bool held_place)
         return;
     fm__lock(&map->waiting.lock);
     if (stay)
-        forget_locked(map->ledger, stay);
+        fm__evict_forget_locked(map->ledger, stay);
     if (held_place)
         give_place_locked(map);
     fm__unlock(&map->waiting.lock);
-    fm__limit_settle(map);
+    fm__evict_settle(map);
 }
 
 void fm__limit_shut(struct fm_map *map)

@@ -332,7 +332,7 @@ int fm_map_detach(struct fm_map *map, struct fm_key given, struct fm_fiber **ret
     struct place place = fm__stripe_find_locked(stripe, &key);
     struct fm_fiber *fiber = fm__map_is_open(map) ? fm__present_locked(place.entry) : NULL;
     if (fiber && map->ledger)
-        fm__limit_displace_locked(map, place.entry);
+        fm__evict_displace_locked(map, place.entry);
     bool detached = fiber && fm__entry_detach(place.entry, fm__fiber_id(fiber));
     struct wait next = { NULL, 0 };
     struct idler *idler = NULL;

@@ -159,7 +159,7 @@ static void move_stay_locked(struct move *m)
     struct stay *old = *place;
 
     m->stay->end.fiber = fm_fiber_ref(fiber);
-    fm__limit_move_locked(m->map, old, m->stay);
+    fm__evict_move_locked(m->map, old, m->stay);
     *place = m->stay;
     m->stay = old;
 }
