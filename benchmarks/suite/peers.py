@@ -36,7 +36,8 @@ PEERS = [
     Peer('boost_fiber', ['g++'], [f'{CXX} fibers.cpp -lboost_fiber -lboost_context {JEMALLOC}'],
          '{here}/peer', 64),
     Peer('elixir', ['elixir', 'elixirc'],
-         ['elixirc --ignore-module-conflict peer.ex processes.ex keyed_map.ex keyed.ex'],
+         ['elixirc --ignore-module-conflict peer.ex processes.ex fairness.ex '
+          'keyed_map.ex keyed.ex keyed_waits.ex'],
          '{here}/peer', 64),
     Peer('effect', ['node', 'npm'],
          ['npm install --prefer-offline --no-audit --no-fund --loglevel=error'],

@@ -19,6 +19,11 @@ defmodule Peer do
       "skynet" => [{"later", 1_000_000, &Processes.skynet/1}],
       "pingpong" => [{"channel", 300_000, &Processes.ping_pong/1}],
       "parked" => [{"parked", 1_000_000, &Processes.parked/1}],
+      "fairness" => [
+        {"hog", 1000, &Fairness.hog/1},
+        {"yielding", 500, &Fairness.yielding/1}
+      ],
+      "keyed_waits" => [{"restart", 20_000, &KeyedWaits.restart/1}],
       "keyed" => [
         {"i-seq", 20_000, &Keyed.sequential/1},
         {"i-batch", 20_000, &Keyed.batch/1},

@@ -6,7 +6,6 @@ package main
 
 import (
 	"runtime"
-	"sort"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,10 +36,8 @@ func beside(count, hogs int, turn func(), p50, p99 string) {
 	}
 	atomic.StoreInt32(&over, 1)
 	all.Wait()
-	sort.Slice(late, func(i, j int) bool { return late[i] < late[j] })
+	reportLate(p50, p99, late)
 	check(late[0] >= 0, "too early")
-	report(p50, "us", float64(late[count/2].Nanoseconds())/1e3)
-	report(p99, "us", float64(late[count-1-count/100].Nanoseconds())/1e3)
 }
 
 func hog(count int) {

@@ -38,6 +38,8 @@ var questions = map[string][]work{
 	"timers": {{"sleeps", 1000000, sleeps}, {"cancel", 1000000, cancelSleeps}},
 	"keyed_waits": {{"dedup", 200000, dedup}, {"replace-await", 200000, replaceAwait},
 		{"restart", 1000000, restart}},
+	"foreign": {{"submit", 200000, submit}, {"wake", 500, wakeFromIdle},
+		{"spawn", 500, spawnFromIdle}},
 	"compute":  {{"queens", 3, queensOnBoard}, {"matrix", 1, matrix}},
 	"fairness": {{"hog", 1000, hog}, {"yielding", 500, yielding}},
 }
@@ -56,6 +58,8 @@ var (
 	depth   = flag.Int("depth", 3, "rows with a goroutine for each queen")
 	size    = flag.Int("size", 512, "rows of a matrix")
 	inBlock = flag.Int("block", 64, "rows of a block")
+	threads = flag.Int("threads", 4, "threads that submit")
+	pause   = flag.Int("pause", 1000, "microseconds before a wake")
 	hogs    = flag.Int("hogs", 4, "hogs to a worker that yield")
 	slice   = flag.Int("slice", 100, "microseconds between two yields")
 	bound   = flag.Int("bound", 8, "pieces of for_each at a time")

@@ -50,6 +50,7 @@ impl KeyedMap {
         self.live.fetch_add(1, Ordering::Relaxed);
         let leave = Leave { map: self.clone(), key: key.to_string(), number };
         let task = Arc::new(tokio::spawn(async move {
+            let body = body; // named first: a task that never began drops it first, too
             let _leave = leave;
             body.await;
         }));

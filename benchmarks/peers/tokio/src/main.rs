@@ -7,6 +7,7 @@
 //! serves Tokio best there; more are the multi_thread runtime.
 
 mod channel;
+mod compute;
 mod crowd;
 mod dash_map;
 mod dash_map_cases;
@@ -14,6 +15,7 @@ mod fairness;
 mod flow;
 mod foreign;
 mod join_map;
+mod keyed_waits;
 mod keys;
 mod support;
 mod tasks;
@@ -41,6 +43,11 @@ const WORKS: &[(&str, &str, u64)] = &[
     ("keyed", "iv", 1_000_000),
     ("keyed", "v", 400_000),
     ("keyed", "vi", 100_000),
+    ("keyed_waits", "dedup", 200_000),
+    ("keyed_waits", "replace-await", 200_000),
+    ("keyed_waits", "restart", 1_000_000),
+    ("compute", "queens", 3),
+    ("compute", "matrix", 1),
     ("parked", "parked", 1_000_000),
     ("timers", "sleeps", 1_000_000),
     ("timers", "cancel", 1_000_000),
@@ -69,6 +76,11 @@ async fn ask(question: &str, case: &str, count: u64) {
             join_map::ask(case, count).await;
             dash_map_cases::ask(case, count).await;
         }
+        ("keyed_waits", "dedup") => keyed_waits::dedup(count).await,
+        ("keyed_waits", "replace-await") => keyed_waits::replace_await(count).await,
+        ("keyed_waits", _) => keyed_waits::restart(count).await,
+        ("compute", "queens") => compute::queens(count).await,
+        ("compute", _) => compute::matrix(count).await,
         ("parked", _) => crowd::parked(count).await,
         ("timers", "sleeps") => crowd::sleeps(count).await,
         ("timers", _) => crowd::cancel(count).await,
