@@ -5,7 +5,7 @@
  *
  * The same calls from fibers and threads. Every wait takes a deadline and is interruptible; a
  * waiter that leaves early leaves no trace and loses no permit and no wake-up. Waiters are
- * served first come, first served.
+ * served first come, first served; but who comes to a mutex may pass them, as is said there.
  *
  * For all of them:
  *
@@ -101,8 +101,14 @@ FM_API int fm_promise_eventfd(struct fm_promise *promise);
  * Whoever would close a ring of those who wait for one another without deadlines, by way of
  * mutexes, read/write locks that are held to write, and joins, is told so instead of waiting.
  *
+ * Turns      Those who wait stand in the order in which they came. Where it is given up, the
+ *            first of them is woken and tries for it; until it has, whoever comes may take it,
+ *            also the one that has just unlocked. If the first finds it taken it stays the
+ *            first, and the next unlock hands the mutex to it. So each who waits is passed for
+ *            the time between its wake-up and its next step, and once only: nobody starves.
  * Order      what a holder did before it unlocked happens before the next one goes on.
- * Cost       uncontended one compare-and-swap to lock and one to unlock.
+ * Cost       uncontended one compare-and-swap to lock and one to unlock. The same where others
+ *            wait and the first of them has been woken.
  */
 /* 0 · -ENOMEM · -EINVAL */
 FM_API int fm_mutex_create(struct fm_mutex **ret_mutex);
@@ -114,7 +120,10 @@ FM_API struct fm_mutex *fm_mutex_destroy(struct fm_mutex *mutex);
 FM_API int fm_mutex_lock(struct fm_mutex *mutex, int64_t deadline_ns);
 /* The same without waiting. 0 · -EBUSY another holds it · -EDEADLK the caller does · -EINVAL */
 FM_API int fm_mutex_trylock(struct fm_mutex *mutex);
-/* Give it up, to the first who waits if anybody does. 0 · -EPERM not the holder · -EINVAL */
+/*
+ * Give it up; of those who wait the first is woken, or is the holder if it has been passed. 0 ·
+ * -EPERM not the holder · -EINVAL
+ */
 FM_API int fm_mutex_unlock(struct fm_mutex *mutex);
 
 /*
@@ -136,8 +145,8 @@ FM_API struct fm_cond *fm_cond_destroy(struct fm_cond *cond);
 FM_API int fm_cond_wait(struct fm_cond *cond, struct fm_mutex *mutex, int64_t deadline_ns);
 /*
  * End the wait of the one who waits longest, or of all who wait now; with the mutex or without
- * it. A waiter whose mutex the caller holds gets it from him at unlock. How many were woken, 0
- * and more · -EINVAL. Never suspends.
+ * it. A waiter whose mutex the caller holds goes on when he gives that up. How many were woken,
+ * 0 and more · -EINVAL. Never suspends.
  */
 FM_API int fm_cond_signal(struct fm_cond *cond);
 FM_API int fm_cond_broadcast(struct fm_cond *cond);

@@ -43,7 +43,7 @@ enum { RING_MAX = 64 };
 /* In the low bits of waits_on. */
 #define ON_LOCK ((uintptr_t)1)  /* the address of a holder word; else of a descriptor */
 #define ON_TIMED ((uintptr_t)2) /* has a deadline: no part of a ring */
-#define ON_WON ((uintptr_t)4)   /* its wake is won, it stands until it is handed the lock */
+#define ON_WON ((uintptr_t)4)   /* its wake is won, and it has to have the lock first of all */
 #define ON_FLAGS (ON_LOCK | ON_TIMED | ON_WON)
 
 static FM_ALONE _Atomic uint32_t walkers;

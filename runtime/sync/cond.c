@@ -23,8 +23,7 @@
  * lock to leave, cannot go (and have the condition destroyed) under our feet.
  *
  * Who signals while it holds the waiter's mutex wins the wake but does not let the waiter run,
- * which would only run into the mutex: the mutex takes the waiter over (mutex.c, promise) and
- * hands itself on at unlock.
+ * which would only run into the mutex: it is let go when that is given up (mutex.c, promise).
  *
  * A broadcast wakes those who were listed when it began, by their tickets: who waits again at
  * once is not woken twice.
@@ -89,7 +88,7 @@ int fm_cond_wait(struct fm_cond *cond, struct fm_mutex *mutex, int64_t deadline_
 {
     if (!cond || !mutex)
         return -EINVAL;
-    struct cond_waiter self = { .mutex = mutex, .who = fm__holder_self() };
+    struct cond_waiter self = { .mutex = mutex, .who = fm__mutex_caller() };
     if (!fm__mutex_held_by(mutex, self.who))
         return -EPERM;
     if (deadline_ns <= 0)
@@ -113,10 +112,7 @@ int fm_cond_wait(struct fm_cond *cond, struct fm_mutex *mutex, int64_t deadline_
         }
         fm__word_unlock(&cond->word, word);
     }
-    if (reason == WAKE_VALUE && self.node.item)
-        fm__mutex_receive(mutex, &self.node, self.who);
-    else
-        fm__mutex_retake(mutex, self.who);
+    fm__mutex_retake(mutex, &self.node, self.who);
     return fm__wake_result(reason);
 }
 
@@ -143,7 +139,7 @@ static enum verdict win_locked(struct cond_waiter *waiter, uint64_t me)
     if (won == WAKE_QUEUE && !promise)
         return OWED;
     if (won == WAKE_QUEUE)
-        fm__mutex_promise(waiter->mutex, &waiter->node, waiter->who);
+        fm__mutex_promise(waiter->mutex, &waiter->node);
     return won == WAKE_LOST ? GONE : WOKEN;
 }
 
@@ -156,7 +152,7 @@ int fm_cond_signal(struct fm_cond *cond)
         return -EINVAL;
     if (nobody_waits(cond))
         return 0;
-    uint64_t me = fm__holder_self();
+    uint64_t me = fm__mutex_caller();
     uint64_t word = fm__word_lock(&cond->word);
     while (verdict == GONE && word) {
         struct wait_node *node = fm__waitlist_shift_locked(&cond->waiters);
@@ -178,7 +174,7 @@ int fm_cond_broadcast(struct fm_cond *cond)
         return -EINVAL;
     if (nobody_waits(cond))
         return 0;
-    uint64_t me = fm__holder_self();
+    uint64_t me = fm__mutex_caller();
     uint64_t word = fm__word_lock(&cond->word);
     int64_t end = cond->next_ticket;
     for (bool more = true; more;) {

@@ -1,36 +1,57 @@
 /*
- * mutex.c - one holder at a time, handed on first come, first served
+ * mutex.c - one holder at a time; who comes may pass those who wait, the first of them once
  *
  * Owns        the list of those who wait. The holder owns the right to give the mutex up, and
- *             the list of those to whom it has promised it.
+ *             the list of those who are to go on when it does.
  * Knows not   conditions; they use mutex.h.
- * Invariant   word is 0 (free) or holder << 2 | QUEUED | LOCKED (word.h). QUEUED says whether
- *             anybody is listed; where it or LOCKED is set the holder cannot leave without the
- *             lock.
+ * Invariant   word is 0 (free) or holder << 2 | QUEUED | LOCKED (word.h). QUEUED says that who
+ *             gives it up has somebody to wake: somebody is listed, and nobody is `woken`, that
+ *             is on the way to look at the word. So whoever is listed waits for a holder, or
+ *             for one who will look. Where QUEUED or LOCKED is set the holder cannot leave
+ *             without the lock.
  * Callers     any fiber, any thread. Only lock suspends.
  *
- *                   lock: CAS (A)                another comes: locked section
- *     FREE -------------------------> HELD -------------------------------> HELD, QUEUED
- *       ^                             |  ^                                  |   |    ^
- *       '------- unlock: CAS (B) -----'  '- unlock, the last one is handed -'   |    |
- *       '-------- unlock, all who queued have left -----------------------------'    |
- *                                          unlock, one is handed it, more wait ------'
+ *                  lock: CAS (A)                another comes: locked section
+ *     FREE ------------------------> HELD -------------------------------> HELD, QUEUED
+ *     ^  ^                             |                                     |       |
+ *     |  '------ unlock: CAS (B) ------'   unlock, the first was passed:     |       |
+ *     |                                    HELD by him, QUEUED if more wait <'       |
+ *     '---- unlock, the first is woken to try, or all who queued have left ----------'
  *
- *   A acquire, B release: the next holder sees what the last one wrote. A hand-off is ordered
+ *   A acquire, B release: the next holder sees what the last one wrote. A hand-over is ordered
  *   by the wake (state.h: C release, D acquire) instead.
  *
- * The hand-off against a waiter that leaves:
+ * Why it is not always handed over: the heir has to be scheduled first, and nobody has any use
+ * of the mutex meanwhile. Who comes then waits, too, and is handed it in turn: from there on
+ * each lock costs a wake and two switches, be it held for an instant only. So the first of
+ * those who wait is woken to try, and the mutex is free:
+ *
+ *   holder                    the first who waits              another who comes
+ *     unlock: free, wake him    .                                .
+ *     .                         (runnable)                       lock: CAS (A), passes him
+ *     .                         lock the word, woken = no        .
+ *     .                         held: to the front of the list   .
+ *     .                         .                                unlock: QUEUED
+ *     .                         .                                  word = the first, wake him
+ *     .                         goes on as the holder            .
+ *
+ * Who was passed is handed the mutex by the next unlock: those in front of a waiter look once
+ * each and are handed it once each, and so is he. While one is woken nobody else is: he looks
+ * in any case, interrupted and too late as he may be, and who holds the mutex then wakes the
+ * next.
+ *
+ * The wake against a waiter that leaves:
  *
  *   unlock                                    a waiter who is interrupted or too late
  *     lock the word                             its wait ends by one CAS: that, or our wake
  *     take the first waiter off                 |
- *     word = that waiter, still locked          |
- *     win its wake ---- won: the holder         |
+ *     word = free or that waiter, locked        |
+ *     win its wake ---- won: out                |
  *                 \-- lost: on with the next    lock the word (waits for us), leave the list if
  *     unlock the word                           still on it, return without the mutex
  *     let the winner go
  *
- * Whose CAS wins decides. The word names the waiter before its wake is tried: a winner that had
+ * Whose CAS wins decides. The word names the heir before its wake is tried: a winner that had
  * not left its stack yet goes on at once and must find itself the holder. A loser cannot come
  * back to look before the word names another, since it needs the lock. The winner may unlock,
  * even destroy the mutex, as soon as the word is unlocked: that is our last access.
@@ -40,8 +61,8 @@
  * condition's wait, which has to have its mutex.
  *
  * A promise: who signals a condition while it holds the mutex wins the wake of the waiter, but
- * lets it stand and notes it here. It would only run into the mutex. At unlock the first of
- * them gets mutex and processor in one step, behind those who were queued already.
+ * lets it stand and notes it here. It would only run into the mutex. It goes on when the mutex
+ * has been given up, and takes it like anybody who comes.
  */
 #include "runtime/sync/mutex.h"
 
@@ -57,8 +78,15 @@
 
 struct fm_mutex {
     struct word word;
-    struct waitlist waiters;  /* node->amount: who; node->item: not NULL if its wake is won */
-    struct waitlist promised; /* the holder's alone, no lock: the same */
+    struct waitlist waiters;  /* under word's lock; of struct locker */
+    bool woken;               /* the same: one taken off has yet to look at the word */
+    struct waitlist promised; /* the holder's alone, no lock: waits on conditions, won */
+};
+
+/* One who waits for the mutex. */
+struct locker {
+    struct wait_node node; /* first; amount: who */
+    bool passed;           /* was woken once, and found it taken again */
 };
 
 int fm_mutex_create(struct fm_mutex **ret_mutex)
@@ -78,7 +106,8 @@ struct fm_mutex *fm_mutex_destroy(struct fm_mutex *mutex)
 {
     if (mutex) {
         fm__word_lock(&mutex->word); /* lets an unlock out that has handed it to us */
-        FM_BUG_IF(!fm__waitlist_empty(&mutex->waiters) || !fm__waitlist_empty(&mutex->promised),
+        FM_BUG_IF(!fm__waitlist_empty(&mutex->waiters) || mutex->woken ||
+                      !fm__waitlist_empty(&mutex->promised),
                   "a mutex is destroyed while waited for");
         fm__word_unlock(&mutex->word, 0);
         fm__ring_forget();
@@ -114,7 +143,7 @@ static bool take(struct fm_mutex *mutex, uint64_t who, uint64_t *ret_word)
 
 static void unlock_word(struct fm_mutex *mutex, uint64_t holder)
 {
-    bool queued = !fm__waitlist_empty(&mutex->waiters);
+    bool queued = !mutex->woken && !fm__waitlist_empty(&mutex->waiters);
     fm__word_unlock(&mutex->word, word_of(holder) | (queued ? QUEUED : 0));
 }
 
@@ -136,54 +165,76 @@ static bool take_or_lock(struct fm_mutex *mutex, uint64_t who, uint64_t *ret_hol
     return true;
 }
 
-/*
- * The caller's wait has begun, and it is not to be: off the list. False: too late, the mutex
- * has been handed to it, or would have been had it not been interrupted.
- */
-static bool withdraw(struct fm_mutex *mutex, struct wait_node *node)
+/* The same for one who was woken for it. */
+static bool take_woken(struct fm_mutex *mutex, uint64_t who, uint64_t *ret_holder)
+{
+    *ret_holder = holder_of(fm__word_lock(&mutex->word));
+    mutex->woken = false;
+    if (*ret_holder)
+        return false;
+    unlock_word(mutex, who);
+    return true;
+}
+
+/* Off the list, where the node still is on it: nobody has chosen it, or will. */
+static bool leave_list(struct fm_mutex *mutex, struct wait_node *node)
 {
     uint64_t word = fm__word_lock(&mutex->word);
     bool listed = node->listed;
     if (listed)
         fm__waitlist_remove_locked(&mutex->waiters, node);
     unlock_word(mutex, holder_of(word));
-    if (listed)
-        fm__wait_abort(node->wait);
     return listed;
 }
 
-static int lock_slow(struct fm_mutex *mutex, uint64_t who, int64_t deadline_ns, unsigned flags)
+/* The word is locked, and `holder` is another. Returns without the lock. */
+static int wait_listed(struct fm_mutex *mutex, struct locker *self, uint64_t holder,
+                       int64_t deadline_ns, unsigned flags)
 {
-    struct wait_node node = { .amount = (int64_t)who };
-    uint64_t holder;
-
-    if (take_or_lock(mutex, who, &holder))
-        return 0;
-    int r = holder == who ? -EDEADLK : deadline_ns <= 0 ? -ETIMEDOUT : 0;
-    if (r == 0)
-        r = fm__wait_begin(&node.wait, flags, "mutex");
-    if (r == 0)
-        fm__waitlist_push_locked(&mutex->waiters, &node);
+    struct wait_node *node = &self->node;
+    int r = fm__wait_begin(&node->wait, flags, "mutex");
+    if (r == 0 && self->passed)
+        fm__waitlist_unshift_locked(&mutex->waiters, node);
+    else if (r == 0)
+        fm__waitlist_push_locked(&mutex->waiters, node);
     unlock_word(mutex, holder);
     if (r < 0)
         return r;
 
-    if (fm__ring_enter_lock(node.wait.who, &mutex->word.value, deadline_ns) &&
-        !(flags & WAIT_MASKED) && withdraw(mutex, &node)) {
-        fm__ring_leave(node.wait.who);
-        return -EDEADLK;
+    if (fm__ring_enter_lock(node->wait.who, &mutex->word.value, deadline_ns) &&
+        !(flags & WAIT_MASKED) && leave_list(mutex, node)) {
+        fm__wait_abort(node->wait);
+        r = -EDEADLK;
+    } else {
+        enum wake_reason reason = fm__wait_end(node->wait, deadline_ns);
+        if (reason != WAKE_VALUE)
+            leave_list(mutex, node);
+        r = fm__wake_result(reason);
     }
-    enum wake_reason reason = fm__wait_end(node.wait, deadline_ns);
-    if (reason != WAKE_VALUE) {
-        uint64_t word = fm__word_lock(&mutex->word);
-        if (node.listed)
-            fm__waitlist_remove_locked(&mutex->waiters, &node);
-        unlock_word(mutex, holder_of(word));
-    }
-    fm__ring_leave(node.wait.who);
-    return fm__wake_result(reason);
+    fm__ring_leave(node->wait.who);
+    return r;
 }
 
+static int lock_slow(struct fm_mutex *mutex, uint64_t who, int64_t deadline_ns, unsigned flags)
+{
+    struct locker self = { .node.amount = (int64_t)who };
+    uint64_t holder;
+    int r;
+
+    if (take_or_lock(mutex, who, &holder))
+        return 0;
+    if (holder == who || deadline_ns <= 0) {
+        unlock_word(mutex, holder);
+        return holder == who ? -EDEADLK : -ETIMEDOUT;
+    }
+    r = wait_listed(mutex, &self, holder, deadline_ns, flags);
+    if (r < 0 || take_woken(mutex, who, &holder))
+        return r;
+    self.passed = true;
+    return wait_listed(mutex, &self, holder, deadline_ns, flags);
+}
+
+/* Let the next one go on: as the holder, if it has been passed, or to try. */
 static void unlock_slow(struct fm_mutex *mutex)
 {
     struct wait heir = { .who = NULL };
@@ -191,61 +242,59 @@ static void unlock_slow(struct fm_mutex *mutex)
     enum wake won = WAKE_LOST;
 
     fm__word_lock(&mutex->word);
-    while (!fm__waitlist_empty(&mutex->promised))
-        fm__waitlist_push_locked(&mutex->waiters, fm__waitlist_shift_locked(&mutex->promised));
-    while (won == WAKE_LOST && !fm__waitlist_empty(&mutex->waiters)) {
+    while (won == WAKE_LOST && !mutex->woken && !fm__waitlist_empty(&mutex->waiters)) {
         struct wait_node *node = fm__waitlist_shift_locked(&mutex->waiters);
-        bool promised = node->item != NULL;
+        bool passed = ((struct locker *)node)->passed;
         heir = node->wait;
-        holder = (uint64_t)node->amount;
+        holder = passed ? (uint64_t)node->amount : 0;
         /* relaxed: only the heir looks for itself here, and sees it by way of its wake */
         atomic_store_explicit(&mutex->word.value, word_of(holder) | LOCKED,
                               memory_order_relaxed);
-        won = promised ? WAKE_QUEUE : fm__wake_win(heir, WAKE_VALUE);
+        won = fm__wake_win(heir, WAKE_VALUE);
+        mutex->woken = won != WAKE_LOST && !passed;
     }
     unlock_word(mutex, won == WAKE_LOST ? 0 : holder);
     if (won == WAKE_QUEUE)
         fm__wake_release(heir.who);
 }
 
-/* Held -> free, or to the first who waits. False if `who` is not the holder. */
-static bool give_up(struct fm_mutex *mutex, uint64_t who)
+/* Held -> free, where nobody is to be woken. */
+static bool let_go(struct fm_mutex *mutex, uint64_t who)
 {
-    uint64_t word = word_of(who), next = 0;
-    struct wait_node *heir = NULL;
+    uint64_t word = word_of(who);
+    /* release (B) */
+    return atomic_compare_exchange_strong_explicit(&mutex->word.value, &word, 0,
+                                                   memory_order_release, memory_order_relaxed);
+}
 
+static __attribute__((noinline)) bool give_up_slow(struct fm_mutex *mutex, uint64_t who)
+{
     if (!fm__mutex_held_by(mutex, who))
         return false;
-    if (__builtin_expect(!fm__waitlist_empty(&mutex->promised), 0)) {
-        heir = mutex->promised.first;
-        next = word_of((uint64_t)heir->amount);
-    }
-    /* release (B) */
-    if (!atomic_compare_exchange_strong_explicit(&mutex->word.value, &word, next,
-                                                 memory_order_release, memory_order_relaxed)) {
+    /* off the mutex while it is ours; they stand still until they are released */
+    struct waitlist promised = mutex->promised;
+    mutex->promised = (struct waitlist) { .first = NULL };
+    if (!let_go(mutex, who))
         unlock_slow(mutex);
-    } else if (heir) {
-        /* it stands still, so the list of promises is still ours */
-        fm__waitlist_remove_locked(&mutex->promised, heir);
-        fm__wake_release(heir->wait.who);
-    }
+    fm__waitlist_release(&promised);
     return true;
 }
 
-void fm__mutex_promise(struct fm_mutex *mutex, struct wait_node *node, uint64_t who)
+/* Held -> free, or to the first who waits. False if `who` is not the holder. */
+static bool give_up(struct fm_mutex *mutex, uint64_t who)
 {
-    node->amount = (int64_t)who;
+    if (__builtin_expect(fm__mutex_held_by(mutex, who) &&
+                             fm__waitlist_empty(&mutex->promised) && let_go(mutex, who),
+                         1))
+        return true;
+    return give_up_slow(mutex, who);
+}
+
+void fm__mutex_promise(struct fm_mutex *mutex, struct wait_node *node)
+{
     node->item = mutex;
     fm__waitlist_push_locked(&mutex->promised, node);
     fm__ring_note_promise(node->wait.who, &mutex->word.value);
-}
-
-void fm__mutex_receive(struct fm_mutex *mutex, struct wait_node *node, uint64_t who)
-{
-    fm__ring_leave(node->wait.who);
-    /* acquire (A) */
-    uint64_t word = atomic_load_explicit(&mutex->word.value, memory_order_acquire);
-    FM_BUG_IF(holder_of(word) != who, "a promised mutex was not handed over");
 }
 
 void fm__mutex_release(struct fm_mutex *mutex, uint64_t who)
@@ -255,13 +304,15 @@ void fm__mutex_release(struct fm_mutex *mutex, uint64_t who)
     (void)held;
 }
 
-void fm__mutex_retake(struct fm_mutex *mutex, uint64_t who)
+void fm__mutex_retake(struct fm_mutex *mutex, struct wait_node *node, uint64_t who)
 {
     uint64_t word;
-    if (take(mutex, who, &word))
-        return;
-    int r = lock_slow(mutex, who, FM_NEVER, WAIT_MASKED);
-    FM_BUG_IF(r < 0, "a masked wait for a mutex ended with %d", r);
+    if (!take(mutex, who, &word)) {
+        int r = lock_slow(mutex, who, FM_NEVER, WAIT_MASKED);
+        FM_BUG_IF(r < 0, "a masked wait for a mutex ended with %d", r);
+    }
+    if (node->item)
+        fm__ring_leave(node->wait.who); /* not before: till now it had to have the mutex */
 }
 
 int fm_mutex_lock(struct fm_mutex *mutex, int64_t deadline_ns)
@@ -272,7 +323,7 @@ int fm_mutex_lock(struct fm_mutex *mutex, int64_t deadline_ns)
         return -EINVAL;
     if (deadline_ns > 0)
         fm__budget_spend(); /* before: a fiber that yields here holds nothing yet */
-    uint64_t who = fm__holder_self();
+    uint64_t who = fm__mutex_caller();
     return take(mutex, who, &word) ? 0 : lock_slow(mutex, who, deadline_ns, 0);
 }
 
@@ -282,15 +333,16 @@ int fm_mutex_trylock(struct fm_mutex *mutex)
 
     if (!mutex)
         return -EINVAL;
-    uint64_t who = fm__holder_self();
-    if (take(mutex, who, &word))
-        return 0;
-    return holder_of(word) == who ? -EDEADLK : -EBUSY;
+    uint64_t who = fm__mutex_caller();
+    for (unsigned spins = 0; !take(mutex, who, &word); fm__spin(spins++))
+        if (holder_of(word))
+            return holder_of(word) == who ? -EDEADLK : -EBUSY;
+    return 0; /* while it was free somebody may have had the word locked, to look at it */
 }
 
 int fm_mutex_unlock(struct fm_mutex *mutex)
 {
     if (!mutex)
         return -EINVAL;
-    return give_up(mutex, fm__holder_self()) ? 0 : -EPERM;
+    return give_up(mutex, fm__mutex_caller()) ? 0 : -EPERM;
 }

@@ -79,6 +79,19 @@ static inline struct wait_node *fm__waitlist_shift_locked(struct waitlist *list)
     return node;
 }
 
+/* In front of all others. */
+static inline void fm__waitlist_unshift_locked(struct waitlist *list, struct wait_node *node)
+{
+    node->prev = NULL;
+    node->next = list->first;
+    node->listed = true;
+    if (list->first)
+        list->first->prev = node;
+    else
+        list->last = node;
+    list->first = node;
+}
+
 /*
  * Those whose wakes a locked section has won: they stand still, so their nodes serve as a list.
  * Let go of them when the word is unlocked. Touches no more than the nodes, each before its

@@ -15,6 +15,7 @@ struct world {
     int inside; /* plain, guarded by the mutex */
     int total;
     _Atomic(struct fm_fiber *) waiter; /* whom to interrupt */
+    _Atomic uint32_t first, passed, second; /* turns of the one who passes another for sure */
 };
 
 static struct world *world_new(void)
@@ -47,6 +48,13 @@ static void lock_once(void *arg)
     reuse_stack();
     section(w);
     model_assert(fm_mutex_unlock(w->mutex) == 0);
+}
+
+/* The second time it may pass who was woken the first time. */
+static void lock_twice(void *arg)
+{
+    lock_once(arg);
+    lock_once(arg);
 }
 
 static void lock_until(void *arg)
@@ -141,11 +149,59 @@ static void try_meets_hand_off(void)
     together(lock_once, lock_once, try_once);
 }
 
+static void passed_and_handed_over(void)
+{
+    together(lock_twice, lock_once, NULL);
+}
+
+static void deadline_meets_passing(void)
+{
+    together(lock_twice, lock_until, lock_once);
+}
+
+static void interrupt_meets_passing(void)
+{
+    together(lock_twice, lock_interruptibly, interrupt);
+}
+
+/*
+ * The holder stands aside, and goes on when the other had time to queue up; passes it, and the
+ * same again: few preemptions are left to be found around the hand-over itself.
+ */
+static void give_turns(void *arg)
+{
+    struct world *w = arg;
+    atomic_store_explicit(&w->first, 1, memory_order_release);
+    model_await(&w->passed);
+    atomic_store_explicit(&w->second, 1, memory_order_release);
+}
+
+static void handed_over_to_who_was_passed(void)
+{
+    struct world *w = world_new();
+    model_assert(fm_mutex_lock(w->mutex, FM_NEVER) == 0);
+    int waiter = model_spawn(lock_once, w), aside = model_spawn(give_turns, w);
+    model_await(&w->first);
+    model_assert(fm_mutex_unlock(w->mutex) == 0);
+    model_assert(fm_mutex_lock(w->mutex, FM_NEVER) == 0);
+    atomic_store_explicit(&w->passed, 1, memory_order_release);
+    model_await(&w->second);
+    section(w);
+    model_assert(fm_mutex_unlock(w->mutex) == 0);
+    model_join(waiter);
+    model_join(aside);
+    settle(w);
+}
+
 const struct model_scenario model_scenarios[] = {
     SCENARIO(two_lock),
     SCENARIO(interrupt_meets_hand_off),
     SCENARIO(deadline_meets_hand_off, .less = 1),
     SCENARIO(three_lock, .less = 1),
     SCENARIO(try_meets_hand_off, .less = 1),
+    SCENARIO(passed_and_handed_over),
+    SCENARIO(handed_over_to_who_was_passed),
+    SCENARIO(interrupt_meets_passing),
+    SCENARIO(deadline_meets_passing, .less = 1),
     SCENARIO_END,
 };

@@ -232,6 +232,28 @@ TEST(cond, signal_under_the_mutex_brings_the_mutex)
     run_in_fibers(promise_body, 2, FM_CLOCK_VIRTUAL);
 }
 
+/* Who signals has the mutex again, if it wants, before whom it has signalled. */
+WORKER_TEST(cond, signal_under_the_mutex_does_not_keep_it_from_who_signals)
+{
+    struct room room = make();
+    struct fm_fiber *fibers[3];
+    for (int i = 0; i < 3; i++)
+        fibers[i] = start(wait_once, &room);
+    settle();
+    cr_assert_eq(fm_mutex_lock(room.mutex, FM_NEVER), 0);
+    cr_assert_eq(fm_cond_signal(room.cond), 1);
+    cr_assert_eq(fm_cond_broadcast(room.cond), 2);
+    cr_assert_eq(fm_mutex_unlock(room.mutex), 0);
+    cr_assert_eq(fm_mutex_trylock(room.mutex), 0, "free, while they are on their way");
+    settle();
+    cr_assert_eq(room.woken, 0);
+    cr_assert_eq(fm_mutex_unlock(room.mutex), 0);
+    for (int i = 0; i < 3; i++)
+        cr_assert_eq(finish(fibers[i]).kind, FM_SUCCESS);
+    cr_assert_eq(room.woken, 3);
+    drop(&room);
+}
+
 /* The same for a thread, whose deadline is one of the real clock: more of it, until we are in time. */
 TEST(cond, signal_under_the_mutex_brings_a_thread_the_mutex)
 {

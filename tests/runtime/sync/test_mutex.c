@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_mutex.c - one holder at a time; F-numbers are the faults of the catalogue that a test
- * covers
+ * test_mutex.c - one holder at a time; test_mutex_passing.c has who comes first. F-numbers are
+ * the faults of the catalogue that a test covers
  */
 #include <errno.h>
 #include <pthread.h>
@@ -60,24 +60,6 @@ WORKER_TEST(mutex, waiters_are_served_in_the_order_they_came)
         finish(fibers[i]);
     for (int i = 0; i < 8; i++)
         cr_assert_eq(order.served[i], order.arrived[i], "place %d", i);
-    fm_mutex_destroy(order.mutex);
-}
-
-WORKER_TEST(mutex, unlock_hands_over_so_nobody_overtakes)
-{
-    struct order order = { .mutex = make() };
-    struct visitor visitor = { &order, 0, 1 };
-    cr_assert_eq(fm_mutex_lock(order.mutex, FM_NEVER), 0);
-    struct fm_fiber *fiber = start(visit, &visitor);
-    settle();
-    cr_assert_eq(fm_mutex_unlock(order.mutex), 0);
-    /* the waiter has not run yet, and it is the holder all the same */
-    cr_assert_eq(fm_mutex_trylock(order.mutex), -EBUSY);
-    cr_assert_eq(fm_mutex_lock(order.mutex, 0), -ETIMEDOUT);
-    cr_assert_eq(fm_mutex_unlock(order.mutex), -EPERM);
-    finish(fiber);
-    cr_assert_eq(fm_mutex_trylock(order.mutex), 0);
-    cr_assert_eq(fm_mutex_unlock(order.mutex), 0);
     fm_mutex_destroy(order.mutex);
 }
 
@@ -258,26 +240,6 @@ WORKER_TEST(mutex, free_when_all_who_waited_have_left)
     cr_assert_eq(fm_mutex_unlock(order.mutex), 0, "to nobody");
     cr_assert_eq(fm_mutex_trylock(order.mutex), 0, "so it is free");
     cr_assert_eq(finish(fiber).kind, FM_INTERRUPTED);
-    cr_assert_eq(fm_mutex_unlock(order.mutex), 0);
-    fm_mutex_destroy(order.mutex);
-}
-
-/*
- * The hand-off came first, the interruption after: the mutex is the waiter's and it must give
- * it up.
- */
-WORKER_TEST(mutex, interruption_after_the_hand_off_does_not_lose_it)
-{
-    struct order order = { .mutex = make() };
-    struct visitor visitor = { &order, 0, 1 };
-    cr_assert_eq(fm_mutex_lock(order.mutex, FM_NEVER), 0);
-    struct fm_fiber *fiber = start(visit, &visitor);
-    settle();
-    cr_assert_eq(fm_mutex_unlock(order.mutex), 0);
-    fm_fiber_interrupt(fiber);
-    cr_assert_eq(finish(fiber).kind, FM_SUCCESS);
-    cr_assert_eq(visitor.result, 0);
-    cr_assert_eq(fm_mutex_trylock(order.mutex), 0);
     cr_assert_eq(fm_mutex_unlock(order.mutex), 0);
     fm_mutex_destroy(order.mutex);
 }
