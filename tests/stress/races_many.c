@@ -7,24 +7,31 @@
 
 /*
  * The roles: one starts both keys or none; one wants the second key alone, or removes who is
- * under it; one looks, key by key or by a snapshot; one closes, in some rounds.
+ * under it; one looks, key by key or by a snapshot; one closes, in some rounds. Where there are
+ * two places, the two gather those of whoever has left a key and not yet his place.
  */
-enum { CLOSES = 1, SNAPSHOT = 2, REMOVES = 4, ENDS = 8 };
+enum { CLOSES = 1, SNAPSHOT = 2, REMOVES = 4, ENDS = 8, LIMITED = 16 };
 
 static bool chosen(const struct slot *slot, uint64_t what)
 {
     return slot->choice & what;
 }
 
-/* The keys in different stripes; other races want them in one. */
-static void wide_map(struct slot *slot)
+/* The keys in different stripes; other races want them in one. max_live 0: no limit. */
+static void wide_map_of(struct slot *slot, uint32_t max_live)
 {
     struct fm_map_config config = FM_MAP_CONFIG_INIT;
     config.runtime = slot->runtime;
     config.stripe_count = 8;
+    config.max_live = max_live;
     slot->map = fm_map_destroy(slot->map);
     int r = fm_map_create(&config, &slot->map);
     RACE_CHECK(slot, r == 0, "map_create: %d", r);
+}
+
+static void map_for_both(struct slot *slot)
+{
+    wide_map_of(slot, chosen(slot, LIMITED) ? 2 : 0);
 }
 
 static void both_or_none(struct slot *slot, struct part *part)
@@ -140,7 +147,7 @@ static unsigned kind_of(const struct slot *slot)
 
 static void one_to_move(struct slot *slot)
 {
-    wide_map(slot);
+    wide_map_of(slot, 0);
     int r = race_run(slot, slot->key, race_park, FM_FAIL, &slot->first);
     RACE_CHECK(slot, r == 0, "run: %d", r);
 }
@@ -246,7 +253,7 @@ static void nothing_is_left_of_it(struct slot *slot)
 const struct race many_races[] = {
     { "x10_move", "a fiber that is moved is under one key at each instant", one_to_move,
       move_or_disturb, nothing_is_left_of_it, NULL },
-    { "all_or_nothing", "all start at one instant or none does", wide_map, start_or_look,
+    { "all_or_nothing", "all start at one instant or none does", map_for_both, start_or_look,
       both_or_none_started, NULL },
     { NULL, NULL, NULL, NULL, NULL, NULL },
 };
