@@ -238,8 +238,9 @@ def servers_are_asked_in_turn(folder):
 
 
 def help_names_every_question(_folder):
-    done = subprocess.run([sys.executable, ROOT / 'benchmarks/suite', '--help'],
-                          capture_output=True, text=True, check=False)
+    env = dict(os.environ, PYTHONDONTWRITEBYTECODE='1')
+    done = subprocess.run([ROOT / 'tools/bench', '--help'], env=env, capture_output=True,
+                          text=True, check=False)
     assert done.returncode == 0, done.stderr
     words = done.stdout.split()
     missing = [question.name for question in questions.QUESTIONS if question.name not in words]
