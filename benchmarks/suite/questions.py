@@ -42,7 +42,7 @@ QUESTIONS = [
     _question('keyed', 'go tokio elixir effect', '--count 2000 --entries 2000'),
     _question('parked', 'go tokio elixir', '--count 1000'),
     _question('timers', 'go tokio', '--count 1000'),
-    _question('keyed_waits', 'go tokio elixir', '--count 2000'),
+    _question('keyed_waits', 'go tokio elixir effect', '--count 2000'),
     _question('compute', 'go tokio tbb', '--queens 6 --size 128'),
     _question('foreign', 'go tokio', '--count 20'),
     _question('fairness', 'go tokio elixir', '--count 20'),

@@ -2,7 +2,7 @@
 
 // The work of bench_keyed.c over FiberMap, with the same keys and checks.
 
-function names(count) {
+export function names(count) {
     const stems = ["j-", "job-", "user-", "session-", "connection-"]
     return Array.from({ length: count }, (_, i) => stems[i % 5] + String(i).padStart(7, "0"))
 }

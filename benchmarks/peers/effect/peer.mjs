@@ -11,6 +11,7 @@ import * as effect3 from "effect3"
 import * as effect4 from "effect4"
 import * as fibers from "./fibers.mjs"
 import * as keyed from "./keyed.mjs"
+import * as keyedWaits from "./keyed_waits.mjs"
 
 // Where the two versions call the same thing by different names.
 const versions = [
@@ -45,6 +46,7 @@ const questions = {
         ["v", 100000, keyed.hot],
         ["vi", 100000, keyed.clear],
     ],
+    keyed_waits: [["dedup", 20000, keyedWaits.dedup], ["restart", 20000, keyedWaits.restart]],
 }
 
 function versionOf(name) {
@@ -68,7 +70,7 @@ const { values } = parseArgs({
     args: process.argv.slice(3),
     options: {
         only: number, workers: number, count: number, keys: number, hot: number,
-        entries: number, batch: number,
+        entries: number, batch: number, callers: number,
     },
 })
 const sizes = {
@@ -76,6 +78,7 @@ const sizes = {
     hot: Number(values.hot ?? 16),
     entries: Number(values.entries ?? 100000),
     batch: Number(values.batch ?? 1000),
+    callers: Number(values.callers ?? 100),
 }
 
 for (const [name, count, body] of questions[process.argv[2]] ?? fail("no such question")) {
