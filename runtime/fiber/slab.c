@@ -1,8 +1,13 @@
 /*
  * slab.c - descriptors in type-stable memory
  *
+ * The free ones of the depot are bits, and the lowest go out first: however wildly fibers end,
+ * those that are spawned next stand one behind the other again, which a processor fetches ahead.
+ * On a list they would come in the order of the ends, each a miss of the cache.
+ *
  * Owns        the chunks, for the life of the process.
- * Invariant   a chunk is published when all its descriptors are in order; slots never move.
+ * Invariant   a chunk is published when all its descriptors are in order; slots never move. A
+ *             word or a chunk has its bit above if and only if it has one itself.
  */
 #include "runtime/fiber/slab.h"
 
@@ -29,9 +34,16 @@ enum { SLAB_SMALL_CHUNKS = 8, SLAB_REGION_CHUNKS = 8, SLAB_COLOURS = 4 };
 #define CHUNK_BYTES (sizeof(struct fm_fiber) * SLAB_CHUNK)
 #define REGION_BYTES (CHUNK_BYTES * SLAB_REGION_CHUNKS)
 
+/* A bit for each slot that is free, and above it one for each word of 64 that has any. */
+enum {
+    FREE_WORDS = (1 << FIBER_ID_SLOT_BITS) / 64,
+    FREE_HIGH_WORDS = FREE_WORDS / 64,
+    FREE_TOP_WORDS = FREE_HIGH_WORDS / 64,
+};
+
 static struct {
     struct lock lock;
-    struct fm_fiber *free;   /* linked through task.next */
+    uint64_t free[FREE_WORDS], free_high[FREE_HIGH_WORDS], free_top[FREE_TOP_WORDS];
     struct fm_fiber *region; /* what is left of it: the next chunks */
     uint32_t region_chunks, region_colour;
     _Atomic uint32_t chunk_count;
@@ -71,6 +83,47 @@ static struct fm_fiber *take_chunk_locked(uint32_t index)
     return chunk;
 }
 
+/* ---- the free ones of the depot; the lock is held ---- */
+
+static void free_add_locked(uint32_t slot)
+{
+    uint32_t word = slot / 64, high = word / 64;
+    uint64_t others = slab.free[word];
+    slab.free[word] = others | UINT64_C(1) << slot % 64;
+    if (others)
+        return;
+    slab.free_high[high] |= UINT64_C(1) << word % 64;
+    slab.free_top[high / 64] |= UINT64_C(1) << high % 64;
+}
+
+/* A word with free slots, the lowest; FREE_WORDS if there is none. */
+static uint32_t free_word_locked(void)
+{
+    for (uint32_t top = 0; top < FREE_TOP_WORDS; top++) {
+        if (!slab.free_top[top])
+            continue;
+        uint32_t high = top * 64 + (uint32_t)__builtin_ctzll(slab.free_top[top]);
+        return high * 64 + (uint32_t)__builtin_ctzll(slab.free_high[high]);
+    }
+    return FREE_WORDS;
+}
+
+/* The lowest slots of a word that has free ones, up to `most`, as bits. */
+static uint64_t free_remove_locked(uint32_t word, uint32_t most)
+{
+    uint32_t high = word / 64;
+    uint64_t all = slab.free[word], rest = all;
+
+    while (rest && most--)
+        rest &= rest - 1;
+    slab.free[word] = rest;
+    if (!rest)
+        slab.free_high[high] &= ~(UINT64_C(1) << word % 64);
+    if (!slab.free_high[high])
+        slab.free_top[high / 64] &= ~(UINT64_C(1) << high % 64);
+    return all & ~rest;
+}
+
 /* Room for more; the lock is held. */
 static bool grow_locked(void)
 {
@@ -88,8 +141,7 @@ static bool grow_locked(void)
         /* generation 1, no reference; relaxed: published with the chunk */
         atomic_store_explicit(&fiber->refs, UINT64_C(1) << FIBER_ID_SLOT_BITS,
                               memory_order_relaxed);
-        fiber->task.next = (struct task *)slab.free;
-        slab.free = fiber;
+        free_add_locked(fiber->slot);
     }
     /* release: with fm__slab_at */
     atomic_store_explicit(&fm__slab_chunks[index], chunk, memory_order_release);
@@ -102,33 +154,45 @@ static struct fm_fiber *next_of(struct fm_fiber *fiber)
     return (struct fm_fiber *)fiber->task.next;
 }
 
-struct fm_fiber *fm__slab_take(struct slab_cache *cache)
+/* Into an empty cache, up to `most`, so that the lowest is taken first. */
+static void fill_locked(struct slab_cache *cache, uint32_t most)
 {
-    struct fm_fiber *fiber;
+    struct fm_fiber *last = NULL;
+    uint32_t word;
 
-    if (cache && cache->list) {
-        fiber = cache->list;
-        cache->list = next_of(fiber);
-        cache->count--;
-        return fiber;
-    }
-    fm__lock(&slab.lock);
-    if (!slab.free && !grow_locked()) {
-        fm__unlock(&slab.lock);
-        return NULL;
-    }
-    fiber = slab.free;
-    slab.free = next_of(fiber);
-    if (cache) {
-        while (slab.free && cache->count < SLAB_BATCH) {
-            struct fm_fiber *more = slab.free;
-            slab.free = next_of(more);
-            more->task.next = (struct task *)cache->list;
-            cache->list = more;
+    while (cache->count < most && (word = free_word_locked()) < FREE_WORDS) {
+        uint64_t slots = free_remove_locked(word, most - cache->count);
+        for (; slots; slots &= slots - 1) {
+            struct fm_fiber *fiber = fm__slab_at(word * 64 + (uint32_t)__builtin_ctzll(slots));
+            if (last)
+                last->task.next = (struct task *)fiber;
+            else
+                cache->list = fiber;
+            last = fiber;
             cache->count++;
         }
     }
-    fm__unlock(&slab.lock);
+    if (last)
+        last->task.next = NULL;
+}
+
+struct fm_fiber *fm__slab_take(struct slab_cache *cache)
+{
+    struct slab_cache none = { 0 };
+
+    if (!cache)
+        cache = &none;
+    if (!cache->list) {
+        fm__lock(&slab.lock);
+        if (free_word_locked() < FREE_WORDS || grow_locked())
+            fill_locked(cache, cache == &none ? 1 : SLAB_BATCH);
+        fm__unlock(&slab.lock);
+        if (!cache->list)
+            return NULL;
+    }
+    struct fm_fiber *fiber = cache->list;
+    cache->list = next_of(fiber);
+    cache->count--;
     return fiber;
 }
 
@@ -137,15 +201,13 @@ static void spill(struct slab_cache *cache, uint32_t count)
 {
     if (!count)
         return;
-    struct fm_fiber *first = cache->list, *last = first;
-    for (uint32_t i = 1; i < count; i++)
-        last = next_of(last);
-    cache->list = next_of(last);
-    cache->count -= count;
     fm__lock(&slab.lock);
-    last->task.next = (struct task *)slab.free;
-    slab.free = first;
+    for (uint32_t i = 0; i < count; i++) {
+        free_add_locked(cache->list->slot);
+        cache->list = next_of(cache->list);
+    }
     fm__unlock(&slab.lock);
+    cache->count -= count;
 }
 
 void fm__slab_give(struct slab_cache *cache, struct fm_fiber *fiber)

@@ -72,3 +72,30 @@ TEST(slab, where_there_is_no_room_for_a_region_a_chunk_will_do)
     take(2 * SLAB_CHUNK);
     cr_assert_eq(fm__slab_slots(), (ALONE + 3) * SLAB_CHUNK);
 }
+
+TEST(slab, however_they_came_back_the_lowest_go_out_first)
+{
+    enum { COUNT = 3 * SLAB_CHUNK };
+    static struct fm_fiber *fibers[COUNT];
+    struct slab_cache cache = { 0 };
+
+    for (uint32_t i = 0; i < COUNT; i++)
+        fibers[i] = fm__slab_take(&cache);
+    fm__slab_flush(&cache);
+    for (uint32_t i = 0; i < COUNT; i++) /* 7 and COUNT have no divisor in common */
+        fm__slab_give(&cache, fibers[i * 7 % COUNT]);
+    fm__slab_flush(&cache);
+    for (uint32_t i = 0; i < COUNT; i++) {
+        struct fm_fiber *fiber = fm__slab_take(i % 200 ? &cache : NULL);
+        cr_assert_not_null(fiber);
+        if (i % 200) /* who asks the depot itself gets one from behind the cache's batch */
+            cr_assert_leq(fiber->slot, i + SLAB_BATCH, "%u at %u", fiber->slot, i);
+        cr_assert_geq(fiber->slot + SLAB_BATCH, i, "%u at %u", fiber->slot, i);
+        fibers[i] = fiber;
+    }
+    cr_assert_eq(fm__slab_slots(), COUNT, "none was lost, none is out twice");
+    for (uint32_t i = 0; i < COUNT; i++)
+        atomic_fetch_add(&fibers[i]->refs, 1);
+    for (uint32_t i = 0; i < COUNT; i++)
+        cr_assert_eq(atomic_load(&fibers[i]->refs) & FIBER_ID_SLOT, 1);
+}
