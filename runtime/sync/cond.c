@@ -139,7 +139,7 @@ static enum verdict win_locked(struct cond_waiter *waiter, uint64_t me)
     if (won == WAKE_QUEUE && !promise)
         return OWED;
     if (won == WAKE_QUEUE)
-        fm__mutex_promise(waiter->mutex, &waiter->node);
+        fm__mutex_promise(waiter->mutex, &waiter->node, waiter->who);
     return won == WAKE_LOST ? GONE : WOKEN;
 }
 

@@ -62,7 +62,9 @@
  *
  * A promise: who signals a condition while it holds the mutex wins the wake of the waiter, but
  * lets it stand and notes it here. It would only run into the mutex. It goes on when the mutex
- * has been given up, and takes it like anybody who comes.
+ * has been given up, and takes it like anybody who comes. But where the one who signalled waits
+ * itself now, and nobody else is queued, its one waiter is the holder: nobody is passed or kept
+ * waiting by that, and two that give each other the turn do with one CAS a turn.
  */
 #include "runtime/sync/mutex.h"
 
@@ -290,16 +292,37 @@ static bool give_up(struct fm_mutex *mutex, uint64_t who)
     return give_up_slow(mutex, who);
 }
 
-void fm__mutex_promise(struct fm_mutex *mutex, struct wait_node *node)
+void fm__mutex_promise(struct fm_mutex *mutex, struct wait_node *node, uint64_t who)
 {
+    node->amount = (int64_t)who;
     node->item = mutex;
     fm__waitlist_push_locked(&mutex->promised, node);
     fm__ring_note_promise(node->wait.who, &mutex->word.value);
 }
 
+/* Held by `who` -> held by the only one that it is promised to, if nobody is queued. */
+static bool pass_on(struct fm_mutex *mutex, uint64_t who)
+{
+    uint64_t word = word_of(who);
+    struct wait_node *heir = mutex->promised.first;
+    if (!heir || heir->next)
+        return false;
+    /* before: from then on the list is the heir's */
+    fm__waitlist_remove_locked(&mutex->promised, heir);
+    /* release (B) */
+    if (atomic_compare_exchange_strong_explicit(&mutex->word.value, &word,
+                                                word_of((uint64_t)heir->amount),
+                                                memory_order_release, memory_order_relaxed)) {
+        fm__wake_release(heir->wait.who);
+        return true;
+    }
+    fm__waitlist_push_locked(&mutex->promised, heir);
+    return false;
+}
+
 void fm__mutex_release(struct fm_mutex *mutex, uint64_t who)
 {
-    bool held = give_up(mutex, who);
+    bool held = pass_on(mutex, who) || give_up(mutex, who);
     FM_ASSERT(held);
     (void)held;
 }
@@ -307,7 +330,10 @@ void fm__mutex_release(struct fm_mutex *mutex, uint64_t who)
 void fm__mutex_retake(struct fm_mutex *mutex, struct wait_node *node, uint64_t who)
 {
     uint64_t word;
-    if (!take(mutex, who, &word)) {
+    /* acquire (A): it has been passed on to us */
+    bool ours = node->item && holder_of(atomic_load_explicit(&mutex->word.value,
+                                                             memory_order_acquire)) == who;
+    if (!ours && !take(mutex, who, &word)) {
         int r = lock_slow(mutex, who, FM_NEVER, WAIT_MASKED);
         FM_BUG_IF(r < 0, "a masked wait for a mutex ended with %d", r);
     }

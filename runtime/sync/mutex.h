@@ -19,15 +19,15 @@ static inline uint64_t fm__mutex_caller(void)
 
 /* `who` is fm__mutex_caller() of the one meant. */
 bool fm__mutex_held_by(struct fm_mutex *mutex, uint64_t who);
-/* The caller holds it; allowed between the begin and the end of a wait. */
+/* The caller holds it, and is between the begin and the end of a wait. */
 void fm__mutex_release(struct fm_mutex *mutex, uint64_t who);
 /*
- * The caller holds it and has won the wake of that node's wait (WAKE_QUEUE): the waiter goes on
- * when the mutex is given up, with node->item not NULL.
+ * The caller holds it and has won the wake of that node's wait (WAKE_QUEUE): the waiter, `who`,
+ * goes on when the mutex is given up, with node->item not NULL.
  */
-void fm__mutex_promise(struct fm_mutex *mutex, struct wait_node *node);
+void fm__mutex_promise(struct fm_mutex *mutex, struct wait_node *node, uint64_t who);
 /*
- * Take it whatever it takes: masked, without a deadline. The caller does not hold it. `node`
+ * Take it whatever it takes: masked, without a deadline. `node`
  * is that of a wait on a condition that has ended.
  */
 void fm__mutex_retake(struct fm_mutex *mutex, struct wait_node *node, uint64_t who);

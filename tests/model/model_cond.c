@@ -111,10 +111,54 @@ static void broadcast_wakes_all(void)
     together(take, take, put_two_and_broadcast, 2);
 }
 
+/* Each waits for its turn, and gives it to the other: with its own wait, the first time. */
+static void take_turns(struct world *w, int me)
+{
+    model_assert(fm_mutex_lock(w->mutex, FM_NEVER) == 0);
+    for (int i = 0; i < 2; i++) {
+        while (w->items != me)
+            model_assert(fm_cond_wait(w->cond, w->mutex, FM_NEVER) == 0);
+        w->items = !me;
+        w->taken++;
+        model_assert(fm_cond_signal(w->cond) >= 0);
+    }
+    model_assert(fm_mutex_unlock(w->mutex) == 0);
+}
+
+static void take_turns_first(void *arg)
+{
+    take_turns(arg, 0);
+}
+
+static void take_turns_second(void *arg)
+{
+    take_turns(arg, 1);
+}
+
+static void touch(void *arg)
+{
+    struct world *w = arg;
+    model_assert(fm_mutex_lock(w->mutex, FM_NEVER) == 0);
+    w->taken++;
+    model_assert(fm_mutex_unlock(w->mutex) == 0);
+}
+
+static void turn_is_passed_on(void)
+{
+    together(take_turns_first, take_turns_second, NULL, 4);
+}
+
+static void turn_is_passed_on_while_another_comes(void)
+{
+    together(take_turns_first, take_turns_second, touch, 5);
+}
+
 const struct model_scenario model_scenarios[] = {
     SCENARIO(signal_under_the_mutex),
     SCENARIO(signal_after_the_mutex),
     SCENARIO(deadline_meets_signal, .less = 1),
     SCENARIO(broadcast_wakes_all, .less = 1),
+    SCENARIO(turn_is_passed_on),
+    SCENARIO(turn_is_passed_on_while_another_comes, .less = 1),
     SCENARIO_END,
 };
