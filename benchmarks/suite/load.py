@@ -137,7 +137,7 @@ class Server:
 
 
 def latency_us(text, percent):
-    found = re.search(rf'^\s*{percent}%\s+([\d.]+)(us|ms|s|m)$', text, re.M)
+    found = re.search(rf'^\s*{percent}%\s+([\d.]+)(us|ms|s|m)\s*$', text, re.M)
     if not found:
         raise Failed(f'wrk prints no {percent} %')
     return float(found[1]) * MICROSECONDS[found[2]]
