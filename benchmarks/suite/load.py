@@ -146,7 +146,7 @@ def latency_us(text, percent):
 def load(server, path, options, seconds, processor):
     """What wrk prints, and how many requests it has seen answered in how many seconds."""
     done = subprocess.run(
-        ['wrk', '-t1', f'-c{options.connections}', f'-d{seconds}s', '--latency',
+        ['wrk', '-t1', f'-c{options.connections}', f'-d{seconds}s', '--latency', '--timeout', '30s',
          f'http://{server.address}:{server.port}{path}'],
         capture_output=True, text=True, check=False, preexec_fn=start_on(processor))
     for wrong in ('Socket errors', 'Non-2xx'):
