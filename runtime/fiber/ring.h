@@ -23,8 +23,8 @@ typedef _Atomic uint64_t holder_word;
 bool fm__ring_enter_lock(struct fm_fiber *self, holder_word *word, int64_t deadline_ns);
 bool fm__ring_enter_join(struct fm_fiber *self, struct fm_fiber *target, int64_t deadline_ns);
 /*
- * The caller has won the wake of `other` and lets it stand until it is handed the lock: that is
- * what it waits for now, and leaves like any other.
+ * `other`, the caller itself or one that stands as the caller has won its wake, has to have the
+ * lock before it does anything else: it waits for that, also while it runs, until it leaves.
  */
 void fm__ring_note_promise(struct fm_fiber *other, holder_word *word);
 /* It does not wait any more. */

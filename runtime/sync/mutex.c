@@ -58,7 +58,8 @@
  *
  * Rings: who is about to wait without a deadline for somebody who waits for it, by way of other
  * mutexes or of ends, is told -EDEADLK instead (runtime/fiber/ring.c). But for the end of a
- * condition's wait, which has to have its mutex.
+ * condition's wait, which has to have its mutex; so its note stands until it has, also while it
+ * has been woken and is passed: who passes it is told.
  *
  * A promise: who signals a condition while it holds the mutex wins the wake of the waiter, but
  * lets it stand and notes it here. It would only run into the mutex. It goes on when the mutex
@@ -194,6 +195,7 @@ static int wait_listed(struct fm_mutex *mutex, struct locker *self, uint64_t hol
                        int64_t deadline_ns, unsigned flags)
 {
     struct wait_node *node = &self->node;
+    bool masked = flags & WAIT_MASKED; /* noted for all of it, and not to be told of a ring */
     int r = fm__wait_begin(&node->wait, flags, "mutex");
     if (r == 0 && self->passed)
         fm__waitlist_unshift_locked(&mutex->waiters, node);
@@ -203,8 +205,8 @@ static int wait_listed(struct fm_mutex *mutex, struct locker *self, uint64_t hol
     if (r < 0)
         return r;
 
-    if (fm__ring_enter_lock(node->wait.who, &mutex->word.value, deadline_ns) &&
-        !(flags & WAIT_MASKED) && leave_list(mutex, node)) {
+    if (!masked && fm__ring_enter_lock(node->wait.who, &mutex->word.value, deadline_ns) &&
+        leave_list(mutex, node)) {
         fm__wait_abort(node->wait);
         r = -EDEADLK;
     } else {
@@ -213,7 +215,8 @@ static int wait_listed(struct fm_mutex *mutex, struct locker *self, uint64_t hol
             leave_list(mutex, node);
         r = fm__wake_result(reason);
     }
-    fm__ring_leave(node->wait.who);
+    if (!masked)
+        fm__ring_leave(node->wait.who);
     return r;
 }
 
@@ -330,14 +333,18 @@ void fm__mutex_release(struct fm_mutex *mutex, uint64_t who)
 void fm__mutex_retake(struct fm_mutex *mutex, struct wait_node *node, uint64_t who)
 {
     uint64_t word;
+    bool noted = node->item;
     /* acquire (A): it has been passed on to us */
     bool ours = node->item && holder_of(atomic_load_explicit(&mutex->word.value,
                                                              memory_order_acquire)) == who;
     if (!ours && !take(mutex, who, &word)) {
+        /* also while it has been woken to try: who passes it then may wait for it next */
+        fm__ring_note_promise(node->wait.who, &mutex->word.value);
+        noted = true;
         int r = lock_slow(mutex, who, FM_NEVER, WAIT_MASKED);
         FM_BUG_IF(r < 0, "a masked wait for a mutex ended with %d", r);
     }
-    if (node->item)
+    if (noted)
         fm__ring_leave(node->wait.who); /* not before: till now it had to have the mutex */
 }
 

@@ -295,6 +295,52 @@ static void promise_is_an_edge(void)
     model_assert(model_note(0, 0) == 1);
 }
 
+/* The other was sent for 0, where it is passed: woken to try, it waits all the same. */
+static void passes_and_reaches_1(struct world *w)
+{
+    give(w, 0);
+    take(w, 0);
+    reach(w, 1);
+    give(w, 0);
+}
+
+static void signals_passes_and_reaches_1(void *arg)
+{
+    struct world *w = arg;
+    appear();
+    sit_down(w);
+    signal_under_0(w);
+    give(w, 0);
+    take(w, 0);
+    passes_and_reaches_1(w);
+}
+
+/* Without a promise: who goes by itself is noted when it has come to 0. */
+static void signals_later_passes_and_reaches_1(void *arg)
+{
+    struct world *w = arg;
+    appear();
+    sit_down(w);
+    struct fm_fiber *waiter = fm__slab_find(2);
+    if (fm__state_life(fm__state_read(&waiter->state)) != LIFE_PARKED)
+        model_discard();
+    model_assert(fm_cond_signal(w->cond) == 1);
+    take(w, 0);
+    if (fm__state_life(fm__state_read(&waiter->state)) != LIFE_PARKED)
+        model_discard();
+    passes_and_reaches_1(w);
+}
+
+static void who_was_passed_after_a_promise_is_an_edge(void)
+{
+    together(world_new(), awaits_signal, signals_passes_and_reaches_1, NULL);
+}
+
+static void who_was_passed_after_a_signal_is_an_edge(void)
+{
+    together(world_new(), awaits_signal, signals_later_passes_and_reaches_1, NULL);
+}
+
 /* By way of a third, who holds 2 and waits for 1, while who has signalled waits for 2. */
 static void signals_and_reaches_2(void *arg)
 {
@@ -327,6 +373,8 @@ const struct model_scenario model_scenarios[] = {
     SCENARIO(none_where_a_wait_was_interrupted),
     SCENARIO(lock_is_freed_under_the_eyes_of_another, .less = 1),
     SCENARIO(promise_is_an_edge),
+    SCENARIO(who_was_passed_after_a_promise_is_an_edge),
+    SCENARIO(who_was_passed_after_a_signal_is_an_edge),
     SCENARIO(promise_is_an_edge_to_a_third, .less = 1),
     SCENARIO_END,
 };

@@ -278,6 +278,39 @@ WORKER_TEST(ring, goes_through_a_condition_that_was_signalled)
     drop(&pair);
 }
 
+/* It was passed on its way back, and is passed again: it has yet to have that mutex. */
+static void pass_who_returns(bool promised)
+{
+    struct pair pair = make();
+    struct fm_fiber *fiber = start(wait_holding, &pair);
+    settle();
+    cr_assert_eq(fm_mutex_lock(pair.mutex, FM_NEVER), 0);
+    if (promised)
+        cr_assert_eq(fm_cond_signal(pair.cond), 1);
+    cr_assert_eq(fm_mutex_unlock(pair.mutex), 0);
+    if (!promised)
+        cr_assert_eq(fm_cond_signal(pair.cond), 1);
+    cr_assert_eq(fm_mutex_trylock(pair.mutex), 0, "free, while the waiter is on its way");
+    if (promised)
+        cr_assert_eq(fm_mutex_lock(pair.other, FM_NEVER), -EDEADLK, "it was let go");
+    settle();
+    cr_assert_eq(fm_mutex_lock(pair.other, FM_NEVER), -EDEADLK, "it has queued up");
+    cr_assert_eq(fm_mutex_unlock(pair.mutex), 0);
+    cr_assert_eq(fm_mutex_trylock(pair.mutex), 0, "free, while it is on its way again");
+    cr_assert_eq(fm_mutex_lock(pair.other, FM_NEVER), -EDEADLK, "it was woken to try");
+    settle();
+    cr_assert_eq(fm_mutex_lock(pair.other, FM_NEVER), -EDEADLK, "it waits to be handed it");
+    cr_assert_eq(fm_mutex_unlock(pair.mutex), 0);
+    cr_assert_eq(finish(fiber).kind, FM_SUCCESS);
+    drop(&pair);
+}
+
+WORKER_TEST(ring, goes_through_a_condition_whose_waiter_is_passed_for_its_mutex)
+{
+    pass_who_returns(true);
+    pass_who_returns(false);
+}
+
 /* ---- no ring, and no harm ---- */
 
 /*
