@@ -35,7 +35,7 @@ enum {
     FLAGS = FM_RUNTIME_NO_STALL_REPORT | FM_RUNTIME_SEEDED,
     STALL_MS = 40,
     BLOCKING_THREADS = 64,
-    QUEUE_SIZE = 1024,
+    QUEUE_SIZE = 2048,
     RESCAN_MS = 2,      /* the first, then twice as long each time ... */
     RESCAN_MAX_MS = 64, /* ... up to this */
 };

@@ -101,7 +101,7 @@ struct fm_runtime_config {
     uint32_t flags;
     uint32_t guard;            /* enum fm_guard: force a rung of the ladder */
     uint32_t max_fibers;       /* bound of live fibers; 0: the 16 million that ids allow */
-    uint32_t queue_size;       /* slots of a worker's own queue, a power of two; 0: 1024 */
+    uint32_t queue_size;       /* slots of a worker's own queue, a power of two; 0: 2048 */
     fm_stall_fn *on_stall;     /* NULL: none; FM_RUNTIME_NO_STALL_REPORT does not concern it */
     void *on_stall_arg;
     /*
