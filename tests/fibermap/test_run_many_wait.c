@@ -2,26 +2,9 @@
 /*
  * test_run_many_wait.c - runs that start together wait for their places and starts together
  */
-#include "tests/fibermap/map_test.h"
+#include "tests/fibermap/limit_test.h"
 
 enum { MANY_MAX = 4, PENDING = 99 };
-
-static struct fm_map *make_limited(uint32_t max_live, uint32_t max_starts, uint32_t on_excess)
-{
-    struct fm_map_config config = FM_MAP_CONFIG_INIT;
-    struct fm_map *map;
-    config.max_live = max_live;
-    config.max_starts = max_starts;
-    config.interval_ns = max_starts ? 100 * 1000000 : 0;
-    config.on_excess = on_excess;
-    cr_assert_eq(fm_map_create(&config, &map), 0);
-    return map;
-}
-
-static int try_run(struct fm_map *map, const char *key)
-{
-    return fm_map_run(map, KEY(key), until_interrupted, NULL, NULL, NULL);
-}
 
 /* Whether a newcomer is let in without waiting; later than the first instant. */
 static int poll_run(struct fm_map *map, const char *key)
