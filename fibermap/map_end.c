@@ -86,7 +86,7 @@ int fm__members_end(const uint64_t *ids, size_t count, enum fm_reason reason,
 
     for (size_t i = 0; i < count; i++) {
         if (count - i > AHEAD)
-            fm__slab_fetch((uint32_t)ids[i + AHEAD]);
+            fm__slab_fetch_to_wake((uint32_t)ids[i + AHEAD]);
         if (ids[i] == self)
             among = true;
         else

@@ -22,15 +22,17 @@ struct task {
 
 /*
  * A task that was parked for long has most likely left the caches, and so has its stack. Have
- * fetched what the switch to it and its way back to the caller read, so that for a batch of
- * tasks the waits for memory overlap. The caller has the task in its hands. A task is the first
- * line of a record of four that its owner keeps.
+ * fetched what the switch to it and its way back to the caller touch, so that for a batch of
+ * tasks the waits for memory overlap; also what they only write, since the next atomic waits
+ * until that is stored. The caller has the task in its hands. A task is the first line of a
+ * record of four that its owner keeps. Of the lines of its stack the first is what the switch
+ * saved, the next two are the gap that it left (context.h).
  */
 static inline void fm__task_fetch(struct task *task)
 {
-    enum { LINE = 64, FRAME_LINES = 8 };
-    __builtin_prefetch((char *)task + LINE, 1);
-    __builtin_prefetch((char *)task + 3 * LINE, 1);
+    enum { LINE = 64, RECORD_LINES = 4, FRAME_LINES = 10 };
+    for (int i = 1; i < RECORD_LINES; i++)
+        __builtin_prefetch((char *)task + i * LINE, 1);
     if (!task->stack)
         return;
     __builtin_prefetch(task->stack, 1);
