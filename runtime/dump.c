@@ -81,11 +81,12 @@ void fm__describe_running(char *buffer, unsigned size)
 
 /* ---- the dump ---- */
 
-static const char *state_name(uint64_t word, bool running)
+static FM_NO_TSAN const char *state_name(const struct fm_fiber *fiber, uint64_t word,
+                                         bool running)
 {
     switch (fm__state_life(word)) {
-    case LIFE_NEW: return "new";
-    case LIFE_ACTIVE: return running ? "running" : "runnable";
+    case LIFE_ACTIVE:
+        return running ? "running" : fiber->task.flags & TASK_SPAWNED ? "new" : "runnable";
     case LIFE_PARKING:
     case LIFE_WOKEN: return "parking";
     case LIFE_PARKED: return "parked";
@@ -233,7 +234,7 @@ static FM_NO_TSAN int dump_one(struct fm_runtime *runtime, struct fm_fiber *fibe
     fm__put(&text, "fiber ");
     put_fiber(&text, fiber);
     fm__put(&text, " ");
-    fm__put(&text, state_name(word, runs_on(runtime, fiber) >= 0));
+    fm__put(&text, state_name(fiber, word, runs_on(runtime, fiber) >= 0));
     if (waits_for) {
         fm__put(&text, " in ");
         fm__put(&text, waits_for);

@@ -248,7 +248,6 @@ int fm__fiber_create(struct fm_runtime *runtime, fm_entry_fn *entry, void *arg,
 void fm__fiber_start(struct fm_fiber *fiber)
 {
     FM_PROBE2(spawn, fiber, fiber->spawn_site);
-    fm__state_start(&fiber->state);
     fm__sched_ready(&fiber->runtime->sched, &fiber->task);
 }
 
@@ -304,8 +303,8 @@ static void finish(struct fm_fiber *fiber, struct fm_exit exit)
     if (fiber->flags & FIBER_OWNED)
         fiber->owner.ended(fiber, exit);
     fm__state_end(&fiber->state);
-    fm__exit_list_seal(&fiber->exits);
-    while (fm__exit_list_take(&fiber->exits, &node)) {
+    for (bool more = fm__exit_list_seal(&fiber->exits, &node); more;
+         more = fm__exit_list_take(&fiber->exits, &node)) {
         if (node.kind == EXIT_OWNER) {
             node.fn(fiber, exit, node.arg);
             continue;

@@ -19,7 +19,7 @@
 #include "runtime/platform/spin.h"
 
 #define CLAIM ((uintptr_t)1)
-#define SEALED ((uintptr_t)2)
+#define SEALED EXIT_LIST_SEALED
 #define PENDING EXIT_LIST_PENDING
 #define FLAGS (CLAIM | SEALED | PENDING)
 
@@ -107,20 +107,30 @@ bool fm__exit_list_remove(struct exit_list *list, struct exit_node *node)
     return listed;
 }
 
-void fm__exit_list_seal(struct exit_list *list)
+/*
+ * Take the first node of a claimed list, by value, and let go: its storage may be gone after
+ * that. False if there is none.
+ */
+static bool take_claimed(struct exit_list *list, uintptr_t head, struct exit_node *ret_copy)
 {
-    uintptr_t empty = 0;
-    /* release (C): the exit, to whoever finds SEALED */
-    if (atomic_compare_exchange_strong_explicit(&list->head, &empty, SEALED,
-                                                memory_order_acq_rel, memory_order_relaxed))
-        return;
-    uintptr_t head = claim(list, SEALED);
-    struct exit_node *newest = node_of(head);
-    if (!newest || !newest->next) {
-        unclaim(list, head | (newest && newest->kind == EXIT_OWNER ? PENDING : 0));
-        return;
+    struct exit_node *node = node_of(head);
+    if (node) {
+        *ret_copy = *node;
+        node->listed = 0;
+        if (node->next)
+            node->next->prev = NULL;
+        /* relaxed: written and read under the claim; fired() ends it with release */
+        if (node->kind == EXIT_OBSERVER)
+            atomic_store_explicit(&list->firing, node, memory_order_relaxed);
+        head = (uintptr_t)node->next | (head & FLAGS);
     }
-    /* Newest first becomes: owners, joiners, observers, each oldest first. */
+    unclaim(list, head);
+    return node != NULL;
+}
+
+/* Newest first becomes: owners, joiners, observers, each oldest first. Under the claim. */
+static struct exit_node *in_order(struct exit_node *newest)
+{
     struct exit_node *first[EXIT_NODE_KINDS] = { NULL }, *last[EXIT_NODE_KINDS] = { NULL };
     for (struct exit_node *node = newest, *next; node; node = next) {
         next = node->next;
@@ -139,7 +149,16 @@ void fm__exit_list_seal(struct exit_list *list)
     struct exit_node *before = NULL;
     for (struct exit_node *node = all; node; before = node, node = node->next)
         node->prev = before;
-    unclaim(list, (uintptr_t)all | SEALED | (first[EXIT_OWNER] ? PENDING : 0));
+    return all;
+}
+
+bool fm__exit_list_seal_nodes(struct exit_list *list, struct exit_node *ret_first)
+{
+    struct exit_node *first = node_of(claim(list, SEALED));
+    if (first && first->next)
+        first = in_order(first);
+    bool owned = first && first->kind == EXIT_OWNER;
+    return take_claimed(list, (uintptr_t)first | SEALED | (owned ? PENDING : 0), ret_first);
 }
 
 bool fm__exit_list_take(struct exit_list *list, struct exit_node *ret_copy)
@@ -147,20 +166,7 @@ bool fm__exit_list_take(struct exit_list *list, struct exit_node *ret_copy)
     /* relaxed: after the seal nodes only go; an empty list stays empty */
     if (!node_of(atomic_load_explicit(&list->head, memory_order_relaxed)))
         return false;
-    uintptr_t head = claim(list, 0);
-    struct exit_node *node = node_of(head);
-    if (node) {
-        *ret_copy = *node;
-        node->listed = 0;
-        if (node->next)
-            node->next->prev = NULL;
-        /* relaxed: written and read under the claim; fired() ends it with release */
-        if (node->kind == EXIT_OBSERVER)
-            atomic_store_explicit(&list->firing, node, memory_order_relaxed);
-        head = (uintptr_t)node->next | (head & FLAGS);
-    }
-    unclaim(list, head);
-    return node != NULL;
+    return take_claimed(list, claim(list, 0), ret_copy);
 }
 
 void fm__exit_list_owners_told(struct exit_list *list)

@@ -9,8 +9,8 @@
  *     head    pointer to the newest node | PENDING (4) | SEALED (2) | CLAIM (1)
  *
  *        add                      seal                              take ... take
- *     open ----> open, node ----------------> sealed, claimed nodes ---------------> sealed,
- *     empty
+ *     open ----> open, node ----------------> sealed, the others ------------------> sealed,
+ *                             takes the first                                         empty
  *
  * CLAIM is held for a few instructions, by remove and by the exit, whenever the links of nodes
  * are read or written. An exit that takes a node copies it and unlinks it under the claim and
@@ -59,6 +59,7 @@ struct exit_list {
     _Atomic(struct exit_node *) firing; /* the observer that is being called */
 };
 
+#define EXIT_LIST_SEALED ((uintptr_t)2)
 #define EXIT_LIST_PENDING ((uintptr_t)4)
 
 /* kind and contents are set. False if the list is sealed: the node was not added. */
@@ -68,8 +69,11 @@ bool fm__exit_list_add(struct exit_list *list, struct exit_node *node);
  * is the caller's in both cases.
  */
 bool fm__exit_list_remove(struct exit_list *list, struct exit_node *node);
-/* The exit: nobody can be added any more. The fiber's exit is stored before. */
-void fm__exit_list_seal(struct exit_list *list);
+/*
+ * The exit: nobody can be added any more, and the first node is taken, as by take. The fiber's
+ * exit is stored before.
+ */
+static inline bool fm__exit_list_seal(struct exit_list *list, struct exit_node *ret_first);
 /*
  * After the seal: take the next node, by value. False when there is none. `firing` is set where
  * it is an observer.
@@ -80,7 +84,7 @@ bool fm__exit_list_take(struct exit_list *list, struct exit_node *ret_copy);
  * first joiner is woken.
  */
 void fm__exit_list_owners_told(struct exit_list *list);
-/* The observer that take handed out last has returned. */
+/* The observer that seal or take handed out last has returned. */
 void fm__exit_list_fired(struct exit_list *list);
 /* Whether its owners are being told. Racy, but not for the exit itself. */
 static inline bool fm__exit_list_pending(const struct exit_list *list)
@@ -93,5 +97,20 @@ static inline bool fm__exit_list_pending(const struct exit_list *list)
  * right now.
  */
 bool fm__exit_list_sealed(struct exit_list *list);
+
+/* What seal does where somebody is on the list. That nobody is, at most ends, is inline. */
+bool fm__exit_list_seal_nodes(struct exit_list *list, struct exit_node *ret_first);
+
+static inline bool fm__exit_list_seal(struct exit_list *list, struct exit_node *ret_first)
+{
+    /* relaxed: the CAS checks */
+    uintptr_t empty = atomic_load_explicit(&list->head, memory_order_relaxed);
+    /* release (C): the exit, to whoever finds SEALED */
+    if (!empty &&
+        atomic_compare_exchange_strong_explicit(&list->head, &empty, EXIT_LIST_SEALED,
+                                                memory_order_acq_rel, memory_order_relaxed))
+        return false;
+    return fm__exit_list_seal_nodes(list, ret_first);
+}
 
 #endif

@@ -73,7 +73,6 @@ int fm_fiber_spawn(fm_entry_fn *entry, void *arg, const struct fm_spawn_options 
         *ret_fiber = fiber;
     if (options && options->flags & FM_SPAWN_FIRST) {
         FM_PROBE2(spawn, fiber, fiber->spawn_site);
-        fm__state_start(&fiber->state);
         fm__sched_run_first(&self->task, &fiber->task);
     } else {
         fm__fiber_start(fiber);

@@ -6,18 +6,18 @@
  *     63                    16  15..12    11..8   5            4         3     2..0
  *     epoch of the last wait   (zero)    reason  interruptible interrupt ready life
  *
- *                   start                    wait_begin                   commit
- *        NEW ---------------> ACTIVE ---------------------> PARKING ---------------> PARKED
- *         |                   ^ ^  |                         |  |                      |
- *         | (never started)   | |  | end        wake: noted  |  | wait_abort           |
- *         v                   | |  v                         |  |                      |
- *        free                 | | DONE                       v  |                      |
- *                             | '---------------------------WOKEN (commit sees it)     |
- *                             '--------------------------------------------------------' wake:
- *                             the winner queues it
+ *           recycle           wait_begin                   commit
+ *        ---------> ACTIVE ---------------------> PARKING ---------------> PARKED
+ *                   ^ ^  |                         |  |                      |
+ *                   | |  | end        wake: noted  |  | wait_abort           |
+ *                   | |  v                         |  |                      |
+ *                   | | DONE                       v  |                      |
+ *                   | '---------------------------WOKEN (commit sees it)     |
+ *                   '--------------------------------------------------------' wake: the
+ *                   winner queues it
  *
- * ACTIVE covers queued and running: who holds the task out of a queue runs it, nothing else
- * says so. The fiber itself draws start.. wait_begin, wait_abort and end; the code that runs
+ * ACTIVE covers made, queued and running: who holds the task out of a queue runs it, nothing
+ * else says so. The fiber itself draws wait_begin, wait_abort and end; the code that runs
  * next on its worker draws commit, when the context is saved; wakers draw wake, each with the
  * epoch of the wait it means. Exactly one wake of an epoch succeeds and its reason is what the
  * wait returns. A wake that finds the fiber PARKING leaves WOKEN, and commit queues the fiber
@@ -54,12 +54,11 @@
 #include <stdint.h>
 
 enum life {
-    LIFE_NEW = 0,
-    LIFE_ACTIVE = 1,
-    LIFE_PARKING = 2,
-    LIFE_WOKEN = 3,
-    LIFE_PARKED = 4,
-    LIFE_DONE = 5,
+    LIFE_ACTIVE,
+    LIFE_PARKING,
+    LIFE_WOKEN,
+    LIFE_PARKED,
+    LIFE_DONE,
 };
 
 enum wake_reason {
@@ -233,16 +232,6 @@ static inline enum wake_reason fm__state_reason(state_word *word)
     return (enum wake_reason)((fm__state_read(word) & STATE_REASON) >> STATE_REASON_SHIFT);
 }
 
-/* NEW -> ACTIVE, by the one who starts the fiber, before it is queued. */
-static inline void fm__state_start(state_word *word)
-{
-    /*
-     * release: the descriptor is complete; an interrupter may have set its mark on the NEW
-     * fiber
-     */
-    atomic_fetch_add_explicit(word, LIFE_ACTIVE - LIFE_NEW, memory_order_release);
-}
-
 /* ACTIVE -> DONE (F). The exit is stored. */
 static inline void fm__state_end(state_word *word)
 {
@@ -250,7 +239,7 @@ static inline void fm__state_end(state_word *word)
 }
 
 /*
- * A descriptor that is used again: NEW, no flags, the epoch goes on. Nobody holds a reference;
+ * A descriptor that is used again: ACTIVE, no flags, the epoch goes on. Nobody holds a reference;
  * late wakers read the epoch.
  */
 static inline void fm__state_recycle(state_word *word)
@@ -261,7 +250,7 @@ static inline void fm__state_recycle(state_word *word)
      */
     uint64_t old = atomic_load_explicit(word, memory_order_relaxed);
     atomic_store_explicit(word,
-                          (((old >> STATE_EPOCH_SHIFT) + 1) << STATE_EPOCH_SHIFT) | LIFE_NEW,
+                          (((old >> STATE_EPOCH_SHIFT) + 1) << STATE_EPOCH_SHIFT) | LIFE_ACTIVE,
                           memory_order_relaxed);
 }
 

@@ -62,7 +62,6 @@ static __attribute__((noinline)) struct fm_fiber *thread_self(void)
         return NULL;
     fm__descriptor_reset(self, NULL, FIBER_THREAD);
     fm__descriptor_publish(self, 1);
-    fm__state_start(&self->state);
     if (pthread_setspecific(thread_key, self) != 0) {
         fm_fiber_unref(self);
         return NULL;

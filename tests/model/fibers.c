@@ -20,7 +20,6 @@ static struct fm_fiber *self(void)
     if (!fiber) {
         fiber = model_aligned(_Alignof(struct fm_fiber), sizeof *fiber);
         fiber->slot = (uint32_t)fm__self_id(); /* its whole id: it is the first in its slot */
-        fm__state_start(&fiber->state);
         model_set_own(fiber);
     }
     return fiber;

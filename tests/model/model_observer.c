@@ -44,10 +44,10 @@ static void run_exit(void *arg)
 {
     struct world *w = arg;
     w->exit = 42;
-    fm__exit_list_seal(&w->list);
-    bool told = false;
+    struct exit_node node;
+    bool told = false, more = fm__exit_list_seal(&w->list, &node);
     enum exit_node_kind last = EXIT_OWNER;
-    for (struct exit_node node; fm__exit_list_take(&w->list, &node);) {
+    for (; more; more = fm__exit_list_take(&w->list, &node)) {
         model_assert(node.kind >= last);
         last = (enum exit_node_kind)node.kind;
         if (last == EXIT_OWNER) {

@@ -26,9 +26,7 @@ struct world {
 
 static struct world *world_new(void)
 {
-    struct world *w = model_calloc(1, sizeof *w);
-    fm__state_start(&w->state);
-    return w;
+    return model_calloc(1, sizeof(struct world));
 }
 
 /* Won, and the fiber has left: it must be whole, and nobody else queues it. */
@@ -268,7 +266,6 @@ static void recycled_under_a_late_waker(void)
     model_join(a);
     fm__state_end(&w->state);
     fm__state_recycle(&w->state);
-    fm__state_start(&w->state);
     w->value = 0;
     int c = model_spawn(bring_second_value_surely, w);
     model_assert(park(w, begin(w, 1, true)) == WAKE_VALUE);

@@ -19,11 +19,12 @@ import gdb.unwinder
 ID_SLOT_BITS = 24
 REFERENCES = (1 << ID_SLOT_BITS) - 1
 KIND_TASK = 1
+TASK_SPAWNED = 1
 KEYED = 2                # of fiber.flags: owner.words[0] is the entry of a map
 KEY_LENGTH = (1 << 13) - 1
 KEY_INLINE = 56          # longer keys stand in a blob
 KEY_SHOWN = 64           # bytes
-LIVES = ['new', 'runnable', 'parking', 'parking', 'parked', 'done']
+LIVES = ['runnable', 'parking', 'parking', 'parked', 'done']
 
 # What Boost.Context's jump leaves on a stack: where each register stands, and the size of it all.
 SAVED = {
@@ -84,7 +85,8 @@ class Fiber:
     """One descriptor, from a copy of its bytes."""
     FIELDS = {'refs': 'refs', 'state': 'state', 'kind': 'kind', 'slot': 'slot', 'runtime': 'runtime',
               'waits_for': 'waits_for', 'stack': 'task.stack', 'fctx': 'task.ctx.fctx',
-              'extra': 'extra', 'flags': 'flags', 'owner': 'owner.words'}
+              'task_flags': 'task.flags', 'extra': 'extra', 'flags': 'flags',
+              'owner': 'owner.words'}
     offsets = None
 
     def __init__(self, address, image):
@@ -124,10 +126,13 @@ class Fiber:
         return text + '...' if length > KEY_SHOWN else text
 
     def life(self):
-        return 'running' if self.worker else LIVES[self.state & 7]
+        if self.worker:
+            return 'running'
+        life = LIVES[self.state & 7]
+        return 'new' if life == 'runnable' and self.task_flags & TASK_SPAWNED else life
 
     def has_saved(self):
-        return not self.worker and self.stack and self.fctx and self.state & 7 in (1, 2, 3, 4)
+        return not self.worker and self.stack and self.fctx and self.state & 7 in (0, 1, 2, 3)
 
 
 def chunks():
