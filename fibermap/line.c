@@ -1,52 +1,173 @@
 /*
  * line.c - turns in the lines of their keys
  *
- * A stripe's lines share some buckets, by hash: each is a list of all turns whose keys fall
- * into it, in the order in which they came.
+ * The lines of a stripe stand in a table of buckets, by hash, which grows with their number: so
+ * a step costs the same however many keys have a line, and however many turns a line has.
  *
- * Owns        the buckets, from the first turn of a stripe to the end of the map; LEFT turns.
+ * Owns        the table, from the first turn of a stripe to the end of the map; LEFT turns.
  * Knows not   entries, waiting.
  */
 #include "fibermap/line.h"
 
+#include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 
-enum { BUCKETS = 64 };
+#include "runtime/platform/check.h"
+#include "runtime/platform/memory.h"
+
+enum { FIRST_LOG2 = 6, LAST_LOG2 = 24 };
 
 struct turn_lines {
-    struct turn_list bucket[BUCKETS];
+    uint32_t count; /* of lines */
+    unsigned log2;  /* of the number of buckets */
+    struct line *bucket[];
 };
 
-size_t fm__lines_bytes(void)
+/* ---- the table ---- */
+
+int fm__lines_spare(struct stripe *stripe, struct turn_lines **ret_spare)
 {
-    return sizeof(struct turn_lines);
+    /* relaxed, both: who misses that more are wanted leaves it to the next */
+    bool none = !atomic_load_explicit(&stripe->lines, memory_order_relaxed);
+    unsigned log2 = none ? FIRST_LOG2
+                         : atomic_load_explicit(&stripe->lines_wanted, memory_order_relaxed);
+    *ret_spare = NULL;
+    if (!log2)
+        return 0;
+    struct turn_lines *spare =
+        fm__calloc(1, sizeof *spare + sizeof(struct line *) * ((size_t)1 << log2));
+    if (!spare)
+        return none ? -ENOMEM : 0; /* longer chains will do */
+    spare->log2 = log2;
+    *ret_spare = spare;
+    return 0;
 }
 
-struct turn_list *fm__line_of(struct stripe *stripe, const struct map_key *key)
+static struct line **bucket_of(struct turn_lines *lines, const struct map_key *key)
 {
-    /* relaxed: under the lock */
-    struct turn_lines *lines = atomic_load_explicit(&stripe->lines, memory_order_relaxed);
-    return lines ? &lines->bucket[(key->head >> KEY_LENGTH_BITS) % BUCKETS] : NULL;
+    return &lines->bucket[(key->head >> KEY_LENGTH_BITS) & ((UINT64_C(1) << lines->log2) - 1)];
 }
 
-bool fm__turn_is_of(const struct turn *turn, const struct map_key *key)
+static struct turn *host_of(const struct line *line)
 {
+    return (struct turn *)((char *)line - offsetof(struct turn, line));
+}
+
+void fm__lines_give(struct stripe *stripe, struct turn_lines **spare)
+{
+    /* relaxed, here and below: under the lock */
+    struct turn_lines *old = atomic_load_explicit(&stripe->lines, memory_order_relaxed);
+    struct turn_lines *new = *spare;
+
+    if (!new || (old && new->log2 <= old->log2))
+        return;
+    for (size_t i = 0; old && i < (size_t)1 << old->log2; i++) {
+        for (struct line *line = old->bucket[i], *below; line; line = below) {
+            struct line **bucket = bucket_of(new, &host_of(line)->key);
+            below = line->below;
+            line->below = *bucket;
+            *bucket = line;
+        }
+    }
+    new->count = old ? old->count : 0;
+    atomic_store_explicit(&stripe->lines_wanted, 0, memory_order_relaxed);
+    /* release: not needed, a reader takes the lock; that it is there is told by (K) */
+    atomic_store_explicit(&stripe->lines, new, memory_order_release);
+    *spare = old;
+}
+
+static struct turn_lines *lines_of(struct stripe *stripe)
+{
+    return atomic_load_explicit(&stripe->lines, memory_order_relaxed);
+}
+
+static bool is_of(const struct line *line, const struct map_key *key)
+{
+    const struct turn *turn = host_of(line);
     return turn->key.head == key->head && memcmp(turn->bytes, key->data, key->len) == 0;
 }
 
-void fm__line_push(struct turn_list *list, struct turn *turn, enum turn_state state)
+/* What points to the line of this key, or to NULL at the end of its bucket. */
+static struct line **find(struct turn_lines *lines, const struct map_key *key)
 {
+    struct line **link = bucket_of(lines, key);
+    while (*link && !is_of(*link, key))
+        link = &(*link)->below;
+    return link;
+}
+
+struct line *fm__line_of(struct stripe *stripe, const struct map_key *key)
+{
+    struct turn_lines *lines = lines_of(stripe);
+    return lines ? *find(lines, key) : NULL;
+}
+
+/* ---- turns in and out ---- */
+
+static struct turn_list *list_of(struct line *line, const struct turn *turn)
+{
+    return turn->state == TURN_QUEUES ? &line->queue : &line->rest;
+}
+
+static struct line *begin_line(struct stripe *stripe, struct line **link, struct turn *turn)
+{
+    struct turn_lines *lines = lines_of(stripe);
+
+    turn->line = (struct line) { 0 };
+    *link = &turn->line;
+    if (++lines->count > UINT32_C(1) << lines->log2 && lines->log2 < LAST_LOG2)
+        atomic_store_explicit(&stripe->lines_wanted, (uint8_t)(lines->log2 + 1),
+                              memory_order_relaxed);
+    return &turn->line;
+}
+
+void fm__line_push(struct turn *turn, enum turn_state state)
+{
+    struct line **link = find(lines_of(turn->stripe), &turn->key);
+    struct line *line = *link ? *link : begin_line(turn->stripe, link, turn);
+
     turn->state = state;
+    turn->stands = true;
+    struct turn_list *list = list_of(line, turn);
     turn->next = NULL;
     turn->prev = list->last;
     *(list->last ? &list->last->next : &list->first) = turn;
     list->last = turn;
+    line->queued += state == TURN_QUEUES;
 }
 
-void fm__line_remove(struct turn_list *list, struct turn *turn)
+static void take_out(struct turn_lines *lines, struct line **link, struct turn *turn)
 {
+    struct line *line = *link;
+    struct turn_list *list = list_of(line, turn);
+
+    FM_ASSERT(turn->stands);
     *(turn->prev ? &turn->prev->next : &list->first) = turn->next;
     *(turn->next ? &turn->next->prev : &list->last) = turn->prev;
+    turn->stands = false;
+    line->queued -= turn->state == TURN_QUEUES;
+    line->left -= turn->state == TURN_LEFT;
+    struct turn *heir = line->rest.first ? line->rest.first : line->queue.first;
+    if (!heir) {
+        *link = line->below;
+        lines->count--;
+    } else if (line == &turn->line) {
+        heir->line = *line;
+        *link = &heir->line;
+    }
+}
+
+void fm__line_remove(struct turn *turn)
+{
+    struct turn_lines *lines = lines_of(turn->stripe);
+    take_out(lines, find(lines, &turn->key), turn);
+}
+
+void fm__line_left(struct turn *turn)
+{
+    turn->state = TURN_LEFT;
+    fm__line_of(turn->stripe, &turn->key)->left++;
 }
 
 void fm__turn_free_later(struct turn *turn, struct turn **gone)
@@ -65,52 +186,69 @@ void fm__turns_free(struct turn *gone)
     }
 }
 
+/* ---- looking ---- */
+
 bool fm__turn_is_over(uint64_t id)
 {
     return fm__state_life(fm__fiber_peek(id)) == LIFE_DONE;
 }
 
-uint64_t fm__line_displaced(struct turn_list *list, const struct map_key *key,
-                            struct turn **gone)
+/* The same of one line; with its last turn it goes itself, and *link is the next. */
+static uint64_t displaced(struct turn_lines *lines, struct line **link, struct turn **gone)
 {
     uint64_t found = 0;
 
-    for (struct turn *turn = list->first, *next; turn; turn = next) {
+    for (struct turn *turn = (*link)->rest.first, *next; turn; turn = next) {
         next = turn->next;
         if (turn->after && fm__turn_is_over(turn->after))
             turn->after = 0;
-        if (turn->state == TURN_LEFT && !turn->after) {
-            fm__line_remove(list, turn);
+        if (turn->after) {
+            found = found ? found : turn->after;
+        } else if (turn->state == TURN_LEFT) {
+            take_out(lines, link, turn);
             fm__turn_free_later(turn, gone);
-        } else if (turn->after && !found && fm__turn_is_of(turn, key)) {
-            found = turn->after;
         }
     }
     return found;
 }
 
-struct turn *fm__line_queued_before(struct turn_list *list, const struct map_key *key,
-                                    const struct turn *turn)
+uint64_t fm__line_displaced(struct stripe *stripe, const struct map_key *key,
+                            struct turn **gone)
 {
-    struct turn *before = turn ? turn->prev : list->last;
-    while (before && !(before->state == TURN_QUEUES && fm__turn_is_of(before, key)))
-        before = before->prev;
-    return before;
+    struct turn_lines *lines = lines_of(stripe);
+    uint64_t found = 0;
+
+    for (struct line **link = lines ? bucket_of(lines, key) : NULL; link && *link;) {
+        struct line *below = (*link)->below;
+        bool ours = is_of(*link, key);
+        if (ours || (*link)->left) {
+            uint64_t id = displaced(lines, link, gone);
+            found = ours ? id : found;
+        }
+        if (*link != below)
+            link = &(*link)->below;
+    }
+    return found;
 }
 
-struct turn *fm__line_first_queued(struct turn_list *list, const struct map_key *key)
+struct turn *fm__line_awaiting(const struct line *line, const struct entry *entry)
 {
-    struct turn *turn = list ? list->first : NULL;
-    while (turn && !(turn->state == TURN_QUEUES && fm__turn_is_of(turn, key)))
-        turn = turn->next;
-    return turn;
+    /* whoever came later displaced it, or found the key free: it is under it no more */
+    struct turn *last = line ? line->rest.last : NULL;
+    return last && last->state == TURN_AWAITS && last->mine == entry ? last : NULL;
 }
 
 void fm__turn_lines_free(struct stripe *stripe)
 {
-    /* relaxed: nobody else is there */
-    struct turn_lines *lines = atomic_load_explicit(&stripe->lines, memory_order_relaxed);
-    for (int i = 0; lines && i < BUCKETS; i++)
-        fm__turns_free(lines->bucket[i].first);
+    struct turn_lines *lines = lines_of(stripe); /* nobody else is there */
+    struct turn *gone = NULL;
+
+    for (size_t i = 0; lines && i < (size_t)1 << lines->log2; i++)
+        while (lines->bucket[i]) {
+            struct turn *turn = lines->bucket[i]->rest.first;
+            take_out(lines, &lines->bucket[i], turn);
+            fm__turn_free_later(turn, &gone);
+        }
+    fm__turns_free(gone);
     free(lines);
 }

@@ -15,37 +15,54 @@ enum turn_state {
     TURN_LEFT,
 };
 
+struct turn_list {
+    struct turn *first, *last;
+};
+
+/*
+ * The turns of one key. It stands in one of them, its host: when that goes and others stay it
+ * moves on to another.
+ */
+struct line {
+    struct line *below;     /* in the bucket */
+    struct turn_list queue; /* QUEUES, first in, first out */
+    struct turn_list rest;  /* AWAITS and LEFT, as they came */
+    uint32_t queued;        /* so many queue */
+    uint32_t left;          /* so many are LEFT */
+};
+
 struct turn {
-    struct turn *next, *prev; /* of the bucket; next: of those to be freed */
+    struct turn *next, *prev; /* of the line; next: of those to be freed */
     enum turn_state state;    /* changed by the fiber alone */
+    bool stands;              /* in its line; a FREE one does not, nor one that has an heir */
     bool proceeds;            /* FM_AWAIT_PROCEED */
     struct stripe *stripe;
     struct fm_fiber *fiber;
     struct entry *mine;
     uint64_t id;
-    uint64_t after; /* id of whom it displaced; 0: nobody, or he has ended */
+    uint64_t after; /* id of whom it displaced; 0: nobody, or he has ended, or an heir has it */
     uint64_t epoch; /* of its wait, or of one that is over */
     int64_t deadline_ns;
     struct work work;
-    struct turn_lines *spare; /* the stripe's, if it has none */
+    struct turn_lines *spare; /* for the stripe, if that lacks it */
     struct turn *gone;        /* found at the entering; to be freed when the lock is free */
+    struct line line;         /* of its key, if it is the host */
     struct map_key key;
     unsigned char bytes[];
 };
 
-/* The turns of some keys, in the order in which they came. */
-struct turn_list {
-    struct turn *first, *last;
-};
+/* What the stripe lacks for one more line, without the lock: *ret NULL: nothing. 0 · -ENOMEM */
+int fm__lines_spare(struct stripe *stripe, struct turn_lines **ret_spare);
+/* Give it to the stripe. What is left in *spare goes when the lock is free. */
+void fm__lines_give(struct stripe *stripe, struct turn_lines **spare);
 
-/* How much a stripe needs for its lines. */
-size_t fm__lines_bytes(void);
-/* The list with the line of this key; NULL: nobody has ever waited in this stripe. */
-struct turn_list *fm__line_of(struct stripe *stripe, const struct map_key *key);
-bool fm__turn_is_of(const struct turn *turn, const struct map_key *key);
-
-void fm__line_push(struct turn_list *list, struct turn *turn, enum turn_state state);
-void fm__line_remove(struct turn_list *list, struct turn *turn);
+/* The line of this key; NULL: nobody of it stands there. Until the next push or remove. */
+struct line *fm__line_of(struct stripe *stripe, const struct map_key *key);
+/* At the end of its line. */
+void fm__line_push(struct turn *turn, enum turn_state state);
+void fm__line_remove(struct turn *turn);
+/* It waits no more, and stays for whom it displaced. */
+void fm__line_left(struct turn *turn);
 /* It is in no line any more; it goes with fm__turns_free, when the lock is free. */
 void fm__turn_free_later(struct turn *turn, struct turn **gone);
 void fm__turns_free(struct turn *gone);
@@ -54,14 +71,14 @@ void fm__turns_free(struct turn *gone);
 bool fm__turn_is_over(uint64_t id);
 /*
  * One whom a turn of this key displaced and who has not ended, or 0. LEFT turns that have
- * nothing more to say go.
+ * nothing more to say go, those of other keys in the bucket, too.
  */
-uint64_t fm__line_displaced(struct turn_list *list, const struct map_key *key,
+uint64_t fm__line_displaced(struct stripe *stripe, const struct map_key *key,
                             struct turn **gone);
-/* The last in the queue for the key before `turn`; before NULL: the last of all. */
-struct turn *fm__line_queued_before(struct turn_list *list, const struct map_key *key,
-                                    const struct turn *turn);
-/* The first in the queue for the key, or NULL. The list may be NULL. */
-struct turn *fm__line_first_queued(struct turn_list *list, const struct map_key *key);
+/*
+ * The turn by which the fiber of this entry, which is under its key, waits to begin, or NULL.
+ * The line may be NULL.
+ */
+struct turn *fm__line_awaiting(const struct line *line, const struct entry *entry);
 
 #endif

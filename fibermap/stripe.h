@@ -91,6 +91,7 @@ struct stripe {
     void *tables[TABLES_MAX]; /* all that were, by log2 */
     void *slabs[SLABS_MAX];   /* as allocated; slab i holds SLAB_FIRST << i entries */
     _Atomic uint32_t closing_ended, closing_failed; /* by exits, once the map is closing */
+    _Atomic uint8_t lines_wanted; /* log2 of the buckets that `lines` should have; 0: enough */
 
     /* written by every run and every exit */
     FM_ALONE struct lock lock;    /* LOCK_MAP_STRIPE */

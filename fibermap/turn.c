@@ -18,10 +18,11 @@
  *     else    it waits for the end of one whom it has seen, and looks again.
  *
  * A run that displaces AWAITS need not wait for that fiber: displacing and beginning are under
- * one lock, so it has begun (and is in the line no more) or never will. What it waited for
- * stays in the line as the LEFT turn's. So one who AWAITS begins after every fiber that was
- * ever displaced for another to wait, and no two such bodies are under way at once, whatever
- * was removed, interrupted or late in between.
+ * one lock, so it has begun (and is in the line no more) or never will. In that case it is out
+ * of the line at once, and whom it waited for is the `after` of the one that displaced it: a
+ * storm of runs leaves one turn. What is given up stays as the LEFT turn's. So one who AWAITS
+ * begins after every fiber that was ever displaced for another to wait, and no two such bodies
+ * are under way at once, whatever was removed, interrupted or late in between.
  *
  * A wait always goes from a turn to a fiber whose body runs, or to a turn before it in the
  * queue: there is no ring in it. A body that waits for its own successor closes one, and is
@@ -72,12 +73,10 @@ int fm__turn_wrap(struct stripe *stripe, const struct map_key *key,
     struct turn *turn = fm__calloc(1, sizeof *turn + key->len);
     if (!turn)
         return -ENOMEM;
-    if (!fm__turn_lines_used(stripe)) {
-        turn->spare = fm__calloc(1, fm__lines_bytes());
-        if (!turn->spare) {
-            free(turn);
-            return -ENOMEM;
-        }
+    int r = fm__lines_spare(stripe, &turn->spare);
+    if (r < 0) {
+        free(turn);
+        return r;
     }
     turn->proceeds = options->flags & FM_AWAIT_PROCEED;
     turn->deadline_ns = options->deadline_ns ? options->deadline_ns : FM_NEVER;
@@ -101,26 +100,14 @@ void fm__turn_unwrap(struct work *work)
     fm__turns_free(turn);
 }
 
-static struct turn_list *make_line_locked(struct turn *turn)
-{
-    if (!fm__turn_lines_used(turn->stripe)) {
-        /* release: not needed, a reader takes the lock; that it is there is told by (K) */
-        atomic_store_explicit(&turn->stripe->lines, turn->spare, memory_order_release);
-        turn->spare = NULL;
-    }
-    return fm__line_of(turn->stripe, &turn->key);
-}
-
 int fm__turn_ask_locked(struct turn *turn, struct place place, uint32_t queue_max)
 {
-    struct turn_list *list = make_line_locked(turn);
-    uint32_t waiting = 0;
-
-    /* after the line has been made: (K) of entry.h */
+    fm__lines_give(turn->stripe, &turn->spare);
+    /* after the lines are there: (K) of entry.h */
     bool held = place.entry && fm__entry_present(fm__entry_touch(place.entry));
-    held = fm__line_displaced(list, &turn->key, &turn->gone) || held;
-    for (struct turn *t = list->first; t; t = t->next)
-        waiting += t->state == TURN_QUEUES && fm__turn_is_of(t, &turn->key);
+    held = fm__line_displaced(turn->stripe, &turn->key, &turn->gone) || held;
+    const struct line *line = fm__line_of(turn->stripe, &turn->key);
+    uint32_t waiting = line ? line->queued : 0;
     if (!held && !waiting)
         return 0;
     return queue_max && waiting >= queue_max ? -EAGAIN : FM_MAP_QUEUED;
@@ -133,31 +120,35 @@ static void enter(struct turn *turn, struct fm_fiber *fiber, struct entry *mine)
     turn->id = fm__fiber_id(fiber);
 }
 
-/* Whether the fiber of this entry waits to begin. */
-static bool awaits(struct turn_list *list, const struct entry *entry)
+/* It waits for whom `before` waited for, which will never begin, instead of that. */
+static void inherit(struct turn *turn, struct turn *before)
 {
-    for (struct turn *turn = list->first; turn; turn = turn->next)
-        if (turn->state == TURN_AWAITS && turn->mine == entry)
-            return true;
-    return false;
+    turn->after = before->after && !fm__turn_is_over(before->after) ? before->after : 0;
+    before->after = 0;
+    fm__line_remove(before);
 }
 
 void fm__turn_enter_locked(struct turn *turn, struct fm_fiber *fiber, struct entry *mine,
                            uint64_t displaced, struct entry *old)
 {
-    struct turn_list *list = make_line_locked(turn);
+    struct stripe *stripe = turn->stripe;
 
+    fm__lines_give(stripe, &turn->spare);
     enter(turn, fiber, mine);
-    turn->after = displaced && !awaits(list, old) ? displaced : 0;
-    if (fm__line_displaced(list, &turn->key, &turn->gone) || turn->after)
-        fm__line_push(list, turn, TURN_AWAITS);
+    turn->after = displaced;
+    struct turn *before =
+        displaced ? fm__line_awaiting(fm__line_of(stripe, &turn->key), old) : NULL;
+    if (before)
+        inherit(turn, before);
+    if (fm__line_displaced(stripe, &turn->key, &turn->gone) || turn->after)
+        fm__line_push(turn, TURN_AWAITS);
 }
 
 void fm__turn_queue_locked(struct turn *turn, struct fm_fiber *fiber, struct entry *mine)
 {
     enter(turn, fiber, mine);
     fm__entry_queue(mine, turn->id);
-    fm__line_push(fm__line_of(turn->stripe, &turn->key), turn, TURN_QUEUES);
+    fm__line_push(turn, TURN_QUEUES);
 }
 
 bool fm__turn_waits_locked(const struct turn *turn)
@@ -184,14 +175,12 @@ void fm__turn_rest_free(struct turn_rest rest)
 /* Out of the line, but for what it leaves to others. */
 static void leave_locked(struct turn *turn, struct turn **gone)
 {
-    struct turn_list *list = fm__line_of(turn->stripe, &turn->key);
-
-    if (turn->state != TURN_FREE && turn->after && !fm__turn_is_over(turn->after)) {
-        turn->state = TURN_LEFT;
+    if (turn->stands && turn->after && !fm__turn_is_over(turn->after)) {
+        fm__line_left(turn);
         return;
     }
-    if (turn->state != TURN_FREE)
-        fm__line_remove(list, turn);
+    if (turn->stands)
+        fm__line_remove(turn);
     fm__turn_free_later(turn, gone);
 }
 
@@ -204,13 +193,12 @@ enum look {
 static enum look look_locked(struct turn *turn, uint64_t *ret_ahead, struct turn **gone)
 {
     struct stripe *stripe = turn->stripe;
-    struct turn_list *list = fm__line_of(stripe, &turn->key);
 
     if (fm__entry_life(fm__entry_read(turn->mine)) == ENTRY_ZOMBIE)
         return LOOK_DISPLACED;
-    *ret_ahead = fm__line_displaced(list, &turn->key, gone);
+    *ret_ahead = fm__line_displaced(stripe, &turn->key, gone);
     if (!*ret_ahead && turn->state == TURN_QUEUES) {
-        struct turn *before = fm__line_queued_before(list, &turn->key, turn);
+        struct turn *before = turn->prev;
         *ret_ahead = before ? before->id : under_key(stripe, &turn->key);
     }
     return *ret_ahead ? LOOK_WAIT : LOOK_BEGIN;
@@ -347,13 +335,18 @@ static void turn_drop(void *arg)
 bool fm__turn_awaits_locked(struct stripe *stripe, const struct map_key *key,
                             const struct entry *entry)
 {
-    struct turn_list *list = fm__line_of(stripe, key);
-    return list && awaits(list, entry);
+    return fm__line_awaiting(fm__line_of(stripe, key), entry) != NULL;
+}
+
+static struct turn *first_queued(struct stripe *stripe, const struct map_key *key)
+{
+    const struct line *line = fm__line_of(stripe, key);
+    return line ? line->queue.first : NULL;
 }
 
 struct entry *fm__turn_head_locked(struct stripe *stripe, const struct map_key *key)
 {
-    struct turn *turn = fm__line_first_queued(fm__line_of(stripe, key), key);
+    struct turn *turn = first_queued(stripe, key);
     return turn ? turn->mine : NULL;
 }
 
@@ -362,7 +355,7 @@ uint64_t fm__turn_find(struct stripe *stripe, const struct map_key *key)
     fm__lock(&stripe->lock);
     uint64_t id = under_key(stripe, key);
     if (!id) {
-        struct turn *turn = fm__line_first_queued(fm__line_of(stripe, key), key);
+        struct turn *turn = first_queued(stripe, key);
         id = turn ? turn->id : 0;
     }
     fm__unlock(&stripe->lock);
@@ -371,6 +364,6 @@ uint64_t fm__turn_find(struct stripe *stripe, const struct map_key *key)
 
 struct wait fm__turn_next_locked(struct stripe *stripe, const struct map_key *key)
 {
-    struct turn *turn = fm__line_first_queued(fm__line_of(stripe, key), key);
+    struct turn *turn = first_queued(stripe, key);
     return turn ? (struct wait) { turn->fiber, turn->epoch } : (struct wait) { NULL, 0 };
 }

@@ -168,6 +168,34 @@ EXACT_TEST(map_await, further_replaces_drop_those_between_and_the_latest_wins)
     fm_map_destroy(map);
 }
 
+/* Each takes the place of one that waits, and the last gives up: the next waits for the first. */
+EXACT_TEST(map_await, whoever_drops_one_that_waits_waits_for_whom_that_one_waited_for)
+{
+    for (int dispatched = 0; dispatched < 2; dispatched++) {
+        struct told told = { 0 };
+        struct act a = OLD(&told), last = { &told, 'Z', 0, 0, 0 }, middle[3];
+        struct fm_map *map = new_map();
+        struct fm_fiber *fiber = NULL;
+        fm_fiber_unref(act_started(map, &a, FM_REPLACE, 0));
+        for (int i = 0; i < 3; i++) {
+            middle[i] = (struct act) { &told, (char)('B' + i), 0, 0, 0 };
+            fm_fiber_unref(fiber);
+            cr_assert_eq(act_run(map, &middle[i], FM_REPLACE_AWAIT, &fiber), FM_MAP_REPLACED);
+            if (dispatched)
+                pass_ms(0);
+        }
+        fm_fiber_interrupt(fiber);
+        pass_ms(0);
+        cr_assert(has_ended(fiber));
+        fm_fiber_unref(fiber);
+        fm_fiber_unref(act_started(map, &last, FM_REPLACE_AWAIT, 0));
+        cr_assert_null(strchr(told.text, 'Z'), "the first has not ended: %s", told.text);
+        pass_ms(SLOW);
+        cr_assert_not_null(strstr(told.text, "aZz"), "%s", told.text);
+        fm_map_destroy(map);
+    }
+}
+
 EXACT_TEST(map_await, a_plain_replace_drops_one_that_waits_and_begins_at_once)
 {
     struct told told = { 0 };

@@ -71,6 +71,61 @@ EXACT_TEST(map_await, a_late_one_may_proceed_and_the_next_waits_for_both)
     fm_map_destroy(map);
 }
 
+/* ---- many keys ---- */
+
+enum { KEYS = 200, PARTS = 4 }; /* in one stripe, whose table of lines grows twice */
+
+struct part {
+    struct told told;
+    struct act acts[PARTS];
+};
+
+static void act_on(struct fm_map *map, struct part *parts, int key, int part, uint32_t conflict,
+                   int outcome, struct fm_fiber **ret_fiber)
+{
+    struct fm_map_run_options options = act_options(conflict);
+    struct act *act = &parts[key].acts[part];
+    *act = (struct act) { &parts[key].told, (char)('A' + part), part ? 0 : -1, SLOW, 0 };
+    cr_assert_eq(fm_map_run(map, fm_key_bytes(&key, sizeof key), act_body, act, &options,
+                            ret_fiber),
+                 outcome);
+}
+
+/* Under each key one ends slowly, the next waits for it and gives up, two come after both. */
+EXACT_TEST(map_await, lines_are_apart_however_many_keys_have_one)
+{
+    struct part *parts = calloc(KEYS, sizeof *parts);
+    struct fm_fiber *given_up[KEYS];
+    struct fm_map_config config = FM_MAP_CONFIG_INIT;
+    struct fm_map *map;
+    config.stripe_count = 1;
+    cr_assert_eq(fm_map_create(&config, &map), 0);
+    for (int i = 0; i < KEYS; i++)
+        act_on(map, parts, i, 0, FM_REPLACE, 0, NULL);
+    pass_ms(0);
+    for (int i = 0; i < KEYS; i++)
+        act_on(map, parts, i, 1, FM_REPLACE_AWAIT, FM_MAP_REPLACED, &given_up[i]);
+    pass_ms(0);
+    for (int i = 0; i < KEYS; i++)
+        act_on(map, parts, i, 2, FM_QUEUE, FM_MAP_QUEUED, NULL);
+    for (int i = 0; i < KEYS; i++) {
+        fm_fiber_interrupt(given_up[i]);
+        fm_fiber_unref(given_up[i]);
+    }
+    pass_ms(0);
+    for (int i = 0; i < KEYS; i++)
+        act_on(map, parts, i, 3, FM_QUEUE, FM_MAP_QUEUED, NULL);
+    pass_ms(0);
+    for (int i = 0; i < KEYS; i++)
+        told_is(&parts[i].told, "A-B");
+    pass_ms(3 * SLOW);
+    for (int i = 0; i < KEYS; i++)
+        told_is(&parts[i].told, "A-BaCcDd");
+    cr_assert_eq(fm_map_size(map), 0);
+    fm_map_destroy(map);
+    free(parts);
+}
+
 /* ---- closing ---- */
 
 EXACT_TEST(map_await, close_ends_one_that_waits)
