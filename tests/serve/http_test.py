@@ -104,6 +104,45 @@ def what_is_ambiguous_or_too_large_is_refused_however_it_is_cut(server):
                 assert peer.closed(), name
 
 
+# The server reads plain heads in one look, and all others byte by byte: on either side of the border between the two.
+PLAIN = {
+    'nothing but Host': (200, get(HOST)),
+    'small letters, spaces': (200, get(b'hOST:   localhost:80  \r\nX-Other:\r\n')),
+    'an address of six': (200, get(b'Host: [::1]:8080\r\n')),
+    'an empty Host': (200, get(b'Host:\r\n')),
+    'a Host with an at sign': (400, get(b'Host: a@b\r\n')),
+    'a Host with a tab behind': (200, get(b'Host: localhost\t\r\n')),
+    'a query': (200, get(HOST, path=b'/hello?a=b&c=%20')),
+    'a query with a brace': (200, get(HOST, path=b'/hello?{a}')),
+    'the absolute form': (200, get(HOST, path=b'http://localhost/hello')),
+    'a byte above 127 in a value': (200, get(HOST + b'X: \xff\r\n')),
+    'sixteen headers': (200, get(HOST + b'X: y\r\n' * 15)),
+    'seventeen headers': (200, get(HOST + b'X: y\r\n' * 16)),
+    'a second Host behind sixteen headers': (400, get(HOST + b'X: y\r\n' * 15 + HOST)),
+    'an empty body': (200, get(HOST + b'Content-Length: 0\r\n')),
+    'a path that is not there': (404, get(HOST, path=b'/nowhere')),
+}
+
+
+@test
+def a_head_is_read_the_same_in_one_look_and_byte_by_byte(server):
+    for name, (status, data) in PLAIN.items():
+        for step in (None, 1):
+            with server.peer() as peer:
+                peer.send(data, step)
+                equal(peer.answer().status, status, f'{name}, step {step}')
+
+
+@test
+def what_follows_the_last_request_is_not_read(server):
+    """Behind a request in HTTP/1.0 or with Connection: close there is nothing, however plain."""
+    for last in get(HOST, version=b'HTTP/1.0'), get(HOST + b'Connection: close\r\n'):
+        with server.peer() as peer:
+            peer.send(last + HELLO)
+            equal(peer.answer().status, 200)
+            assert peer.closed()
+
+
 @test
 def a_body_too_large_in_chunks_is_refused(server):
     with server.peer() as peer:

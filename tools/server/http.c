@@ -7,6 +7,7 @@
  * than that. What llhttp lets pass for the sake of old peers, and what attackers smuggle
  * requests with, is held back by a look of our own at every byte that is not body: a CR without
  * LF, an LF without CR, a folded line, a NUL, a chunk that does not end where its size says.
+ * Most requests are so plain that a glance tells all (glance.c), and llhttp never sees them.
  *
  * Owns        the request under construction.
  * Knows not   sockets, deadlines, routes.
@@ -16,7 +17,9 @@
 #include "tools/server/http.h"
 
 #include <errno.h>
-#include <strings.h>
+#include <string.h>
+
+#include "tools/server/glance.h"
 
 enum {
     AFTER_CHUNK = 1, /* stands in for the last byte: the end of a piece of chunked body */
@@ -104,30 +107,6 @@ static int framing_scan(struct http *http, const char *end)
 
 /* ---- headers ---- */
 
-static struct http_header *header_find(struct http *http)
-{
-    static const char *const names[HEADER_COUNT] = {
-        [HEADER_HOST] = "host",
-        [HEADER_ORIGIN] = "origin",
-        [HEADER_UPGRADE] = "upgrade",
-        [HEADER_EXPECT] = "expect",
-        [HEADER_TRANSFER_ENCODING] = "transfer-encoding",
-        [HEADER_WEBSOCKET_KEY] = "sec-websocket-key",
-        [HEADER_WEBSOCKET_VERSION] = "sec-websocket-version",
-    };
-    for (size_t i = 0; i < HEADER_COUNT; i++) {
-        if (strlen(names[i]) == http->name_len &&
-            !strncasecmp(names[i], http->name, http->name_len))
-            return &http->request.headers[i];
-    }
-    return NULL;
-}
-
-static bool header_is(const struct http_header *header, const char *value)
-{
-    return header->count == 1 && !header->cut && !strcasecmp(header->text, value);
-}
-
 static int on_header_field(llhttp_t *parser, const char *at, size_t len)
 {
     struct http *http = parser->data;
@@ -145,7 +124,7 @@ static int on_header_field_complete(llhttp_t *parser)
     struct http *http = parser->data;
     if (http->name_len == 0)
         return refuse_in_callback(http, 400, "a header has no name");
-    struct http_header *header = header_find(http);
+    struct http_header *header = header_find(http->request.headers, http->name, http->name_len);
     http->name_len = 0;
     http->header = NULL;
     if (header && ++header->count == 1) {
@@ -169,19 +148,6 @@ static int on_header_value(llhttp_t *parser, const char *at, size_t len)
     memcpy(header->text + header->len, at, len);
     header->len += (uint32_t)len;
     return 0;
-}
-
-static void headers_trim(struct http_request *request)
-{
-    for (size_t i = 0; i < HEADER_COUNT; i++) {
-        struct http_header *header = &request->headers[i];
-        if (header->count == 0)
-            continue;
-        while (header->len &&
-               (header->text[header->len - 1] == ' ' || header->text[header->len - 1] == '\t'))
-            header->len--;
-        header->text[header->len] = '\0';
-    }
 }
 
 /* ---- the other callbacks ---- */
@@ -248,30 +214,6 @@ static bool method_known(unsigned method)
     }
 }
 
-static bool host_byte_is_good(char c)
-{
-    switch (c) {
-    case '/':
-    case '@':
-    case '?':
-    case '#':
-    case '\\':
-    case ',': return false;
-    default: return c > ' ' && c < 0x7f;
-    }
-}
-
-static bool host_is_good(const struct http_header *host)
-{
-    if (host->cut)
-        return false;
-    for (const char *at = host->text; *at; at++) {
-        if (!host_byte_is_good(*at))
-            return false;
-    }
-    return true;
-}
-
 /* How the body is framed may have one reading only. */
 static int head_check_framing(struct http *http)
 {
@@ -294,7 +236,7 @@ static int head_check(struct http *http)
 {
     struct http_request *request = &http->request;
     llhttp_t *parser = &http->parser;
-    headers_trim(request);
+    headers_trim(request->headers);
     if (parser->http_major != 1 || parser->http_minor > 1)
         return refuse(http, 505, "HTTP/1.1 is spoken here");
     if (!method_known(parser->method))
@@ -302,7 +244,7 @@ static int head_check(struct http *http)
     uint32_t hosts = request->headers[HEADER_HOST].count;
     if (hosts > 1 || (hosts == 0 && parser->http_minor == 1))
         return refuse(http, 400, "one Host header is needed");
-    if (hosts && !host_is_good(&request->headers[HEADER_HOST]))
+    if (hosts && !header_names_host(&request->headers[HEADER_HOST]))
         return refuse(http, 400, "the Host header names no host");
     int r = head_check_framing(http);
     if (r < 0)
@@ -332,6 +274,55 @@ static bool wants_continue(const struct http *http)
     return body && http->parser.http_minor == 1 && http->request.headers[HEADER_EXPECT].count;
 }
 
+/* ---- a plain request ---- */
+
+/* Keep the headers that somebody asks for. False: one of them is not plain enough. */
+static bool keep_headers(struct http *http, const struct glance *seen)
+{
+    struct http_header *headers = http->request.headers, *host = &headers[HEADER_HOST];
+    for (size_t i = 0; i < seen->header_count; i++) {
+        const struct glance_header *from = &seen->headers[i];
+        struct http_header *header = header_find(headers, from->name, from->name_len);
+        if (!header)
+            continue;
+        if (header->count || from->value_len >= HEADER_TEXT_BYTES ||
+            (header == host && !from->names_host))
+            return false;
+        memcpy(header->text, from->value, from->value_len);
+        header->text[from->value_len] = '\0';
+        header->len = (uint32_t)from->value_len;
+        header->count = 1;
+        header->cut = false;
+    }
+    return host->count == 1;
+}
+
+/*
+ * Take a request that a glance is enough for. False: nothing is taken, and whatever is wrong
+ * with it is llhttp's to find.
+ */
+static bool take_plain(struct http *http, const char *data, size_t len, size_t *ret_used)
+{
+    struct http_request *request = &http->request;
+    struct glance seen;
+    size_t head = glance(data, len, &seen);
+    if (head == 0 || head - seen.target_len > http->limits.head_bytes ||
+        !request->keep_alive || /* of the last one, behind which nothing may come */
+        buffer_reserve(&request->url, seen.target_len + 1) < 0)
+        return false;
+    if (!keep_headers(http, &seen)) {
+        headers_clear(request->headers);
+        return false;
+    }
+    memcpy(request->url.data, seen.target, seen.target_len);
+    request->url.data[seen.target_len] = '\0';
+    request->url.len = seen.target_len;
+    request->method = HTTP_GET;
+    request->upgrade_to_websocket = false;
+    *ret_used = head;
+    return true;
+}
+
 /* ---- in and out ---- */
 
 static int refuse_llhttp(struct http *http, enum llhttp_errno error)
@@ -345,8 +336,11 @@ int http_feed(struct http *http, const char *data, size_t len, size_t *ret_used)
 {
     const char *at = data, *end = data + len;
     *ret_used = 0;
-    if (len && http->phase == PHASE_IDLE)
+    if (len && http->phase == PHASE_IDLE) {
+        if (take_plain(http, data, len, ret_used))
+            return FEED_REQUEST;
         http->phase = PHASE_HEAD;
+    }
     for (;;) {
         http->framing = at;
         enum llhttp_errno error = llhttp_execute(&http->parser, at, (size_t)(end - at));
@@ -375,14 +369,7 @@ void http_next(struct http *http)
 {
     buffer_clear(&http->request.url, KEEP_URL_BYTES);
     buffer_clear(&http->request.body, KEEP_BODY_BYTES);
-    for (size_t i = 0; i < HEADER_COUNT; i++) {
-        struct http_header *header = &http->request.headers[i];
-        if (header->count == 0)
-            continue;
-        header->count = 0;
-        header->len = 0;
-        header->text[0] = '\0';
-    }
+    headers_clear(http->request.headers);
     http->phase = PHASE_IDLE;
     http->last = 0;
     http->head_bytes = 0;
@@ -398,6 +385,7 @@ void http_init(struct http *http, const struct http_limits *limits)
     http->limits = *limits;
     http->request.url.limit = limits->url_bytes + 1; /* the NUL */
     http->request.body.limit = limits->body_bytes;
+    http->request.keep_alive = true;
     for (size_t i = 0; i < HEADER_COUNT; i++)
         http->request.headers[i].text = http->texts[i];
     llhttp_init(&http->parser, HTTP_REQUEST, &settings);

@@ -10,33 +10,12 @@
 #include <stdint.h>
 
 #include "tools/server/buffer.h"
+#include "tools/server/headers.h"
 
 struct http_limits {
     size_t head_bytes; /* request line and headers, the target left out; also the trailers */
     size_t url_bytes;  /* the target */
     size_t body_bytes;
-};
-
-/* The headers that somebody asks for; all others are read and forgotten. */
-enum http_header_name {
-    HEADER_HOST,
-    HEADER_ORIGIN,
-    HEADER_UPGRADE,
-    HEADER_EXPECT,
-    HEADER_TRANSFER_ENCODING,
-    HEADER_WEBSOCKET_KEY,
-    HEADER_WEBSOCKET_VERSION,
-    HEADER_COUNT,
-};
-
-/* Of a header's text, the NUL included. */
-enum { HEADER_TEXT_BYTES = 256 };
-
-struct http_header {
-    uint32_t count; /* how often it stood there; the text is that of the first */
-    uint32_t len;   /* without the white space around it */
-    bool cut;       /* it was longer than text */
-    char *text;     /* ends in NUL; empty if there was none */
 };
 
 struct http_request {
