@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""end_test.py - signals, and what is left behind"""
+import signal
+
+from harness import Batch, alive, equal, lines, test, until
+
+
+@test
+def a_signal_stops_all_jobs_in_order_and_has_it_reported(folder):
+    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        (folder / 'up').unlink(missing_ok=True)
+        batch = Batch(folder, 'run', 'jobs.json', '-j2', jobs=[
+            {'key': 'a', 'shell': 'trap "echo bye; exit 0" TERM; sleep 600 & echo $! > up; wait'},
+            {'key': 'b', 'shell': 'echo never', 'needs': ['a']}])
+        child = int(batch.written('up'))
+        batch.signal(number)
+        done = batch.wait()
+        equal((done.code, done.out), (code, 'bye\n'), done)
+        assert 'job "a" cancelled' in done.err and '1 cancelled, 1 not run' in done.err, done
+        until(lambda pid=child: not alive(pid), 'its child is gone')
+
+
+@test
+def a_second_signal_kills(folder):
+    batch = Batch(folder, 'each', '--grace=600', ': {}; trap "echo asked > asked" TERM; echo up > up; while :; do sleep 0.02; done',
+                  ':::', 'a')
+    batch.written('up')
+    batch.signal(signal.SIGTERM)
+    batch.written('asked')
+    batch.signal(signal.SIGTERM)
+    done = batch.wait()
+    equal(done.code, 143, done)
+    assert 'job 1 (a) cancelled: signal 9 (Killed)' in done.err, done
+
+
+@test
+def it_does_not_wait_for_arguments_when_it_is_stopped(folder):
+    batch = Batch(folder, 'each', 'echo {} > got')
+    batch.process.stdin.write('x\n')
+    batch.process.stdin.flush()
+    batch.written('got')
+    batch.signal(signal.SIGINT)
+    equal(batch.process.wait(40), 130)
+    batch.wait()
+
+
+@test
+def no_job_outlives_a_kill(folder):
+    batch = Batch(folder, 'each', '-j2', 'echo $$ > pid{}; exec sleep 600', ':::', '1', '2')
+    pids = [int(batch.written(name)) for name in ('pid1', 'pid2')]
+    batch.signal(signal.SIGKILL)
+    batch.wait()
+    until(lambda: not any(map(alive, pids)), 'the jobs are gone')
+
+
+@test
+def no_descriptor_and_no_process_is_left_behind(folder):
+    batch = Batch(folder, 'each', '-j2', ': {}; ls /proc/self/fd | wc -l; ls /proc/$PPID/fd | wc -l', stdin='x\n' * 40)
+    done = batch.wait()
+    counts = [int(line) for line in lines(done.out)]
+    equal(done.code, 0, done)
+    equal(set(counts[0::2]), {4}, 'in a job: 0, 1, 2 and the folder')
+    assert max(counts[1::2][20:]) <= max(counts[1::2][:20]) + 12, counts

@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_batch.c - what tools/batch makes of times, templates, halts and job files, before
+ * anything is run
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fm/schedule.h"
+#include "tests/support/test.h"
+#include "tools/batcher/duration.h"
+#include "tools/batcher/halt.h"
+#include "tools/batcher/jobfile.h"
+#include "tools/batcher/template.h"
+
+TEST(batch_duration, units_add_up_and_everything_else_is_refused)
+{
+    static const struct {
+        const char *text;
+        int64_t ms;
+    } good[] = { { "30", 30000 },    { "1.5", 1500 },   { "250ms", 250 },      { "0", 0 },
+                 { "1m30s", 90000 }, { "2h", 7200000 }, { "1d1ms", 86400001 }, { ".5s", 500 } };
+    static const char *const bad[] = { "",   "s",     "-1",  "+1",  "1x",       "1m30", "1 s",
+                                       "0x", "1e999", "nan", "inf", "9999999d", "0x10" };
+    int64_t ns = 0;
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+        cr_assert_eq(duration_read(good[i].text, &ns), 0, "%s", good[i].text);
+        cr_assert_eq(ns, good[i].ms * 1000000, "%s", good[i].text);
+    }
+    ns = 7;
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        cr_assert_lt(duration_read(bad[i], &ns), 0, "%s", bad[i]);
+    cr_assert_eq(ns, 7);
+}
+
+/* ---- templates ---- */
+
+static void fills(const char *command, const char *argument, const char *wanted)
+{
+    char *words[] = { (char *)command };
+    struct template *template;
+    cr_assert_eq(template_create(words, 1, &template), 0);
+    char *filled = template_fill(template, argument, 12, 3);
+    cr_assert_str_eq(filled, wanted);
+    free(filled);
+    template_destroy(template);
+}
+
+TEST(batch_template, each_place_takes_its_part)
+{
+    fills("x {} {.} {/} {//} {/.} {#} {%}", "a/b.c/d.tar.gz",
+          "x a/b.c/d.tar.gz a/b.c/d.tar d.tar.gz a/b.c d.tar 12 3");
+    fills("{.} {/} {//} {/.}", "a.b/c", "a.b/c c a.b c");
+    fills("{.} {/.} {//}", ".rc", ".rc .rc .");
+    fills("{//} {/}", "/x", "/ x");
+    fills("{}{}", "a", "aa");
+    fills("echo {} {x} {", "a", "echo a {x} {");
+}
+
+TEST(batch_template, without_a_place_the_argument_comes_last)
+{
+    char *words[] = { (char *)"wc", (char *)"-l" };
+    struct template *template;
+    cr_assert_eq(template_create(words, 2, &template), 0);
+    char *filled = template_fill(template, "f", 1, 1);
+    cr_assert_str_eq(filled, "wc -l f");
+    free(filled);
+    template_destroy(template);
+    fills("echo {#}", "a", "echo 12 a");
+}
+
+TEST(batch_template, an_argument_is_one_word_of_the_shell)
+{
+    fills("echo {}", "a b", "echo 'a b'");
+    fills("echo {}", "it's $(x) `y` \\ \"", "echo 'it'\\''s $(x) `y` \\ \"'");
+    fills("echo {}", "", "echo ''");
+    fills("echo {}", "~", "echo '~'");
+    fills("echo {.}", "a\nb.c", "echo 'a\nb'");
+}
+
+/* ---- halts ---- */
+
+TEST(batch_halt, counts_and_percents_are_reached)
+{
+    struct halt halt;
+    cr_assert_eq(halt_read("now,fail=2", &halt), 0);
+    cr_assert_eq(halt_reached(&halt, 1, 9, 10), GO_ON);
+    cr_assert_eq(halt_reached(&halt, 2, 0, 0), HALT_NOW);
+    cr_assert_eq(halt_read("soon,done=50%", &halt), 0);
+    cr_assert_eq(halt_reached(&halt, 3, 3, 0), GO_ON, "how many there are is not known");
+    cr_assert_eq(halt_reached(&halt, 2, 2, 10), GO_ON);
+    cr_assert_eq(halt_reached(&halt, 2, 3, 10), HALT_SOON);
+    cr_assert_eq(halt_read("soon,success=1", &halt), 0);
+    cr_assert_eq(halt_reached(&halt, 8, 1, 0), HALT_SOON);
+    cr_assert_eq(halt_read("never", &halt), 0);
+    cr_assert_eq(halt_reached(&halt, 1000, 1000, 1000), GO_ON);
+    static const char *const bad[] = {
+        "",           "now",         "later,fail=1", "now,fail",
+        "now,fail=0", "now,fail=-1", "now,fail=1x",  "now,fail=101%",
+        "soon,win=1", "now,fail=1%%"
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        cr_assert_eq(halt_read(bad[i], &halt), -EINVAL, "%s", bad[i]);
+}
+
+/* ---- job files ---- */
+
+static struct plan plan;
+static struct complaint complaint;
+
+static int parse(const char *text)
+{
+    plan_init(&plan);
+    complaint.text[0] = '\0';
+    return jobfile_parse("f", text, strlen(text), &plan, &complaint);
+}
+
+TEST(batch_jobfile, objects_in_a_row_and_in_an_array_are_the_same)
+{
+    static const char *const texts[] = {
+        "{\"key\": \"a\", \"shell\": \"x\"}{\"key\": \"b\", \"argv\": [\"y\", \"z\"]}",
+        "{\"key\": \"a\", \"shell\": \"x\"}\n{\"key\": \"b\", \"argv\": [\"y\", \"z\"]}\n",
+        "[ {\"key\": \"a\", \"shell\": \"x\"},\n{\"key\": \"b\", \"argv\": [\"y\", \"z\"]}]\n",
+    };
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        cr_assert_eq(parse(texts[i]), 0, "%s", complaint.text);
+        cr_assert_eq(plan.count, 2u);
+        cr_assert_str_eq(plan_find(&plan, "a")->shell, "x");
+        cr_assert_str_eq(plan_find(&plan, "b")->argv[1], "z");
+        cr_assert_eq(plan_find(&plan, "b")->number, 2u);
+        cr_assert_null(plan_find(&plan, "c"));
+        plan_fini(&plan);
+    }
+    cr_assert_eq(parse(""), 0);
+    cr_assert_eq(parse("[]"), 0);
+    cr_assert_eq(plan.count, 0u);
+}
+
+TEST(batch_jobfile, every_field_is_read)
+{
+    cr_assert_eq(parse(
+                     "{\"key\": \"a\", \"shell\": \"x\", \"env\": {\"A\": \"1\", \"B\": \"\"},"
+                     "\"directory\": \"/d\", \"stdin\": \"in\", \"timeout\": 1.5,"
+                     "\"retry\": {\"times\": 3, \"delay\": \"1s\", \"factor\": 2,"
+                     "\"max_delay\": 3, \"jitter\": false}, \"on_failure\": \"fail-fast\"}"
+                     "{\"key\": \"b\", \"shell\": \"y\", \"needs\": [\"a\", \"a\"],"
+                     "\"stdin_file\": \"f\", \"retry\": 2, \"timeout\": \"1m\"}"),
+                 0, "%s", complaint.text);
+    struct job *a = plan_find(&plan, "a"), *b = plan_find(&plan, "b");
+    cr_assert_str_eq(a->env[0], "A=1");
+    cr_assert_str_eq(a->env[1], "B=");
+    cr_assert_str_eq(a->directory, "/d");
+    cr_assert_str_eq(a->input, "in");
+    cr_assert_eq(a->timeout_ns, 1500000000);
+    cr_assert_eq(a->on_failure, FAILURE_STOP);
+    cr_assert_eq(a->dependent_count, 2u);
+    cr_assert_eq(b->unmet, 2u);
+    cr_assert_str_eq(b->input_file, "f");
+    cr_assert_eq(b->retry.times, 2u);
+    struct fm_schedule *schedule = retry_schedule(&a->retry);
+    struct fm_schedule_run run;
+    cr_assert_eq(fm_schedule_run_init(&run, schedule), 0);
+    static const int64_t seconds[] = { 1, 2, 3 };
+    int64_t delay;
+    for (int i = 0; i < 3; i++) {
+        cr_assert_eq(fm_schedule_next_at(&run, i, fm_fail(1), &delay), 0);
+        cr_assert_eq(delay, seconds[i] * 1000000000);
+    }
+    cr_assert_eq(fm_schedule_next_at(&run, 9, fm_fail(1), &delay), FM_SCHEDULE_DONE);
+    fm_schedule_run_fini(&run);
+    fm_schedule_unref(schedule);
+    plan_fini(&plan);
+}
+
+TEST(batch_jobfile, what_is_wrong_is_named_with_its_place)
+{
+    static const struct {
+        const char *text, *complaint;
+    } bad[] = {
+        { "{\"key\": \"a\"", "f:1:1: this object is not closed before the end" },
+        { "[{\"key\": \"a\", \"shell\": \"x\"}", "f:1:28: expected a comma, or ]" },
+        { "[", "f:1:2: the array is not closed" },
+        { "[1]", "f:1:2: a job is an object" },
+        { "[] x", "f:1:4: there is more behind the array" },
+        { "\n\n  {\"key\": \"a\",, }", "f:3:15: malformed JSON" },
+        { "{\"shell\": \"x\"}", "f:1:1: job number 1 has no key" },
+        { "{\"key\": \"\", \"shell\": \"x\"}", "key is a text of 1 to 4096 bytes" },
+        { "{\"key\": \"a\"}", "f:1:1: job \"a\" has no command" },
+        { "{\"key\": \"a\", \"shell\": \"x\", \"argv\": [\"x\"]}", "two commands" },
+        { "{\"key\": \"a\", \"argv\": []}", "job \"a\": argv is an array" },
+        { "{\"key\": \"a\", \"argv\": [1]}", "job \"a\": argv is an array of texts" },
+        { "{\"key\": \"a\", \"shell\": \"a\\u0000b\"}", "job \"a\": shell is a text" },
+        { "{\"key\": \"a\", \"shel\": \"x\"}", "job \"a\": there is no field \"shel\"" },
+        { "{\"key\": \"a\", \"shell\": \"x\", \"timeout\": \"1y\"}", "timeout is a number" },
+        { "{\"key\": \"a\", \"shell\": \"x\", \"timeout\": -1}", "timeout is a number" },
+        { "{\"key\": \"a\", \"shell\": \"x\", \"retry\": -1}", "retry is a number" },
+        { "{\"key\": \"a\", \"shell\": \"x\", \"retry\": {\"tmes\": 1}}", "retry is a number" },
+        { "{\"key\": \"a\", \"shell\": \"x\", \"env\": {\"A=\": \"\"}}", "env is an object" },
+        { "{\"key\": \"a\", \"shell\": \"x\", \"stdin\": \"\", \"stdin_file\": \"y\"}",
+          "both" },
+        { "{\"key\": \"a\", \"shell\": \"x\"}\n {\"key\": \"a\", \"shell\": \"y\"}",
+          "f:2:2: job \"a\" is there twice, first as number 1" },
+        { "{\"key\": \"a\", \"shell\": \"x\", \"needs\": [\"b\"]}",
+          "f: job \"a\" needs \"b\", which there is not" },
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        cr_assert_eq(parse(bad[i].text), -EINVAL, "%s", bad[i].text);
+        cr_assert_not_null(strstr(complaint.text, bad[i].complaint), "%s: %s", bad[i].text,
+                           complaint.text);
+        plan_fini(&plan);
+    }
+}
+
+TEST(batch_plan, a_ring_is_refused_and_named)
+{
+    static const char text[] = "{\"key\": \"z\", \"shell\": \"x\", \"needs\": [\"c\"]}"
+                               "{\"key\": \"a\", \"shell\": \"x\", \"needs\": [\"c\", \"e\"]}"
+                               "{\"key\": \"b\", \"shell\": \"x\", \"needs\": [\"e\", \"a\"]}"
+                               "{\"key\": \"c\", \"shell\": \"x\", \"needs\": [\"b\"]}"
+                               "{\"key\": \"e\", \"shell\": \"x\"}";
+    cr_assert_eq(parse(text), -EINVAL);
+    const char *ring = strstr(complaint.text, "other: ") + strlen("other: ");
+    cr_assert(!strcmp(ring, "\"a\" needs \"c\" needs \"b\" needs \"a\"") ||
+                  !strcmp(ring, "\"c\" needs \"b\" needs \"a\" needs \"c\"") ||
+                  !strcmp(ring, "\"b\" needs \"a\" needs \"c\" needs \"b\""),
+              "%s", complaint.text);
+    plan_fini(&plan);
+    cr_assert_eq(parse("{\"key\": \"a\", \"shell\": \"x\", \"needs\": [\"a\"]}"), -EINVAL);
+    cr_assert_not_null(strstr(complaint.text, "\"a\" needs \"a\""), "%s", complaint.text);
+    plan_fini(&plan);
+}

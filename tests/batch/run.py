@@ -1,0 +1,16 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""run.py FIBERMAP-BATCH - test the program on small batches of real processes, in TAP"""
+import os
+import sys
+
+import harness
+import run_test
+import each_test
+import end_test
+
+if len(sys.argv) != 2:
+    sys.exit(__doc__)
+assert run_test and each_test and end_test
+harness.BINARY = os.path.abspath(sys.argv[1])
+sys.exit(harness.run_all())

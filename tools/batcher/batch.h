@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * batch.h - what all rooms of the program share
+ *
+ * Exit codes, besides those of options.h: BATCH_ERROR before anything was run, or when it could
+ * not go on; 128 + number after a signal.
+ */
+#ifndef BATCH_BATCH_H
+#define BATCH_BATCH_H
+
+#include <pthread.h>
+
+#include "fm/fm.h"
+#include "tools/batcher/halt.h"
+#include "tools/batcher/options.h"
+#include "tools/batcher/plan.h"
+#include "tools/batcher/printer.h"
+
+TAILQ_HEAD(job_list, job);
+
+struct each;
+struct joblog;
+struct slots;
+
+struct batch {
+    struct options options;
+    struct plan plan;  /* of run */
+    struct each *each; /* of each: where jobs come from; NULL otherwise */
+    struct fm_runtime *runtime;
+    struct fm_map *map; /* who is under way, by key */
+    struct fm_fiber *conductor;
+    struct fm_semaphore *news; /* a permit whenever the conductor should look again */
+    struct printer *printer;
+    struct joblog *joblog; /* NULL: none */
+    struct slots *slots;
+
+    /* Held for a few lines each, never across a wait. */
+    pthread_mutex_t lock;
+    struct job_list ready;      /* lock */
+    struct job_list running;    /* lock; those with a process */
+    struct job_list skipped;    /* lock; to be told of */
+    uint64_t all;               /* lock; how many there are; each: so far */
+    bool all_known;             /* lock; no more will come */
+    uint64_t count[JOB_STATES]; /* lock; how many are in each state that is an end */
+    uint64_t under_way;         /* lock; taken from ready, not ended */
+    enum halting halting;       /* lock */
+    int signal;                 /* lock; that halted us */
+    int halt_code;              /* lock; exit code of the job that did; -1: none */
+    int error;                  /* lock; what made us give up; 0: nothing */
+};
+
+#endif

@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * conductor.c - what starts when, and when all is over
+ *
+ *   WAITING --- all that it needs has ended well ---> READY --- a slot, a place ---> its fiber
+ *      '------- something has not ------------------> SKIPPED                          |
+ *                                                                                      v
+ *                                                  how it ended: conductor_ended()  <--'
+ *
+ * One fiber, the conductor, starts jobs in the order in which they became ready, each with the
+ * slot that it has taken for it; it waits for a slot, for a place in the map (max_live), for
+ * the next argument of `each`, or for news. Those that end tell it by a permit of the semaphore
+ * `news`, and make those ready that needed them.
+ *
+ * To halt is to interrupt the conductor, and for HALT_NOW all members of the map. A job that is
+ * started nevertheless, because the conductor was just about to, sees it at its first step.
+ */
+#include "tools/batcher/conductor.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+
+#include "tools/batcher/each.h"
+#include "tools/batcher/slots.h"
+#include "tools/batcher/work.h"
+
+/* ---- ends ---- */
+
+static void make_ready_locked(struct batch *batch, struct job *job)
+{
+    job->state = JOB_READY;
+    TAILQ_INSERT_TAIL(&batch->ready, job, in_state);
+}
+
+static void end_locked(struct batch *batch, struct job *job, enum job_state state)
+{
+    job->state = state;
+    batch->count[state]++;
+}
+
+static void skip_direct_locked(struct batch *batch, struct job *job)
+{
+    for (size_t i = 0; i < job->dependent_count; i++) {
+        struct job *dependent = job->dependents[i];
+        if (dependent->state != JOB_WAITING)
+            continue;
+        dependent->blocker = job;
+        end_locked(batch, dependent, JOB_SKIPPED);
+        TAILQ_INSERT_TAIL(&batch->skipped, dependent, in_state);
+    }
+}
+
+/* Those that need it, those that need them, and so on. */
+static void skip_dependents_locked(struct batch *batch, struct job *job)
+{
+    struct job *before = TAILQ_LAST(&batch->skipped, job_list);
+    skip_direct_locked(batch, job);
+    for (job = before ? TAILQ_NEXT(before, in_state) : TAILQ_FIRST(&batch->skipped); job;
+         job = TAILQ_NEXT(job, in_state))
+        skip_direct_locked(batch, job);
+}
+
+static enum failure_policy policy_of(const struct batch *batch, const struct job *job)
+{
+    enum failure_policy policy = job->on_failure ? job->on_failure : batch->options.on_failure;
+    return policy ? policy : FAILURE_SKIP;
+}
+
+static void dependents_locked(struct batch *batch, struct job *job, bool go_on)
+{
+    if (batch->halting != GO_ON)
+        return; /* they are not run, whatever became of this one */
+    if (!go_on) {
+        skip_dependents_locked(batch, job);
+        return;
+    }
+    for (size_t i = 0; i < job->dependent_count; i++) {
+        struct job *dependent = job->dependents[i];
+        if (--dependent->unmet == 0 && dependent->state == JOB_WAITING)
+            make_ready_locked(batch, dependent);
+    }
+}
+
+/* What the end of this job makes of the whole. */
+static enum halting verdict_locked(struct batch *batch, const struct job *job, bool failed)
+{
+    uint64_t all = batch->all_known ? batch->all : each_count(batch->each);
+    enum halting how = halt_reached(&batch->options.halt,
+                                    batch->count[JOB_FAILED] + batch->count[JOB_TIMED_OUT],
+                                    batch->count[JOB_SUCCEEDED], all);
+    if (how != GO_ON && batch->halting == GO_ON && batch->options.halt.event == HALT_FAIL)
+        batch->halt_code = ending_code(&job->ending) & 0xff;
+    if (how != GO_ON && batch->halting == GO_ON && batch->options.halt.event == HALT_SUCCESS)
+        batch->halt_code = 0;
+    return failed && policy_of(batch, job) == FAILURE_STOP ? HALT_NOW : how;
+}
+
+void conductor_ended(struct batch *batch, struct job *job, enum job_state state)
+{
+    bool failed = state == JOB_FAILED || state == JOB_TIMED_OUT;
+    pthread_mutex_lock(&batch->lock);
+    end_locked(batch, job, state);
+    dependents_locked(batch, job,
+                      state == JOB_SUCCEEDED ||
+                          (failed && policy_of(batch, job) == FAILURE_CONTINUE));
+    enum halting how = verdict_locked(batch, job, failed);
+    batch->under_way--;
+    bool news = !TAILQ_EMPTY(&batch->ready) || !TAILQ_EMPTY(&batch->skipped) ||
+                !batch->under_way;
+    pthread_mutex_unlock(&batch->lock);
+    if (batch->each)
+        job_destroy(job);
+    if (how != GO_ON)
+        conductor_halt(batch, how, 0);
+    if (news)
+        fm_semaphore_release(batch->news, 1);
+}
+
+/* ---- halting ---- */
+
+void conductor_halt(struct batch *batch, enum halting how, int signal)
+{
+    pthread_mutex_lock(&batch->lock);
+    bool more = how > batch->halting;
+    if (more)
+        batch->halting = how;
+    if (signal && !batch->signal)
+        batch->signal = signal;
+    struct fm_fiber *conductor = fm_fiber_ref(batch->conductor);
+    pthread_mutex_unlock(&batch->lock);
+    if (more && conductor)
+        fm_fiber_interrupt(conductor);
+    fm_fiber_unref(conductor);
+    if (more && how == HALT_NOW)
+        fm_map_clear(batch->map, 0); /* signals, and does not wait */
+}
+
+void conductor_give_up(struct batch *batch, int error, const char *what)
+{
+    pthread_mutex_lock(&batch->lock);
+    bool first = !batch->error;
+    if (first)
+        batch->error = error;
+    pthread_mutex_unlock(&batch->lock);
+    if (first && error != -EPIPE) /* who reads no more wants to hear no more */
+        printer_say(batch->printer, "batch: %s: %s", what, fm_strerror(error));
+    conductor_halt(batch, HALT_NOW, 0);
+}
+
+bool conductor_stopping(struct batch *batch)
+{
+    pthread_mutex_lock(&batch->lock);
+    bool stopping = batch->halting != GO_ON;
+    pthread_mutex_unlock(&batch->lock);
+    return stopping;
+}
+
+void conductor_kill_all(struct batch *batch)
+{
+    struct job *job;
+    pthread_mutex_lock(&batch->lock);
+    TAILQ_FOREACH(job, &batch->running, in_state)
+    fm_process_kill(job->process, SIGKILL);
+    pthread_mutex_unlock(&batch->lock);
+}
+
+/* ---- starting ---- */
+
+enum next { NEXT_JOB, NEXT_SLOT, NEXT_SKIPPED, NEXT_NEWS, NEXT_ARGUMENT, NEXT_END };
+
+/* What the conductor does now; it has a slot for a job, or has not. */
+static enum next next_locked(struct batch *batch, bool has_slot, struct job **ret_job)
+{
+    struct job *job = TAILQ_FIRST(&batch->skipped);
+    if (job) {
+        TAILQ_REMOVE(&batch->skipped, job, in_state);
+        *ret_job = job;
+        return NEXT_SKIPPED;
+    }
+    if (batch->halting != GO_ON)
+        return NEXT_END;
+    job = TAILQ_FIRST(&batch->ready);
+    if (job && !has_slot)
+        return NEXT_SLOT;
+    if (job) {
+        TAILQ_REMOVE(&batch->ready, job, in_state);
+        batch->under_way++;
+        *ret_job = job;
+        return NEXT_JOB;
+    }
+    if (!batch->all_known)
+        return NEXT_ARGUMENT;
+    return batch->under_way ? NEXT_NEWS : NEXT_END;
+}
+
+static int take_argument(struct batch *batch)
+{
+    struct job *job;
+    int r = each_next(batch->each, &job);
+    if (r == -ECANCELED)
+        return r;
+    pthread_mutex_lock(&batch->lock);
+    if (r > 0) {
+        batch->all++;
+        make_ready_locked(batch, job);
+    } else {
+        batch->all_known = true;
+    }
+    pthread_mutex_unlock(&batch->lock);
+    if (r < 0)
+        conductor_give_up(batch, r, "cannot read the arguments");
+    return r < 0 ? r : 0;
+}
+
+/* Say so, and let those be printed that come after it. */
+static int tell_of_skipped(struct batch *batch, struct job *job)
+{
+    struct output nothing = OUTPUT_NONE;
+    if (!batch->options.quiet)
+        printer_say(batch->printer, "batch: job \"%s\" skipped: it needs \"%s\"", job->key,
+                    job->blocker->key);
+    int r = printer_put(batch->printer, job->number, &nothing);
+    if (r < 0)
+        conductor_give_up(batch, r, "cannot print");
+    return r;
+}
+
+/* The slot passes to the job. What cannot be started counts as not run. */
+static int start(struct batch *batch, struct job *job, unsigned *slot)
+{
+    int r = work_start(batch, job, *slot);
+    if (r == 0) {
+        *slot = 0;
+        return 0;
+    }
+    conductor_ended(batch, job, JOB_NOT_RUN);
+    if (r != -ECANCELED)
+        conductor_give_up(batch, r, "cannot start a job");
+    return r;
+}
+
+static struct fm_exit conductor_entry(void *arg)
+{
+    struct batch *batch = arg;
+    unsigned slot = 0; /* none */
+    int r = 0;
+    pthread_mutex_lock(&batch->lock);
+    batch->conductor = fm_fiber_self();
+    pthread_mutex_unlock(&batch->lock);
+    while (r == 0) {
+        struct job *job = NULL;
+        pthread_mutex_lock(&batch->lock);
+        enum next next = next_locked(batch, slot, &job);
+        pthread_mutex_unlock(&batch->lock);
+        if (next == NEXT_END)
+            break;
+        r = next == NEXT_JOB        ? start(batch, job, &slot)
+            : next == NEXT_SLOT     ? slots_take(batch->slots, &slot)
+            : next == NEXT_SKIPPED  ? tell_of_skipped(batch, job)
+            : next == NEXT_ARGUMENT ? take_argument(batch)
+                                    : fm_semaphore_acquire(batch->news, 1, FM_NEVER);
+    }
+    if (slot)
+        slots_give(batch->slots, slot);
+    pthread_mutex_lock(&batch->lock);
+    batch->conductor = NULL;
+    pthread_mutex_unlock(&batch->lock);
+    return fm_ok(NULL);
+}
+
+/* What was never started. */
+static void count_the_rest(struct batch *batch)
+{
+    struct job *job;
+    STAILQ_FOREACH(job, &batch->plan.jobs, in_plan)
+    if (job->state < JOB_SUCCEEDED)
+        end_locked(batch, job, JOB_NOT_RUN);
+    while (batch->each && (job = TAILQ_FIRST(&batch->ready))) {
+        TAILQ_REMOVE(&batch->ready, job, in_state);
+        end_locked(batch, job, JOB_NOT_RUN);
+        job_destroy(job);
+    }
+    if (batch->each && each_count(batch->each))
+        batch->count[JOB_NOT_RUN] += each_count(batch->each) - batch->all;
+}
+
+int conductor_run(struct batch *batch)
+{
+    struct job *job;
+    struct fm_fiber *conductor;
+    TAILQ_INIT(&batch->ready);
+    TAILQ_INIT(&batch->running);
+    TAILQ_INIT(&batch->skipped);
+    batch->halt_code = -1;
+    batch->all = batch->each ? 0 : batch->plan.count;
+    batch->all_known = !batch->each;
+    STAILQ_FOREACH(job, &batch->plan.jobs, in_plan)
+    if (!job->unmet)
+        make_ready_locked(batch, job);
+    int r = fm_fiber_spawn(conductor_entry, batch, NULL, &conductor);
+    if (r < 0)
+        return r;
+    fm_fiber_join(conductor, FM_NEVER, NULL);
+    fm_fiber_unref(conductor);
+    r = fm_map_await_quiescent(batch->map, FM_NEVER);
+    count_the_rest(batch);
+    return r;
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * conductor.h - what starts when, and when all is over
+ */
+#ifndef BATCH_CONDUCTOR_H
+#define BATCH_CONDUCTOR_H
+
+#include "tools/batcher/batch.h"
+
+/*
+ * Run everything: returns when nothing runs any more and nothing will. The main fiber's; the
+ * batch is complete but for what stands below its lock, which must be zero but for the lock.
+ * 0 · -ENOMEM and what else a fiber cannot be had for
+ */
+int conductor_run(struct batch *batch);
+
+/* A job that was started has ended. Never waits; a job of `each` is freed. */
+void conductor_ended(struct batch *batch, struct job *job, enum job_state state);
+/*
+ * Nothing more starts; HALT_NOW: what runs is stopped too. signal: that asked for it, or 0.
+ * Never waits, any fiber.
+ */
+void conductor_halt(struct batch *batch, enum halting how, int signal);
+/* The same, because we cannot go on: `what` and why are said, once. Fiber only, waits. */
+void conductor_give_up(struct batch *batch, int error, const char *what);
+/* Is it halting? */
+bool conductor_stopping(struct batch *batch);
+/* SIGKILL to all that runs. Never waits. */
+void conductor_kill_all(struct batch *batch);
+
+#endif

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * each.c - the jobs of `batch each`: the command, once for each argument
+ *
+ * A pipe or a terminal on the standard input is opened anew by its name in /proc, so that it is
+ * ours alone that does not block: the one that we were given is shared with whoever has it.
+ */
+#include "tools/batcher/each.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "fm/io.h"
+#include "tools/batcher/template.h"
+
+enum { READ_BYTES = 64 << 10 };
+
+struct each {
+    const struct options *options;
+    struct template *template; /* NULL: the argument is the command */
+    uint64_t number;           /* of the last one */
+    int fd;                    /* -1: from the command line */
+    bool ended;
+    char *buffer;
+    size_t begin, end, size; /* of buffer: what is not used yet, what there is room for */
+};
+
+static int open_arguments(const char *name)
+{
+    if (strcmp(name, "-"))
+        return open(name, O_RDONLY | O_CLOEXEC);
+    int fd = open("/proc/self/fd/0", O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    return fd >= 0 ? fd : fcntl(0, F_DUPFD_CLOEXEC, 3);
+}
+
+int each_create(const struct options *options, struct each **ret_each)
+{
+    struct each *each = calloc(1, sizeof *each);
+    if (!each)
+        return -ENOMEM;
+    each->options = options;
+    each->fd = -1;
+    int r = 0;
+    if (options->word_count)
+        r = template_create(options->words, options->word_count, &each->template);
+    if (r == 0 && !options->arguments) {
+        each->fd = open_arguments(options->argument_file);
+        if (each->fd < 0)
+            r = -errno;
+    }
+    if (r < 0) {
+        each_destroy(each);
+        return r;
+    }
+    *ret_each = each;
+    return 0;
+}
+
+struct each *each_destroy(struct each *each)
+{
+    if (!each)
+        return NULL;
+    if (each->fd >= 0)
+        fm_close(each->fd);
+    template_destroy(each->template);
+    free(each->buffer);
+    free(each);
+    return NULL;
+}
+
+uint64_t each_count(const struct each *each)
+{
+    return each->options->arguments ? (uint64_t)each->options->argument_count : 0;
+}
+
+/* Read more behind what there is: 1 · 0 the end · as fm_read */
+static int fill(struct each *each)
+{
+    if (each->begin) {
+        memmove(each->buffer, each->buffer + each->begin, each->end - each->begin);
+        each->end -= each->begin;
+        each->begin = 0;
+    }
+    if (each->size - each->end < READ_BYTES / 2 || !each->size) {
+        size_t size = each->size ? 2 * each->size : READ_BYTES;
+        char *more = realloc(each->buffer, size);
+        if (!more)
+            return -ENOMEM;
+        each->buffer = more;
+        each->size = size;
+    }
+    ssize_t n = fm_read(each->fd, each->buffer + each->end, each->size - each->end, FM_NEVER);
+    if (n <= 0)
+        return (int)n;
+    each->end += (size_t)n;
+    return 1;
+}
+
+/* The next line, without its end, to be freed: 1 · 0 none · -errno */
+static int next_line(struct each *each, char **ret_line)
+{
+    char separator = each->options->null_separated ? '\0' : '\n';
+    size_t seen = 0;
+    for (;;) {
+        char *from = each->buffer + each->begin;
+        size_t there = each->end - each->begin;
+        char *stop = there > seen ? memchr(from + seen, separator, there - seen) : NULL;
+        size_t len = stop ? (size_t)(stop - from) : there;
+        if (stop || (each->ended && there)) {
+            *ret_line = strndup(from, len);
+            each->begin += len + (stop ? 1 : 0);
+            return *ret_line ? 1 : -ENOMEM;
+        }
+        if (each->ended)
+            return 0;
+        seen = there;
+        int r = fill(each);
+        if (r < 0)
+            return r;
+        each->ended = r == 0;
+    }
+}
+
+static int next_argument(struct each *each, char **ret_argument)
+{
+    const struct options *options = each->options;
+    if (!options->arguments)
+        return next_line(each, ret_argument);
+    if (each->number == (uint64_t)options->argument_count)
+        return 0;
+    *ret_argument = strdup(options->arguments[each->number]);
+    return *ret_argument ? 1 : -ENOMEM;
+}
+
+int each_next(struct each *each, struct job **ret_job)
+{
+    char *argument;
+    int r = next_argument(each, &argument);
+    if (r <= 0)
+        return r;
+    struct job *job = job_create(++each->number);
+    if (!job) {
+        free(argument);
+        return -ENOMEM;
+    }
+    job->argument = argument;
+    job->template = each->template;
+    if (!each->template)
+        job->shell = strdup(argument);
+    if ((!each->template && !job->shell) ||
+        asprintf(&job->key, "%llu", (unsigned long long)job->number) < 0) {
+        job->key = NULL;
+        job_destroy(job);
+        return -ENOMEM;
+    }
+    *ret_job = job;
+    return 1;
+}

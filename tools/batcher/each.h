@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * each.h - the jobs of `batch each`: the command, once for each argument
+ */
+#ifndef BATCH_EACH_H
+#define BATCH_EACH_H
+
+#include "tools/batcher/job.h"
+#include "tools/batcher/options.h"
+
+struct each;
+
+/* options must live as long. 0 · -errno of opening the file with the arguments · -ENOMEM */
+int each_create(const struct options *options, struct each **ret_each);
+/* NULL-safe, returns NULL. */
+struct each *each_destroy(struct each *each);
+/*
+ * The next job, the caller's; its key is its number. Waits for the next line of a pipe.
+ *
+ * Returns    1 a job · 0 there are no more · -ECANCELED · -ENOMEM · -errno of read(2)
+ */
+int each_next(struct each *each, struct job **ret_job);
+/* How many there are in all; 0: it is not known before the end. */
+uint64_t each_count(const struct each *each);
+
+#endif

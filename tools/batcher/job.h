@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * job.h - what is to be done, and how it went
+ *
+ * What is to be done is written before the first job starts and never again. How it went is
+ * written by the job's own fiber, its state by the conductor under his lock.
+ */
+#ifndef BATCH_JOB_H
+#define BATCH_JOB_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "fm/process.h"
+#include "fm/schedule.h"
+
+struct batch;
+struct template;
+
+/* Those from JOB_SUCCEEDED on are ends. */
+enum job_state {
+    JOB_WAITING, /* for what it needs */
+    JOB_READY,   /* for a place, a slot, or its next attempt */
+    JOB_RUNNING,
+    JOB_SUCCEEDED, /* exit code 0 */
+    JOB_FAILED,    /* another one, a signal, or it could not be started */
+    JOB_TIMED_OUT,
+    JOB_CANCELLED, /* it was stopped, by a signal to us or because another one failed */
+    JOB_SKIPPED,   /* something that it needs did not succeed */
+    JOB_NOT_RUN,   /* all came to an end before it was its turn */
+    JOB_STATES
+};
+const char *job_state_name(enum job_state state);
+
+/* What the failure of a job is to the others. */
+enum failure_policy {
+    FAILURE_UNSAID = 0, /* the batch's own, and of that: FAILURE_SKIP */
+    FAILURE_SKIP,       /* who needs it is skipped, everybody else goes on */
+    FAILURE_CONTINUE,   /* everybody goes on, also who needs it */
+    FAILURE_STOP        /* those that run are stopped, no other starts */
+};
+
+/* "skip-dependents", "keep-going", "fail-fast": 0 · -EINVAL */
+int failure_policy_read(const char *text, enum failure_policy *ret_policy);
+
+enum retry_kind { RETRY_FIXED, RETRY_EXPONENTIAL };
+
+struct retry {
+    unsigned times; /* after the first attempt; 0: none */
+    enum retry_kind kind;
+    bool jitter;
+    int64_t delay_ns;
+    int64_t max_delay_ns; /* 0: none */
+    double factor;        /* of RETRY_EXPONENTIAL */
+};
+
+/* How the last attempt went. */
+struct ending {
+    int error;        /* < 0: it could not be run at all */
+    const char *step; /* which step of it failed */
+    bool timed_out;
+    bool stopped;  /* it was interrupted */
+    unsigned slot; /* 1 to --jobs */
+    struct fm_process_status status;
+    int64_t started_at_ns; /* since 1970 */
+    int64_t run_ns;
+    size_t out_bytes;
+};
+
+struct job {
+    struct batch *batch;
+    char *key;
+    uint64_t number; /* 1, 2, 3 ... in the order in which they came */
+
+    /* the command: one of the three */
+    char **argv;
+    char *shell;
+    const struct template *template; /* the batch's, filled with the argument */
+    char *argument;
+
+    char **env; /* NAME=value, laid over ours; NULL: none */
+    char *directory;
+    char *input; /* text for its standard input */
+    char *input_file;
+    char **needs;       /* keys; NULL: none */
+    int64_t timeout_ns; /* of each attempt; 0: the batch's */
+    struct retry retry;
+    bool has_retry; /* false: the batch's */
+    enum failure_policy on_failure;
+
+    /* the graph, plan.c */
+    struct job **dependents;
+    size_t dependent_count;
+    size_t unmet;              /* needs that have not ended: the conductor's lock */
+    const struct job *blocker; /* of a skipped one: what did not succeed */
+
+    /* how it goes: the conductor's lock */
+    enum job_state state;
+    struct fm_process *process; /* while an attempt runs */
+    TAILQ_ENTRY(job) in_state;  /* ready, or running */
+
+    unsigned attempts;
+    struct ending ending;
+
+    STAILQ_ENTRY(job) in_plan;
+};
+
+/* All fields zero but the number. NULL: no memory. */
+struct job *job_create(uint64_t number);
+/* NULL-safe, returns NULL. */
+struct job *job_destroy(struct job *job);
+void strings_free(char **strings);
+/*
+ * The schedule between the attempts, the caller's; NULL: no memory, or a figure out of range.
+ */
+struct fm_schedule *retry_schedule(const struct retry *retry);
+/* "key" in its quotes, or number (argument), cut to fit. */
+void job_name(const struct job *job, char *text, size_t size);
+/* "exit code 3", "signal 9 (Killed)", "no such file or directory" ..., cut to fit. */
+void job_describe_end(const struct job *job, char *text, size_t size);
+/* The number a shell would show: the exit code, 128 + signal, 127 or 126. */
+int ending_code(const struct ending *ending);
+
+#endif

@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * main.c - fibermap-batch: read what is to be done, do it, say how it went
+ *
+ * The signals are blocked before there is another thread, so that a fiber gets them. The first
+ * stops all jobs in order and has it reported, the second kills them, the third ends the
+ * program at once; those that still run die with it.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tools/batcher/batch.h"
+#include "tools/batcher/conductor.h"
+#include "tools/batcher/each.h"
+#include "tools/batcher/jobfile.h"
+#include "tools/batcher/joblog.h"
+#include "tools/batcher/report.h"
+#include "tools/batcher/slots.h"
+
+/* So many jobs may wait for their next attempt before no more are taken up. */
+enum { WAITING_MAX = 1024 };
+
+static _Noreturn void die(const char *what, int r)
+{
+    fprintf(stderr, "batch: %s: %s\n", what, fm_strerror(r));
+    exit(BATCH_ERROR);
+}
+
+/* ---- signals ---- */
+
+static sigset_t signals;
+
+static void signals_block(void)
+{
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGHUP);
+    fm_signal_block(&signals);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+static struct fm_exit signals_entry(void *arg)
+{
+    struct batch *batch = arg;
+    int number;
+    for (int times = 1;; times++) {
+        int r = fm_signal_wait(&signals, FM_NEVER, &number);
+        if (r < 0)
+            return fm_fail(r);
+        if (times == 1)
+            conductor_halt(batch, HALT_NOW, number);
+        else if (times == 2)
+            conductor_kill_all(batch);
+        else
+            _exit(128 + number);
+    }
+}
+
+/* ---- the whole ---- */
+
+static void read_plan(struct batch *batch)
+{
+    struct complaint complaint;
+    plan_init(&batch->plan);
+    if (batch->options.command == COMMAND_EACH) {
+        int r = each_create(&batch->options, &batch->each);
+        if (r < 0)
+            die(batch->options.argument_file ? batch->options.argument_file : "each", r);
+        return;
+    }
+    int r = jobfile_read(batch->options.file, &batch->plan, &complaint);
+    if (r == -EINVAL) {
+        fprintf(stderr, "batch: %s\n", complaint.text);
+        exit(BATCH_ERROR);
+    }
+    if (r < 0)
+        die(batch->options.file, r);
+}
+
+static struct fm_exit program(void *arg)
+{
+    struct batch *batch = arg;
+    struct fm_fiber *watcher;
+    int r = fm_fiber_spawn(signals_entry, batch, NULL, &watcher);
+    if (r < 0)
+        return fm_fail(r);
+    r = conductor_run(batch);
+    fm_fiber_stop(watcher, FM_NEVER, NULL);
+    fm_fiber_unref(watcher);
+    int printed = printer_flush(batch->printer);
+    if (printed < 0)
+        conductor_give_up(batch, printed, "cannot print");
+    return r < 0 ? fm_fail(r) : fm_ok(NULL);
+}
+
+static void batch_init(struct batch *batch)
+{
+    struct fm_runtime_config runtime = FM_RUNTIME_CONFIG_INIT;
+    runtime.flags = FM_RUNTIME_NO_STALL_REPORT; /* a slow exec is no news to who uses us */
+    int r = fm_runtime_create(&runtime, &batch->runtime);
+    if (r < 0)
+        die("cannot start the runtime", r);
+    struct fm_map_config config = FM_MAP_CONFIG_INIT;
+    config.runtime = batch->runtime;
+    config.name = "jobs";
+    config.max_live = batch->options.jobs + WAITING_MAX;
+    pthread_mutex_init(&batch->lock, NULL);
+    r = fm_map_create(&config, &batch->map);
+    if (r == 0)
+        r = fm_semaphore_create(0, &batch->news);
+    if (r == 0)
+        r = printer_create(batch->options.keep_order, &batch->printer);
+    if (r == 0)
+        r = slots_create(batch->options.jobs, &batch->slots);
+    if (r < 0)
+        die("cannot start", r);
+    if (batch->options.joblog) {
+        r = joblog_create(batch->options.joblog, &batch->joblog);
+        if (r < 0)
+            die(batch->options.joblog, r);
+    }
+}
+
+static void batch_fini(struct batch *batch)
+{
+    batch->map = fm_map_destroy(batch->map);
+    batch->each = each_destroy(batch->each);
+    batch->runtime = fm_runtime_destroy(batch->runtime);
+    batch->joblog = joblog_destroy(batch->joblog);
+    batch->slots = slots_destroy(batch->slots);
+    batch->printer = printer_destroy(batch->printer);
+    batch->news = fm_semaphore_destroy(batch->news);
+    plan_fini(&batch->plan);
+    pthread_mutex_destroy(&batch->lock);
+}
+
+int main(int argc, char *argv[])
+{
+    static struct batch batch;
+    options_read(&batch.options, argc, argv);
+    signals_block();
+    read_plan(&batch);
+    batch_init(&batch);
+    int64_t start_ns = fm_now_ns();
+    struct fm_exit exit;
+    int r = fm_runtime_run(batch.runtime, program, &batch, &exit);
+    if (r < 0 || exit.kind != FM_SUCCESS)
+        die("cannot go on", r < 0 ? r : exit.code);
+    report_print(&batch, fm_now_ns() - start_ns);
+    int code = report_exit_code(&batch);
+    batch_fini(&batch);
+    return code;
+}

@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * options.c - what the command line says
+ */
+#include "tools/batcher/options.h"
+
+#include <argp.h>
+#include <errno.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fm/base.h"
+#include "tools/batcher/duration.h"
+
+enum { JOBS_MAX = 100000, RETRIES_MAX = 1000000 };
+
+enum {
+    TIMEOUT = 0x100,
+    GRACE,
+    RETRIES,
+    RETRY_DELAY,
+    ON_FAILURE,
+    HALT,
+    DRY_RUN,
+    RESULTS,
+    JOBLOG,
+};
+
+static const struct argp_option common[] = {
+    { "jobs", 'j', "N", 0, "So many at once (as many as there are processors); N%, +N, -N", 1 },
+    { "timeout", TIMEOUT, "TIME", 0, "Stop an attempt that lasts longer: 30, 1m30s, 500ms", 1 },
+    { "grace", GRACE, "TIME", 0, "From SIGTERM to SIGKILL (2)", 1 },
+    { "retries", RETRIES, "N", 0, "So many more attempts after one that failed (0)", 2 },
+    { "retry-delay", RETRY_DELAY, "TIME", 0, "before each of them (0)", 2 },
+    { "halt", HALT, "WHEN", 0, "never; or now or soon,fail=N or success=N or done=N (or N%)",
+      2 },
+    { "dry-run", DRY_RUN, NULL, 0, "Print what would be run", 3 },
+    { "keep-order", 'k', NULL, 0, "Print outputs in the order of the jobs", 3 },
+    { "ungroup", 'u', NULL, 0, "Let jobs write to our output themselves, mixed", 3 },
+    { "results", RESULTS, "FOLDER", 0, "Keep the outputs there", 3 },
+    { "joblog", JOBLOG, "FILE", 0, "Write a line for each job that has ended", 3 },
+    { "quiet", 'q', NULL, 0, "Say nothing of failures", 3 },
+    { "verbose", 'v', NULL, 0, "Say what starts and ends", 3 },
+    { 0 },
+};
+
+static unsigned processors(void)
+{
+    cpu_set_t set;
+    return sched_getaffinity(0, sizeof set, &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
+}
+
+/* The number from least to most, or an end of the program. */
+static unsigned read_number(const char *arg, unsigned least, unsigned most,
+                            struct argp_state *state)
+{
+    char *end;
+    errno = 0;
+    unsigned long value = strtoul(arg, &end, 10);
+    if (arg[0] < '0' || arg[0] > '9' || *end || errno || value < least || value > most)
+        argp_error(state, "%s is not a number from %u to %u", arg, least, most);
+    return (unsigned)value;
+}
+
+static unsigned read_jobs(const char *arg, struct argp_state *state)
+{
+    unsigned cores = processors();
+    size_t len = strlen(arg);
+    if (arg[0] == '+')
+        return cores + read_number(arg + 1, 0, JOBS_MAX - cores, state);
+    if (arg[0] == '-') {
+        unsigned less = read_number(arg + 1, 0, JOBS_MAX, state);
+        return less < cores ? cores - less : 1;
+    }
+    if (len > 1 && len < 12 && arg[len - 1] == '%') {
+        char digits[12];
+        memcpy(digits, arg, len - 1);
+        digits[len - 1] = '\0';
+        unsigned jobs = cores * read_number(digits, 1, 10000, state) / 100;
+        return jobs ? jobs : 1;
+    }
+    unsigned jobs = read_number(arg, 0, JOBS_MAX, state);
+    return jobs ? jobs : 1024; /* 0: as many as possible */
+}
+
+static int64_t read_duration(const char *arg, struct argp_state *state)
+{
+    int64_t ns = 0;
+    if (duration_read(arg, &ns) < 0)
+        argp_error(state, "%s is not a time such as 30, 1.5, 500ms, 1m30s or 2h", arg);
+    return ns;
+}
+
+static error_t read_common(int key, char *arg, struct argp_state *state)
+{
+    struct options *options = state->input;
+    switch (key) {
+    case 'j': options->jobs = read_jobs(arg, state); return 0;
+    case 'k': options->keep_order = true; return 0;
+    case 'u': options->ungroup = true; return 0;
+    case 'q': options->quiet = true; return 0;
+    case 'v': options->verbose = true; return 0;
+    case TIMEOUT: options->timeout_ns = read_duration(arg, state); return 0;
+    case GRACE: options->grace_ns = read_duration(arg, state); return 0;
+    case RETRIES: options->retry.times = read_number(arg, 0, RETRIES_MAX, state); return 0;
+    case RETRY_DELAY: options->retry.delay_ns = read_duration(arg, state); return 0;
+    case DRY_RUN: options->dry_run = true; return 0;
+    case RESULTS: options->results = arg; return 0;
+    case JOBLOG: options->joblog = arg; return 0;
+    case HALT:
+        if (halt_read(arg, &options->halt) < 0)
+            argp_error(state,
+                       "%s is not never, or now or soon, a comma, and fail=, success= or "
+                       "done= with a number, as in now,fail=1",
+                       arg);
+        return 0;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+}
+
+/* ---- run ---- */
+
+static const struct argp_option run_table[] = {
+    { "on-failure", ON_FAILURE, "WHAT", 0,
+      "skip who needs a job that failed (skip-dependents), nobody (keep-going), or stop all "
+      "(fail-fast)",
+      2 },
+    { 0 },
+};
+
+static error_t read_run(int key, char *arg, struct argp_state *state)
+{
+    struct options *options = state->input;
+    switch (key) {
+    case ARGP_KEY_INIT: state->child_inputs[0] = options; return 0;
+    case ON_FAILURE:
+        if (failure_policy_read(arg, &options->on_failure) < 0)
+            argp_error(state, "%s is not skip-dependents, keep-going or fail-fast", arg);
+        return 0;
+    case ARGP_KEY_ARG:
+        if (options->file)
+            argp_error(state, "one job file at a time: %s", arg);
+        options->file = arg;
+        return 0;
+    case ARGP_KEY_NO_ARGS: argp_error(state, "which job file? - is standard input"); return 0;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+}
+
+/* ---- each ---- */
+
+static const struct argp_option each_table[] = {
+    { "arg-file", 'a', "FILE", 0, "Take the arguments from this file, one a line", 1 },
+    { "null", '0', NULL, 0, "They end with a NUL instead of a line's end", 1 },
+    { 0 },
+};
+
+/* Words up to ":::" are the command, what follows the arguments. */
+static void read_words(struct options *options, int count, char *words[],
+                       struct argp_state *state)
+{
+    options->words = words;
+    while (options->word_count < count && strcmp(words[options->word_count], ":::"))
+        options->word_count++;
+    if (options->word_count == count)
+        return;
+    options->arguments = words + options->word_count + 1;
+    options->argument_count = count - options->word_count - 1;
+    for (int i = 0; i < options->argument_count; i++)
+        if (!strcmp(options->arguments[i], ":::"))
+            argp_error(state, "one list of arguments at a time: there is a second :::");
+    if (options->argument_file)
+        argp_error(state, "arguments from --arg-file and behind ::: at once");
+}
+
+static error_t read_each(int key, char *arg, struct argp_state *state)
+{
+    struct options *options = state->input;
+    switch (key) {
+    case ARGP_KEY_INIT: state->child_inputs[0] = options; return 0;
+    case 'a': options->argument_file = arg; return 0;
+    case '0': options->null_separated = true; return 0;
+    case ARGP_KEY_ARGS:
+        read_words(options, state->argc - state->next, state->argv + state->next, state);
+        state->next = state->argc;
+        return 0;
+    case ARGP_KEY_END:
+        if (!options->arguments && !options->argument_file)
+            options->argument_file = "-";
+        return 0;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+}
+
+/* ---- both ---- */
+
+static const char overview[] =
+    "usage: batch run [OPTION...] FILE                          the jobs of a file\n"
+    "       batch each [OPTION...] COMMAND... [::: ARGUMENT...]  one for each argument\n"
+    "\n"
+    "  batch each --jobs=4 'gzip -k {}' ::: *.log\n"
+    "  find . -name '*.c' | batch each --keep-order wc -l {}\n"
+    "  echo '{\"key\": \"a\", \"shell\": \"make a\"} {\"key\": \"b\", \"shell\": \"make b\", "
+    "\"needs\": [\"a\"]}' |\n"
+    "    batch run -\n"
+    "\n"
+    "batch run --help and batch each --help list the options; docs/batch.md tells it all.\n";
+
+static const struct argp common_argp = { common, read_common, NULL, NULL, NULL, NULL, NULL };
+static const struct argp_child children[] = { { &common_argp, 0, NULL, 0 }, { 0 } };
+static const struct argp run_argp = { run_table,
+                                      read_run,
+                                      "FILE",
+                                      "Runs the jobs of a file, each when those that it needs "
+                                      "have succeeded. docs/batch.md tells what stands in it.",
+                                      children,
+                                      NULL,
+                                      NULL };
+static const struct argp each_argp = {
+    each_table,
+    read_each,
+    "COMMAND... [::: ARGUMENT...]",
+    "Runs the command by the shell once for each argument, or line of the standard input."
+    "\vIn the command {} is the argument, {.} it without its extension, {/} its last "
+    "component, "
+    "{//} what is before that, {/.} the last component without its extension, {#} the job's "
+    "number, {%} its slot. Without any of them the argument comes last.",
+    children,
+    NULL,
+    NULL
+};
+
+void options_read(struct options *options, int argc, char *argv[])
+{
+    *options = (struct options) {
+        .jobs = processors(),
+        .grace_ns = INT64_C(2000000000),
+    };
+    argp_err_exit_status = BATCH_ERROR;
+    const char *command = argc > 1 ? argv[1] : "";
+    if (!strcmp(command, "--help") || !strcmp(command, "help")) {
+        fputs(overview, stdout);
+        exit(0);
+    }
+    if (!strcmp(command, "--version")) {
+        printf("fibermap-batch %s\n", fm_version());
+        exit(0);
+    }
+    bool run = !strcmp(command, "run");
+    if (!run && strcmp(command, "each")) {
+        fprintf(stderr, "%s%s%s%s", *command ? "batch: no command " : "", command,
+                *command ? "\n" : "", overview);
+        exit(BATCH_ERROR);
+    }
+    options->command = run ? COMMAND_RUN : COMMAND_EACH;
+    argv[1] = run ? (char *)"batch run" : (char *)"batch each";
+    argp_parse(run ? &run_argp : &each_argp, argc - 1, argv + 1, run ? 0 : ARGP_IN_ORDER, NULL,
+               options);
+    if (options->dry_run)
+        options->jobs = 1; /* in an order in which they could be run */
+}

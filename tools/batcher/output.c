@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * output.c - what an attempt says, kept whole until it is printed
+ *
+ * Files are opened and copied on the blocking pool. The descriptors are never shown to the
+ * poller, so that close(2) is enough for them, and ours stay as blocking as we found them.
+ */
+#include "tools/batcher/output.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "fm/fiber.h"
+
+enum { TEXT_MAX = 64 << 10 }; /* what is not larger is kept in memory */
+
+int write_whole(int fd, const char *text, size_t bytes)
+{
+    while (bytes) {
+        ssize_t n = write(fd, text, bytes);
+        if (n < 0 && errno != EINTR)
+            return -errno;
+        if (n > 0) {
+            text += n;
+            bytes -= (size_t)n;
+        }
+    }
+    return 0;
+}
+
+int make_folders(const char *path)
+{
+    char *copy = strdup(path);
+    if (!copy)
+        return -ENOMEM;
+    int r = 0;
+    for (char *slash = strchr(copy + 1, '/');; slash = strchr(slash + 1, '/')) {
+        if (slash)
+            *slash = '\0';
+        r = mkdir(copy, 0777) < 0 && errno != EEXIST ? -errno : 0;
+        if (!slash || r < 0)
+            break;
+        *slash = '/';
+    }
+    free(copy);
+    return r;
+}
+
+/* ---- opening ---- */
+
+static int open_nameless(void)
+{
+    const char *folder = getenv("TMPDIR");
+    if (!folder || !*folder)
+        folder = "/tmp";
+    int fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR && errno != ENOENT))
+        return fd;
+    char path[4096]; /* a file system without nameless files */
+    snprintf(path, sizeof path, "%s/batch-XXXXXX", folder);
+    fd = mkostemp(path, O_CLOEXEC);
+    if (fd >= 0)
+        unlink(path);
+    return fd;
+}
+
+static int open_named(const char *folder, const char *name)
+{
+    char path[4096];
+    if (snprintf(path, sizeof path, "%s/%s", folder, name) >= (int)sizeof path) {
+        errno = ENAMETOOLONG;
+        return -1;
+    }
+    return open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+}
+
+struct opening {
+    struct output *output;
+    const char *folder;
+};
+
+static struct fm_exit open_both(void *arg)
+{
+    static const char *const names[2] = { "stdout", "stderr" };
+    struct opening *opening = arg;
+    int r = opening->folder ? make_folders(opening->folder) : 0;
+    for (int i = 0; i < 2 && r == 0; i++) {
+        opening->output->fd[i] = opening->folder ? open_named(opening->folder, names[i])
+                                                 : open_nameless();
+        if (opening->output->fd[i] < 0)
+            r = -errno;
+    }
+    return r < 0 ? fm_fail(r) : fm_ok(NULL);
+}
+
+int output_open(struct output *output, const char *folder)
+{
+    struct opening opening = { output, folder };
+    struct fm_exit exit;
+    *output = (struct output)OUTPUT_NONE;
+    fm_mask(); /* the thread works on our stack */
+    int r = fm_blocking(open_both, &opening, FM_NEVER, &exit);
+    fm_unmask();
+    if (r == 0 && exit.kind != FM_SUCCESS)
+        r = exit.code;
+    if (r < 0)
+        output_close(output);
+    return r;
+}
+
+/* ---- the end ---- */
+
+void output_settle(struct output *output)
+{
+    for (int i = 0; i < 2; i++) {
+        struct stat about;
+        if (output->fd[i] < 0 || fstat(output->fd[i], &about) < 0)
+            continue;
+        output->bytes[i] = (size_t)about.st_size;
+        if (about.st_size > TEXT_MAX)
+            continue;
+        if (about.st_size) {
+            output->text[i] = malloc((size_t)about.st_size);
+            if (!output->text[i] || pread(output->fd[i], output->text[i], (size_t)about.st_size,
+                                          0) != about.st_size) {
+                free(output->text[i]);
+                output->text[i] = NULL;
+                continue; /* it stays in the file */
+            }
+        }
+        close(output->fd[i]);
+        output->fd[i] = -1;
+    }
+}
+
+static int copy_file(int from, size_t bytes, int to)
+{
+    char *buffer = malloc(TEXT_MAX);
+    int r = buffer ? 0 : -ENOMEM;
+    for (size_t at = 0; r == 0 && at < bytes;) {
+        ssize_t n = pread(from, buffer, TEXT_MAX, (off_t)at);
+        if (n <= 0) {
+            r = n < 0 ? -errno : 0;
+            break; /* somebody has cut it off meanwhile */
+        }
+        r = write_whole(to, buffer, (size_t)n);
+        at += (size_t)n;
+    }
+    free(buffer);
+    return r;
+}
+
+int output_copy(const struct output *output)
+{
+    int r = 0;
+    for (int i = 0; i < 2 && r == 0; i++) {
+        if (output->text[i])
+            r = write_whole(i + 1, output->text[i], output->bytes[i]);
+        else if (output->fd[i] >= 0)
+            r = copy_file(output->fd[i], output->bytes[i], i + 1);
+    }
+    return r;
+}
+
+void output_close(struct output *output)
+{
+    for (int i = 0; i < 2; i++) {
+        if (output->fd[i] >= 0)
+            close(output->fd[i]);
+        free(output->text[i]);
+    }
+    *output = (struct output)OUTPUT_NONE;
+}

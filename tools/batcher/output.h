@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * output.h - what an attempt says, kept whole until it is printed
+ *
+ * The job writes into files itself, so nobody has to read along, and nothing is too much but
+ * for the disk: nameless files in $TMPDIR, or those under --results. What is small is taken
+ * into memory at the end and its file closed.
+ */
+#ifndef BATCH_OUTPUT_H
+#define BATCH_OUTPUT_H
+
+#include <stddef.h>
+
+struct output {
+    int fd[2];     /* of its output and its error; -1: none */
+    char *text[2]; /* instead of the file */
+    size_t bytes[2];
+};
+#define OUTPUT_NONE \
+    { \
+        .fd = { -1, -1 } \
+    }
+
+/*
+ * Make the files. folder: where they are called stdout and stderr; NULL: nameless.
+ * Fiber only; 0 · -ECANCELED · -errno of open(2)
+ */
+int output_open(struct output *output, const char *folder);
+/* The attempt has ended: see how much there is. */
+void output_settle(struct output *output);
+/* Write it to ours, from a thread that may wait: 0 · -errno of write(2), -EPIPE among them. */
+int output_copy(const struct output *output);
+void output_close(struct output *output);
+
+/* All of it, however long it takes: 0 · -errno */
+int write_whole(int fd, const char *text, size_t bytes);
+/* A folder and those above it: 0, also if it is there · -errno */
+int make_folders(const char *path);
+
+#endif

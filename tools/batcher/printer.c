@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * printer.c - one after the other, to our own output
+ *
+ * The mutex is a fiber's: who prints waits for a thread of the blocking pool to have written
+ * it, holding its slot, so that a reader who is slow slows the jobs down and not the memory up.
+ * Waits are masked: what a job has said is printed also when all is being stopped.
+ */
+#include "tools/batcher/printer.h"
+
+#include <errno.h>
+#include <search.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "fm/fm.h"
+
+struct waiting {
+    uint64_t number;
+    struct output output;
+};
+
+struct printer {
+    struct fm_mutex *mutex;
+    bool keep_order;
+    int error;     /* mutex; of the first write that failed */
+    uint64_t next; /* mutex; keep_order: what is printed next */
+    void *waiting; /* mutex; keep_order: outputs by their numbers */
+};
+
+static int compare(const void *left, const void *right)
+{
+    uint64_t a = ((const struct waiting *)left)->number;
+    uint64_t b = ((const struct waiting *)right)->number;
+    return a < b ? -1 : a > b;
+}
+
+int printer_create(bool keep_order, struct printer **ret_printer)
+{
+    struct printer *printer = calloc(1, sizeof *printer);
+    if (!printer)
+        return -ENOMEM;
+    int r = fm_mutex_create(&printer->mutex);
+    if (r < 0) {
+        free(printer);
+        return r;
+    }
+    printer->keep_order = keep_order;
+    printer->next = 1;
+    *ret_printer = printer;
+    return 0;
+}
+
+static void waiting_free(void *arg)
+{
+    struct waiting *waiting = arg;
+    output_close(&waiting->output);
+    free(waiting);
+}
+
+struct printer *printer_destroy(struct printer *printer)
+{
+    if (!printer)
+        return NULL;
+    tdestroy(printer->waiting, waiting_free);
+    fm_mutex_destroy(printer->mutex);
+    free(printer);
+    return NULL;
+}
+
+static struct fm_exit copy_entry(void *output)
+{
+    int r = output_copy(output);
+    return r < 0 ? fm_fail(r) : fm_ok(NULL);
+}
+
+/* Print it, unless nobody listens any more, and let it go. */
+static void print_locked(struct printer *printer, struct output *output)
+{
+    if (!printer->error && output->bytes[0] + output->bytes[1]) {
+        struct fm_exit exit;
+        int r = fm_blocking(copy_entry, output, FM_NEVER, &exit);
+        if (r == 0 && exit.kind != FM_SUCCESS)
+            r = exit.code;
+        printer->error = r;
+    }
+    output_close(output);
+}
+
+static void print_next_locked(struct printer *printer)
+{
+    for (;;) {
+        struct waiting wanted = { .number = printer->next };
+        struct waiting **node = tfind(&wanted, &printer->waiting, compare);
+        if (!node)
+            return;
+        struct waiting *waiting = *node;
+        tdelete(waiting, &printer->waiting, compare);
+        printer->next++;
+        print_locked(printer, &waiting->output);
+        free(waiting);
+    }
+}
+
+static void put_locked(struct printer *printer, uint64_t number, struct output *output)
+{
+    if (!printer->keep_order) {
+        print_locked(printer, output);
+        return;
+    }
+    struct waiting *waiting = calloc(1, sizeof *waiting);
+    if (waiting) {
+        waiting->number = number;
+        waiting->output = *output;
+        if (tsearch(waiting, &printer->waiting, compare)) {
+            print_next_locked(printer);
+            return;
+        }
+        free(waiting);
+    }
+    printer->error = -ENOMEM;
+    output_close(output);
+}
+
+static void lock(struct printer *printer)
+{
+    fm_mask();
+    fm_mutex_lock(printer->mutex, FM_NEVER);
+}
+
+static void unlock(struct printer *printer)
+{
+    fm_mutex_unlock(printer->mutex);
+    fm_unmask();
+}
+
+int printer_put(struct printer *printer, uint64_t number, struct output *output)
+{
+    lock(printer);
+    put_locked(printer, number, output);
+    int r = printer->error;
+    unlock(printer);
+    return r;
+}
+
+int printer_flush(struct printer *printer)
+{
+    lock(printer);
+    while (printer->waiting) {
+        print_next_locked(printer);
+        printer->next++; /* nobody will put this one */
+    }
+    int r = printer->error;
+    unlock(printer);
+    return r;
+}
+
+struct line {
+    char text[1200];
+    size_t bytes;
+};
+
+static struct fm_exit say_entry(void *arg)
+{
+    struct line *line = arg;
+    write_whole(2, line->text, line->bytes);
+    return fm_ok(NULL);
+}
+
+void printer_say(struct printer *printer, const char *format, ...)
+{
+    struct line line;
+    va_list args;
+    va_start(args, format);
+    int n = vsnprintf(line.text, sizeof line.text - 1, format, args);
+    va_end(args);
+    if (n < 0)
+        return;
+    line.bytes = (size_t)n < sizeof line.text - 1 ? (size_t)n : sizeof line.text - 2;
+    line.text[line.bytes++] = '\n';
+    lock(printer);
+    fm_blocking(say_entry, &line, FM_NEVER, NULL);
+    unlock(printer);
+}

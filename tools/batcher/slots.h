@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * slots.h - so many attempts at once, each with a number
+ */
+#ifndef BATCH_SLOTS_H
+#define BATCH_SLOTS_H
+
+struct slots;
+
+/* 0 · -ENOMEM */
+int slots_create(unsigned count, struct slots **ret_slots);
+/* Nobody holds one. NULL-safe, returns NULL. */
+struct slots *slots_destroy(struct slots *slots);
+/* Wait for a free one, in turn; the lowest number, from 1. 0 · -ECANCELED */
+int slots_take(struct slots *slots, unsigned *ret_slot);
+void slots_give(struct slots *slots, unsigned slot);
+
+#endif
