@@ -125,13 +125,13 @@ def json_that_is_none_is_refused(server):
              {'kind': 'sleep', 'ms': 1.5}, {'kind': 'sleep', 'ms': 1e300}, {'kind': 'sleep', 'ms': 2**63},
              {'kind': 'sleep', 'ms': None}, {'kind': 'hash', 'rounds': 0}, {'kind': 'hash', 'text': 5},
              {'kind': 'hash', 'text': 'x' * 65537}, {'kind': 'primes', 'below': 10**12}, {'kind': 'fail', 'code': 0},
-             {'kind': 'fail', 'code': 2**31}, {'kind': 'sleep', 'mode': 'join'}, {'kind': 'sleep', 'mode': 1},
+             {'kind': 'fail', 'code': 2**31}, {'kind': 'sleep', 'mode': 'tea'}, {'kind': 'sleep', 'mode': 1},
              {'kind': 'sleep', 'key': ''}, {'kind': 'sleep', 'key': 5}, {'kind': 'sleep', 'key': 'a\nb'},
              {'kind': 'sleep', 'key': 'a\0b'}, {'kind': 'sleep', 'key': 'x' * 513}]
     for body in wrong:
         answer = server.post('/api/process', body)
         equal(answer.status, 400, str(body)[:60])
-        assert answer.json()['error'], body
+        assert answer.json()['detail'], body
     # the last of equal names counts, white space around is none of ours
     answer = server.post('/api/process', b' {"kind": "tea", "kind": "sleep", "ms": 0}\r\n ')
     equal(answer.status, 202)

@@ -9,6 +9,7 @@
 
 #include <string.h>
 
+#include "tools/server/json.h"
 #include "tools/server/text.h"
 
 /*
@@ -17,16 +18,20 @@
  */
 enum { HEAD_BYTES = 512 };
 
+static const char problem_type[] = "application/problem+json";
+
 static const char *status_text(int status)
 {
     switch (status) {
     case 200: return "200 OK";
     case 202: return "202 Accepted";
     case 400: return "400 Bad Request";
+    case 401: return "401 Unauthorized";
     case 403: return "403 Forbidden";
     case 404: return "404 Not Found";
     case 405: return "405 Method Not Allowed";
     case 408: return "408 Request Timeout";
+    case 409: return "409 Conflict";
     case 413: return "413 Content Too Large";
     case 414: return "414 URI Too Long";
     case 417: return "417 Expectation Failed";
@@ -84,10 +89,12 @@ void answer_text(struct exchange *x, int status, const char *text)
     answer(x, status, "text/plain; charset=utf-8", text, strlen(text));
 }
 
-void answer_json(struct exchange *x, int status, struct json_object *object)
+/* Takes the object over. */
+static void answer_object(struct exchange *x, int status, const char *type,
+                          struct json_object *object)
 {
-    static const char type[] = "application/json";
-    static const char exhausted[] = "{\"error\":\"out of memory\"}";
+    static const char exhausted[] =
+        "{\"title\":\"Service Unavailable\",\"status\":503,\"detail\":\"out of memory\"}";
     size_t len;
     const char *text =
         object ? json_object_to_json_string_length(object,
@@ -98,16 +105,30 @@ void answer_json(struct exchange *x, int status, struct json_object *object)
     if (text)
         answer(x, status, type, text, len);
     else
-        answer(x, 503, type, exhausted, sizeof exhausted - 1);
+        answer(x, 503, problem_type, exhausted, sizeof exhausted - 1);
     json_object_put(object);
+}
+
+void answer_json(struct exchange *x, int status, struct json_object *object)
+{
+    answer_object(x, status, "application/json", object);
+}
+
+void answer_problem(struct exchange *x, int status, const char *reason,
+                    struct json_object *more)
+{
+    struct json_object *object = more ? more : json_object_new_object();
+    if (object) {
+        json_add_text(object, "title", status_text(status) + 4);
+        json_add_number(object, "status", (uint64_t)status);
+        json_add_text(object, "detail", reason);
+    }
+    answer_object(x, status, problem_type, object);
 }
 
 void answer_error(struct exchange *x, int status, const char *reason)
 {
-    struct json_object *object = json_object_new_object();
-    if (object)
-        json_object_object_add(object, "error", json_object_new_string(reason));
-    answer_json(x, status, object);
+    answer_problem(x, status, reason, NULL);
 }
 
 void answer_switch(struct exchange *x, const char *accept)

@@ -23,6 +23,8 @@ struct exchange {
     bool head_only;              /* the request was HEAD: no body */
     bool close;                  /* the connection ends after this answer */
     const char *allow;           /* the methods, for 405 */
+    const char *query;           /* what stands behind the ? of the target; "" if nothing */
+    int fd;                      /* to see that the client has gone while it is waited for */
     struct websocket *websocket; /* made by a handler that has answered 101, else NULL */
 
     /* private: the Date header of the present second */
@@ -34,7 +36,13 @@ void answer(struct exchange *x, int status, const char *type, const void *body, 
 void answer_text(struct exchange *x, int status, const char *text);
 /* Takes the object over. NULL, as when it could not be made, answers 503. */
 void answer_json(struct exchange *x, int status, struct json_object *object);
-/* {"error": reason} */
+/*
+ * Problem details (RFC 9457), of no other type than the status: {"title", "status", "detail"},
+ * and the members of an object that is taken over, where there is one.
+ */
+void answer_problem(struct exchange *x, int status, const char *reason,
+                    struct json_object *more);
+/* The same with nothing more. */
 void answer_error(struct exchange *x, int status, const char *reason);
 /* 101 with the handshake's last word. */
 void answer_switch(struct exchange *x, const char *accept);

@@ -232,6 +232,7 @@ int connection_start(struct server *server, int fd, uint64_t number, struct fm_s
     c->slots = slots;
     c->fd = fd;
     c->exchange.server = server;
+    c->exchange.fd = fd;
     c->exchange.request = &c->http.request;
     c->exchange.out = &c->out;
     /* answers are sent whole, so there is nothing to wait for */

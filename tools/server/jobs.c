@@ -4,37 +4,59 @@
  *
  * The map holds who is running, results.c how it ended. A job leaves its result before it
  * leaves the map, so that a look into the map and then into the results never finds nothing in
- * between.
+ * between. Where it is restarted each incarnation leaves one, which nobody sees while the map
+ * still holds the key. Only an end that no body has seen, in a back-off or at the limit of
+ * restarts, is put right by the observer, an instant later.
  *
  * A job that was replaced leaves none: the key is its successor's.
+ *
+ * A job's exit carries the number of its result in place of a value, by which those who have
+ * waited for it together find the result that was theirs.
  *
  * Owns        struct job, from the start until its fiber has ended or will never run.
  */
 #include "tools/server/jobs.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "fm/flow.h"
+#include "tools/server/describe.h"
 #include "tools/server/results.h"
 
 enum { CANCEL_WAIT_MS = 5000 };
 
 struct job {
     struct server *server;
-    uint64_t sequence;
-    struct work work;
+    uint64_t maker;    /* the fiber that started it */
+    uint64_t sequence; /* rises from body to body; 0: none has begun */
+    int64_t deadline_ns;
+    int64_t start_ns;    /* of the present incarnation */
+    struct fm_exit left; /* what the result that it has left says */
+    struct work asked;   /* as it was asked for */
+    struct work work;    /* as the present incarnation does it */
+    struct fm_observer observer;
     char key[];
 };
 
-/*
- * On the job's own fiber, at its end.
- *
- * exit      of the body; an interruption if the fiber has been interrupted and says so
- * start_ns  when the body began
- */
-static void job_leave_result(const struct job *job, struct fm_exit exit, int64_t start_ns)
+/* ---- the job's own fiber ---- */
+
+static void job_put_result(struct job *job, struct fm_exit exit)
+{
+    struct result result = {
+        .id = fm_fiber_id(fm_fiber_self()),
+        .sequence = job->sequence,
+        .work = job->work,
+        .exit = exit,
+        .run_ns = fm_now_ns() - job->start_ns,
+    };
+    job->left = exit;
+    results_put(job->server->results, job->key, &result);
+}
+
+/* exit is that of the body; an interruption if the fiber has been interrupted and says so. */
+static void job_leave_result(struct job *job, struct fm_exit exit)
 {
     struct fm_exit interrupt;
     bool interrupted = fm_interrupt_info(&interrupt) == 0;
@@ -42,122 +64,248 @@ static void job_leave_result(const struct job *job, struct fm_exit exit, int64_t
         return;
     if (interrupted && exit.kind == FM_FAILURE && exit.code == -ECANCELED)
         exit = interrupt;
-    struct result result = {
-        .id = fm_fiber_id(fm_fiber_self()),
-        .sequence = job->sequence,
-        .work = job->work,
-        .exit = exit,
-        .run_ns = fm_now_ns() - start_ns,
-    };
-    results_put(job->server->results, job->key, &result);
+    job_put_result(job, exit);
+}
+
+static void job_begin(struct job *job)
+{
+    if (!job->sequence)
+        job->sequence = 1 + atomic_fetch_add_explicit(&job->server->job_sequence, 1,
+                                                      memory_order_relaxed);
+    job->work = job->asked;
+    job->start_ns = fm_now_ns();
+}
+
+static void job_ended(struct fm_fiber *fiber, struct fm_exit exit, void *arg)
+{
+    struct job *job = arg;
+    bool replaced = exit.kind == FM_INTERRUPTED && exit.reason == FM_BY_REPLACE;
+    if (!replaced && (exit.kind != job->left.kind || exit.reason != job->left.reason))
+        job_put_result(job, exit);
+    free(job);
+}
+
+static struct fm_exit work_entry(void *arg)
+{
+    return work_run(arg);
 }
 
 static struct fm_exit job_entry(void *arg)
 {
     struct job *job = arg;
-    int64_t start_ns = fm_now_ns();
-    struct fm_exit exit = work_run(&job->work);
-    job_leave_result(job, exit, start_ns);
-    free(job);
+    if (!job->sequence) {
+        job->observer = (struct fm_observer) { .fn = job_ended, .arg = job };
+        fm_fiber_observe(fm_fiber_self(), &job->observer);
+    }
+    job_begin(job);
+    struct fm_exit exit;
+    if (job->deadline_ns == FM_NEVER) {
+        exit = work_run(&job->work);
+    } else {
+        int r = fm_timeout(work_entry, &job->work, job->deadline_ns, &exit);
+        if (r < 0)
+            exit = fm_fail(r);
+    }
+    job_leave_result(job, exit);
+    if (exit.kind == FM_SUCCESS || (exit.kind == FM_FAILURE && exit.code != -ECANCELED))
+        exit.value = (void *)(uintptr_t)job->sequence;
     return exit;
 }
 
-/* The body never ran: interrupted before its first line, or there was no stack to run it on. */
+/*
+ * The body never ran: its maker has joined another, it was interrupted before its first line or
+ * while it waited for its turn, that did not come in time, or there was no stack to run it on.
+ */
 static void job_drop(void *arg)
 {
     struct job *job = arg;
-    bool interrupted = fm_interrupt_info(NULL) == 0;
-    job_leave_result(job, fm_fail(interrupted ? -ECANCELED : -ENOMEM), fm_now_ns());
+    if (fm_fiber_id(fm_fiber_self()) != job->maker) {
+        bool interrupted = fm_interrupt_info(NULL) == 0;
+        bool late = job->deadline_ns <= fm_now_ns();
+        job_begin(job);
+        job_leave_result(job, fm_fail(interrupted ? -ECANCELED : late ? -ETIMEDOUT : -ENOMEM));
+    }
     free(job);
 }
 
-int jobs_start(struct server *server, const char *key, const struct work *work,
-               unsigned conflict, uint64_t *ret_id)
+/* A deadline is for all incarnations together. */
+static bool job_may_restart(void *ctx, struct fm_key key, struct fm_exit exit, uint64_t count)
 {
-    if (fm_map_size(server->jobs) >= server->options.max_jobs)
-        return -EAGAIN;
-    size_t size = strlen(key) + 1;
-    struct job *job = malloc(sizeof *job + size);
+    const struct job *job = ctx;
+    return fm_now_ns() < job->deadline_ns;
+}
+
+/* ---- starting ---- */
+
+/* What a run takes, in one place that must not move. */
+struct job_run {
+    struct job *job;
+    struct fm_restart restart;
+    struct fm_map_run_options options;
+};
+
+static int restart_prepare(struct fm_restart *restart, const struct restart_spec *spec,
+                           struct job *job)
+{
+    *restart = (struct fm_restart)FM_RESTART_INIT;
+    restart->type = spec->type;
+    restart->intensity = spec->intensity;
+    restart->period_ns = spec->period_ms * 1000000;
+    restart->on_limit = FM_LIMIT_REMOVE;
+    restart->should_restart = job_may_restart;
+    restart->ctx = job;
+    struct fm_schedule *schedule = spec->delay_ms
+                                       ? fm_schedule_exponential(spec->delay_ms * 1000000,
+                                                                 spec->factor)
+                                       : fm_schedule_forever();
+    schedule = fm_schedule_cap_ns(schedule, spec->max_delay_ms * 1000000);
+    if (spec->times >= 0)
+        schedule = fm_schedule_intersect(schedule, fm_schedule_recurs(spec->times));
+    restart->schedule = schedule;
+    return schedule ? 0 : -ENOMEM;
+}
+
+static int run_prepare(struct job_run *run, struct server *server, const struct job_spec *spec)
+{
+    size_t size = strlen(spec->key) + 1;
+    struct job *job = calloc(1, sizeof *job + size);
     if (!job)
         return -ENOMEM;
     job->server = server;
-    job->sequence = atomic_fetch_add_explicit(&server->job_sequence, 1, memory_order_relaxed);
-    job->work = *work;
-    memcpy(job->key, key, size);
+    job->maker = fm_fiber_id(fm_fiber_self());
+    job->deadline_ns = spec->deadline_ms ? fm_after_ms(spec->deadline_ms) : FM_NEVER;
+    job->asked = spec->work;
+    memcpy(job->key, spec->key, size);
 
-    struct fm_map_run_options options = FM_MAP_RUN_OPTIONS_INIT;
-    options.conflict = conflict;
-    options.name = work_kind_name(work);
-    options.arg_drop = job_drop;
-    struct fm_fiber *fiber;
-    int r = fm_map_run(server->jobs, fm_key_str(key), job_entry, job, &options, &fiber);
-    if (r < 0 || r == FM_MAP_KEPT)
-        free(job);
+    run->job = job;
+    run->restart.schedule = NULL;
+    run->options = (struct fm_map_run_options)FM_MAP_RUN_OPTIONS_INIT;
+    run->options.conflict = spec->conflict;
+    run->options.flags = spec->stop_with_last_waiter ? FM_MAP_STOP_WITH_LAST_WAITER : 0;
+    run->options.name = work_kind_name(&spec->work);
+    run->options.arg_drop = job_drop;
+    run->options.deadline_ns = spec->deadline_ms ? job->deadline_ns : 0;
+    if (spec->restart.type == FM_TEMPORARY)
+        return 0;
+    run->options.restart = &run->restart;
+    int r = restart_prepare(&run->restart, &spec->restart, job);
     if (r < 0)
-        return r;
-    if (r != FM_MAP_KEPT)
+        free(job);
+    return r;
+}
+
+/* The run has been given to the map, or has been given up: whose is the job now? */
+static void run_done(struct job_run *run, bool passed)
+{
+    fm_schedule_unref(run->restart.schedule);
+    if (!passed)
+        free(run->job);
+}
+
+static bool started(int result)
+{
+    return result == 0 || result == FM_MAP_REPLACED || result == FM_MAP_QUEUED;
+}
+
+/* Who queues holds no place yet. */
+static bool queue_is_full(struct server *server, const struct job_spec *spec)
+{
+    return spec->conflict == FM_QUEUE && fm_map_size(server->jobs) >= server->options.max_jobs;
+}
+
+int jobs_start(struct server *server, const struct job_spec *spec,
+               struct job_outcome *ret_outcome)
+{
+    struct job_run run;
+    struct fm_fiber *fiber = NULL;
+    int r = queue_is_full(server, spec) ? -EAGAIN : run_prepare(&run, server, spec);
+    if (r == 0) {
+        r = fm_map_run(server->jobs, fm_key_str(spec->key), job_entry, run.job, &run.options,
+                       &fiber);
+        run_done(&run, started(r));
+    }
+    if (started(r))
         server_count(&server->jobs_started);
-    *ret_id = fm_fiber_id(fiber);
+    ret_outcome->result = r;
+    ret_outcome->id = r < 0 ? 0 : fm_fiber_id(fiber);
     fm_fiber_unref(fiber);
     return r;
 }
 
-/* An id has 64 bits, more than a number of JavaScript holds: it is shown as text. */
-static struct json_object *id_object(uint64_t id)
+/* All of them at one instant, by fm_map_run_many. */
+static int start_together(struct server *server, const struct job_spec specs[], size_t count,
+                          struct job_outcome outcomes[])
 {
-    char text[24];
-    snprintf(text, sizeof text, "%llu", (unsigned long long)id);
-    return json_object_new_string(text);
-}
-
-static struct json_object *describe_running(const char *key, struct fm_fiber *fiber)
-{
-    struct json_object *object = json_object_new_object();
-    if (!object)
-        return NULL;
-    json_object_object_add(object, "key", json_object_new_string(key));
-    json_object_object_add(object, "state", json_object_new_string("running"));
-    json_object_object_add(object, "id", id_object(fm_fiber_id(fiber)));
-    json_object_object_add(object, "kind", json_object_new_string(fm_fiber_name(fiber)));
-    return object;
-}
-
-static void describe_exit(struct json_object *object, const struct result *result)
-{
-    switch (result->exit.kind) {
-    case FM_SUCCESS: {
-        struct json_object *value = json_object_new_object();
-        if (value)
-            work_describe(&result->work, value);
-        json_object_object_add(object, "result", value);
-        break;
+    struct job_run *runs = calloc(count, sizeof *runs);
+    struct fm_map_run_item *items = calloc(count, sizeof *items);
+    struct fm_fiber **fibers = calloc(count, sizeof *fibers);
+    size_t made = 0;
+    int r = runs && items && fibers ? 0 : -ENOMEM;
+    for (; made < count && r == 0; made += r == 0) {
+        r = run_prepare(&runs[made], server, &specs[made]);
+        items[made] = (struct fm_map_run_item) { .key = fm_key_str(specs[made].key),
+                                                 .entry = job_entry,
+                                                 .arg = runs[made].job,
+                                                 .options = &runs[made].options,
+                                                 .ret_fiber = &fibers[made] };
     }
-    case FM_INTERRUPTED:
-        json_object_object_add(object, "reason",
-                               json_object_new_string(fm_reason_name(result->exit.reason)));
-        break;
-    default:
-        json_object_object_add(object, "code", json_object_new_int(result->exit.code));
-        break;
+    bool given = r == 0;
+    if (given)
+        r = fm_map_run_many(server->jobs, items, count, FM_MAP_ALL_OR_NOTHING);
+    for (size_t i = 0; i < count; i++) {
+        outcomes[i].result = given ? items[i].result : r;
+        outcomes[i].id = r == 0 ? fm_fiber_id(fibers[i]) : 0;
+        if (r == 0) {
+            server_count(&server->jobs_started);
+            fm_fiber_unref(fibers[i]);
+        }
     }
+    for (size_t i = 0; i < made; i++)
+        run_done(&runs[i], r == 0);
+    free(runs);
+    free(items);
+    free(fibers);
+    return r;
 }
 
-static struct json_object *describe_result(const char *key, const struct result *result)
+int jobs_start_many(struct server *server, const struct job_spec specs[], size_t count,
+                    bool all_or_nothing, struct job_outcome outcomes[])
 {
-    struct json_object *object = json_object_new_object();
-    if (!object)
-        return NULL;
-    json_object_object_add(object, "key", json_object_new_string(key));
-    json_object_object_add(object, "state",
-                           json_object_new_string(fm_exit_kind_name(result->exit.kind)));
-    if (result->id)
-        json_object_object_add(object, "id", id_object(result->id));
-    json_object_object_add(object, "kind",
-                           json_object_new_string(work_kind_name(&result->work)));
-    json_object_object_add(object, "ms", json_object_new_int64(result->run_ns / 1000000));
-    describe_exit(object, result);
-    return object;
+    if (all_or_nothing)
+        return start_together(server, specs, count, outcomes);
+    int failed = 0;
+    for (size_t i = 0; i < count; i++)
+        failed += jobs_start(server, &specs[i], &outcomes[i]) < 0;
+    return failed;
 }
+
+int jobs_run_wait(struct server *server, const struct job_spec *spec, int64_t deadline_ns,
+                  struct json_object **ret_object)
+{
+    struct job_run run;
+    int r = run_prepare(&run, server, spec);
+    if (r < 0)
+        return r;
+    struct fm_exit exit = { 0 };
+    r = fm_map_run_wait(server->jobs, fm_key_str(spec->key), job_entry, run.job, &run.options,
+                        deadline_ns, &exit);
+    bool refused = r < 0 && r != -ETIMEDOUT && r != -ECANCELED && r != -EDEADLK;
+    run_done(&run, !refused);
+    if (r != 0 && r != FM_MAP_KEPT)
+        return r;
+    if (r == 0)
+        server_count(&server->jobs_started);
+    struct result result;
+    bool numbered = exit.kind == FM_SUCCESS || exit.kind == FM_FAILURE;
+    bool found = numbered &&
+                 results_get_number(server->results, (uintptr_t)exit.value, &result) == 0;
+    if (!found)
+        result = (struct result) { .work = spec->work, .exit = exit };
+    *ret_object = describe_result(spec->key, &result, found);
+    return r;
+}
+
+/* ---- looking, waiting, ending ---- */
 
 int jobs_status(struct server *server, const char *key, struct json_object **ret_object)
 {
@@ -170,11 +318,49 @@ int jobs_status(struct server *server, const char *key, struct json_object **ret
     struct result result;
     int r = results_get(server->results, key, &result);
     if (r == 0)
-        *ret_object = describe_result(key, &result);
+        *ret_object = describe_result(key, &result, true);
     return r;
+}
+
+int jobs_await(struct server *server, const char *key, int64_t deadline_ns)
+{
+    return fm_map_await_key(server->jobs, fm_key_str(key), deadline_ns, NULL);
 }
 
 int jobs_cancel(struct server *server, const char *key)
 {
     return fm_map_remove(server->jobs, fm_key_str(key), fm_after_ms(CANCEL_WAIT_MS));
+}
+
+struct prefix {
+    const char *text;
+    size_t len;
+    size_t count; /* of matches */
+};
+
+static bool begins_so(void *ctx, struct fm_key key, struct fm_fiber *fiber)
+{
+    struct prefix *prefix = ctx;
+    bool matches = key.len >= prefix->len && !memcmp(key.data, prefix->text, prefix->len);
+    prefix->count += matches;
+    return matches;
+}
+
+int jobs_cancel_prefix(struct server *server, const char *prefix, size_t *ret_count)
+{
+    struct prefix wanted = { .text = prefix, .len = strlen(prefix) };
+    int r = fm_map_clear_matching(server->jobs, begins_so, &wanted,
+                                  fm_after_ms(CANCEL_WAIT_MS));
+    *ret_count = wanted.count;
+    return r;
+}
+
+int jobs_create(struct fm_runtime *runtime, unsigned max_jobs, struct fm_map **ret_map)
+{
+    struct fm_map_config config = FM_MAP_CONFIG_INIT;
+    config.runtime = runtime;
+    config.name = "jobs";
+    config.max_live = max_jobs;
+    config.on_excess = FM_EXCESS_FAIL;
+    return fm_map_create(&config, ret_map);
 }

@@ -20,6 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tools/server/jobs.h"
 #include "tools/server/listen.h"
 #include "tools/server/options.h"
 #include "tools/server/results.h"
@@ -89,8 +90,10 @@ static void server_init(struct server *server)
     if (r < 0)
         die("cannot start the runtime", r);
     server->connections = map_create(server, "connections");
-    server->jobs = map_create(server, "jobs");
     server->hellos = map_create(server, "hellos");
+    r = jobs_create(server->runtime, server->options.max_jobs, &server->jobs);
+    if (r < 0)
+        die("cannot create a map", r);
     r = users_create(server->runtime, &server->options, &server->users);
     if (r == 0)
         r = results_create(server->options.max_results, &server->results);

@@ -2,9 +2,10 @@
 /*
  * results.c - how the last job of a key ended, for the keys that ended last
  *
- * A search tree by key, whose cost no choice of keys can spoil, and a queue by age.
+ * A search tree by key, whose cost no choice of keys can spoil, and a queue by age; besides,
+ * for those who have waited for one job among many of its key, the last ones by number.
  *
- * Owns        the kept results; each stands in the tree and in the queue.
+ * Owns        the kept results; each stands in the tree and in the queue. And copies in a ring.
  * Knows not   fibers: the lock is a thread's, held for a look-up and never across a switch.
  * Together    all calls may run at once, but for create and destroy.
  */
@@ -17,6 +18,8 @@
 #include <string.h>
 #include <sys/queue.h>
 
+enum { RECENT = 1024 };
+
 struct kept {
     TAILQ_ENTRY(kept) by_age;
     const char *key; /* behind the struct, or the caller's in what is only looked up */
@@ -28,6 +31,7 @@ struct results {
     void *tree;                    /* lock */
     TAILQ_HEAD(ages, kept) by_age; /* lock; the oldest first */
     unsigned count, max;           /* lock */
+    struct result recent[RECENT];  /* lock; at sequence % RECENT */
 };
 
 static int compare(const void *left, const void *right)
@@ -81,6 +85,7 @@ static void kept_drop_locked(struct results *results, struct kept *kept)
 void results_put(struct results *results, const char *key, const struct result *result)
 {
     pthread_mutex_lock(&results->lock);
+    results->recent[result->sequence % RECENT] = *result;
     struct kept *kept = kept_find_locked(results, key);
     bool later_stands = kept && kept->result.sequence > result->sequence;
     if (kept && !later_stands) {
@@ -104,6 +109,17 @@ int results_get(struct results *results, const char *key, struct result *ret_res
         *ret_result = kept->result;
     pthread_mutex_unlock(&results->lock);
     return kept ? 0 : -ENOENT;
+}
+
+int results_get_number(struct results *results, uint64_t sequence, struct result *ret_result)
+{
+    pthread_mutex_lock(&results->lock);
+    const struct result *recent = &results->recent[sequence % RECENT];
+    bool found = sequence && recent->sequence == sequence;
+    if (found)
+        *ret_result = *recent;
+    pthread_mutex_unlock(&results->lock);
+    return found ? 0 : -ENOENT;
 }
 
 struct results *results_destroy(struct results *results)

@@ -14,7 +14,7 @@ struct results;
 
 struct result {
     uint64_t id;       /* of the fiber */
-    uint64_t sequence; /* rises from job to job */
+    uint64_t sequence; /* rises from job to job, from 1 on */
     struct work work;
     struct fm_exit exit;
     int64_t run_ns;
@@ -30,5 +30,8 @@ struct results *results_destroy(struct results *results);
 void results_put(struct results *results, const char *key, const struct result *result);
 /* 0 · -ENOENT */
 int results_get(struct results *results, const char *key, struct result *ret_result);
+
+/* The same of one job, whatever came after it under its key, while it is of the last 1024. */
+int results_get_number(struct results *results, uint64_t sequence, struct result *ret_result);
 
 #endif

@@ -84,6 +84,20 @@ int text_percent_decode(const char *text, size_t len, char *out, size_t size)
     return (int)count;
 }
 
+int text_query(const char *query, const char *name, char *out, size_t size)
+{
+    size_t name_len = strlen(name);
+    for (; *query; query += *query == '&') {
+        size_t len = strcspn(query, "&");
+        if (len > name_len && !memcmp(query, name, name_len) && query[name_len] == '=') {
+            const char *value = query + name_len + 1;
+            return text_percent_decode(value, len - name_len - 1, out, size);
+        }
+        query += len;
+    }
+    return -ENOENT;
+}
+
 void text_hex(const unsigned char *bytes, size_t len, char *out)
 {
     static const char digits[] = "0123456789abcdef";

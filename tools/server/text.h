@@ -19,6 +19,11 @@ bool text_is_name(const char *text, size_t len);
  * Returns    the number of bytes · -EINVAL (a % without two digits after it) · -EMSGSIZE
  */
 int text_percent_decode(const char *text, size_t len, char *out, size_t size);
+/*
+ * The value of a name in a query (name=value&...), with %xx undone. The first counts.
+ * Returns    as text_percent_decode · -ENOENT
+ */
+int text_query(const char *query, const char *name, char *out, size_t size);
 /* The decimal digits, up to 20, without a NUL: how many. */
 size_t text_number(unsigned long long number, char *out);
 /* out takes 2 * len digits and a final NUL. */

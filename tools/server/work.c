@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "fm/fiber.h"
+#include "tools/server/json.h"
 #include "tools/server/text.h"
 
 enum {
@@ -39,32 +40,12 @@ static int wrong(const char **ret_reason, const char *reason)
     return -EINVAL;
 }
 
-/* A whole number from least to most under name; absent, it is what it was. */
-static int read_number(struct json_object *from, const char *name, int64_t least, int64_t most,
-                       int64_t *number)
-{
-    struct json_object *value;
-    if (!json_object_object_get_ex(from, name, &value))
-        return 0;
-    /*
-     * json-c takes what does not fit into 64 bits for the largest that does: out of range here,
-     * too
-     */
-    if (!json_object_is_type(value, json_type_int))
-        return -EINVAL;
-    int64_t n = json_object_get_int64(value);
-    if (n < least || n > most)
-        return -EINVAL;
-    *number = n;
-    return 0;
-}
-
 /* ---- sleep ---- */
 
 static int sleep_read(struct work *work, struct json_object *from, const char **ret_reason)
 {
     int64_t ms = 1000;
-    if (read_number(from, "ms", 0, 86400000, &ms) < 0)
+    if (json_number(from, "ms", 0, 86400000, &ms) < 0)
         return wrong(ret_reason, "ms is a whole number from 0 to 86400000");
     work->amount = (uint64_t)ms;
     return 0;
@@ -99,7 +80,7 @@ static int sha256(EVP_MD_CTX *ctx, const void *bytes, size_t len, unsigned char 
 static int hash_read(struct work *work, struct json_object *from, const char **ret_reason)
 {
     int64_t rounds = 1;
-    if (read_number(from, "rounds", 1, 1000000000, &rounds) < 0)
+    if (json_number(from, "rounds", 1, 1000000000, &rounds) < 0)
         return wrong(ret_reason, "rounds is a whole number from 1 to 1000000000");
     struct json_object *text = NULL;
     json_object_object_get_ex(from, "text", &text);
@@ -143,7 +124,7 @@ static void hash_describe(const struct work *work, struct json_object *to)
 static int primes_read(struct work *work, struct json_object *from, const char **ret_reason)
 {
     int64_t below = 1000000;
-    if (read_number(from, "below", 0, 100000000000, &below) < 0)
+    if (json_number(from, "below", 0, 100000000000, &below) < 0)
         return wrong(ret_reason, "below is a whole number from 0 to 100000000000");
     work->amount = (uint64_t)below;
     return 0;
@@ -243,9 +224,9 @@ static void primes_describe(const struct work *work, struct json_object *to)
 static int fail_read(struct work *work, struct json_object *from, const char **ret_reason)
 {
     int64_t code = 1, ms = 0;
-    if (read_number(from, "code", INT32_MIN, INT32_MAX, &code) < 0 || code == 0)
+    if (json_number(from, "code", INT32_MIN, INT32_MAX, &code) < 0 || code == 0)
         return wrong(ret_reason, "code is a whole number of 32 bits, not 0");
-    if (read_number(from, "ms", 0, 86400000, &ms) < 0)
+    if (json_number(from, "ms", 0, 86400000, &ms) < 0)
         return wrong(ret_reason, "ms is a whole number from 0 to 86400000");
     work->code = (int32_t)code;
     work->amount = (uint64_t)ms;

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * patience.h - waiting for something else than the client, but no longer than the client does
+ */
+#ifndef SERVER_PATIENCE_H
+#define SERVER_PATIENCE_H
+
+#include "tools/server/answer.h"
+
+struct patience {
+    struct exchange *exchange;
+    struct fm_fiber *waiter;
+    struct fm_fiber *watcher; /* NULL: there was no memory for it */
+};
+
+/*
+ * From begin to end the calling fiber, masked before and after, can be interrupted: also by a
+ * watcher that sees the client close its side. Then x->close is set, so that the connection
+ * ends. A client that has sent more meanwhile is not watched any further.
+ */
+void patience_begin(struct patience *patience, struct exchange *x);
+void patience_end(struct patience *patience);
+
+#endif
