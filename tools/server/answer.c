@@ -131,6 +131,22 @@ void answer_error(struct exchange *x, int status, const char *reason)
     answer_problem(x, status, reason, NULL);
 }
 
+int answer_stream(struct exchange *x, const char *type)
+{
+    size_t before = x->out->len;
+    x->close = true;
+    int r = buffer_append_text(x->out, "HTTP/1.1 200 OK\r\nContent-Type: ");
+    r = r ? r : buffer_append_text(x->out, type);
+    r = r ? r : buffer_append_text(x->out, "\r\nDate: ");
+    r = r ? r : buffer_append_text(x->out, date(x));
+    r = r ? r
+          : buffer_append_text(x->out, "\r\nConnection: close\r\nCache-Control: no-store\r\n"
+                                       "X-Content-Type-Options: nosniff\r\n\r\n");
+    if (r < 0)
+        x->out->len = before;
+    return r;
+}
+
 void answer_switch(struct exchange *x, const char *accept)
 {
     static const char head[] =

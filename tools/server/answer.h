@@ -13,6 +13,7 @@
 #include "tools/server/http.h"
 #include "tools/server/server.h"
 
+struct feed;
 struct websocket;
 
 /* Belongs to the connection's fiber. Exactly one answer_ call is made for each request. */
@@ -26,6 +27,7 @@ struct exchange {
     const char *query;           /* what stands behind the ? of the target; "" if nothing */
     int fd;                      /* to see that the client has gone while it is waited for */
     struct websocket *websocket; /* made by a handler that has answered 101, else NULL */
+    struct feed *feed;           /* made by a handler that has begun a stream, else NULL */
 
     /* private: the Date header of the present second */
     time_t date_second;
@@ -44,6 +46,11 @@ void answer_problem(struct exchange *x, int status, const char *reason,
                     struct json_object *more);
 /* The same with nothing more. */
 void answer_error(struct exchange *x, int status, const char *reason);
+/*
+ * The head of a body that ends with the connection: 0 · -errno, and then the connection closes
+ * without an answer.
+ */
+int answer_stream(struct exchange *x, const char *type);
 /* 101 with the handshake's last word. */
 void answer_switch(struct exchange *x, const char *accept);
 

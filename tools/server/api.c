@@ -11,6 +11,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "tools/server/feed.h"
 #include "tools/server/hello.h"
 #include "tools/server/job_api.h"
 #include "tools/server/look.h"
@@ -42,6 +43,7 @@ static const char help[] =
     "that\n"
     "DELETE /api/cancel/KEY     interrupt the job and wait for its end\n"
     "DELETE /api/cancel?prefix=TEXT  the same for all jobs whose key begins so\n"
+    "GET    /api/events/KEY     what happens to a job, as server-sent events; without KEY: all\n"
     "GET    /api/fibers         all jobs and users\n"
     "GET    /api/stats          counters of the runtime and the server\n"
     "GET    /api/dump           one line for each fiber\n"
@@ -80,6 +82,8 @@ static const struct route routes[] = {
     { HTTP_DELETE, "DELETE", "/api/cancel/", job_api_cancel },
     { HTTP_DELETE, "DELETE", "/api/cancel", job_api_cancel_prefix },
     { HTTP_POST, "POST", "/api/batch", job_api_start_many },
+    { HTTP_GET, "GET", "/api/events", feed_all },
+    { HTTP_GET, "GET", "/api/events/", feed_key },
     { HTTP_POST, "POST", "/api/send/", user_api_send },
     { HTTP_GET, "GET", "/ws/", websocket_accept },
     { HTTP_GET, "GET, HEAD", "/healthz", get_health },

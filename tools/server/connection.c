@@ -21,6 +21,7 @@
 
 #include "tools/server/answer.h"
 #include "tools/server/api.h"
+#include "tools/server/feed.h"
 #include "tools/server/http.h"
 #include "tools/server/websocket.h"
 
@@ -210,6 +211,11 @@ static struct fm_exit connection_entry(void *arg)
         if (flush(c) < 0)
             shutdown(c->fd, SHUT_RDWR);
         websocket_run(websocket, c->fd, c->in + c->in_from, c->in_to - c->in_from);
+    }
+    if (c->exchange.feed) {
+        if (flush(c) < 0)
+            shutdown(c->fd, SHUT_RDWR);
+        c->broken = feed_run(c->exchange.feed) < 0;
     }
     hang_up(c);
     fm_close(c->fd);

@@ -1,19 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * jobs.c - work under a key, in a fiber of its own
+ * jobs.c - work under a key, in a fiber of its own: starting, looking, waiting, ending
  *
  * The map holds who is running, results.c how it ended. A job leaves its result before it
  * leaves the map, so that a look into the map and then into the results never finds nothing in
- * between. Where it is restarted each incarnation leaves one, which nobody sees while the map
- * still holds the key. Only an end that no body has seen, in a back-off or at the limit of
- * restarts, is put right by the observer, an instant later.
+ * between.
  *
- * A job that was replaced leaves none: the key is its successor's.
- *
- * A job's exit carries the number of its result in place of a value, by which those who have
- * waited for it together find the result that was theirs.
- *
- * Owns        struct job, from the start until its fiber has ended or will never run.
+ * Owns        a struct job until the map has taken it.
  */
 #include "tools/server/jobs.h"
 
@@ -21,119 +14,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fm/flow.h"
 #include "tools/server/describe.h"
+#include "tools/server/job.h"
 #include "tools/server/results.h"
 
 enum { CANCEL_WAIT_MS = 5000 };
-
-struct job {
-    struct server *server;
-    uint64_t maker;    /* the fiber that started it */
-    uint64_t sequence; /* rises from body to body; 0: none has begun */
-    int64_t deadline_ns;
-    int64_t start_ns;    /* of the present incarnation */
-    struct fm_exit left; /* what the result that it has left says */
-    struct work asked;   /* as it was asked for */
-    struct work work;    /* as the present incarnation does it */
-    struct fm_observer observer;
-    char key[];
-};
-
-/* ---- the job's own fiber ---- */
-
-static void job_put_result(struct job *job, struct fm_exit exit)
-{
-    struct result result = {
-        .id = fm_fiber_id(fm_fiber_self()),
-        .sequence = job->sequence,
-        .work = job->work,
-        .exit = exit,
-        .run_ns = fm_now_ns() - job->start_ns,
-    };
-    job->left = exit;
-    results_put(job->server->results, job->key, &result);
-}
-
-/* exit is that of the body; an interruption if the fiber has been interrupted and says so. */
-static void job_leave_result(struct job *job, struct fm_exit exit)
-{
-    struct fm_exit interrupt;
-    bool interrupted = fm_interrupt_info(&interrupt) == 0;
-    if (interrupted && interrupt.reason == FM_BY_REPLACE)
-        return;
-    if (interrupted && exit.kind == FM_FAILURE && exit.code == -ECANCELED)
-        exit = interrupt;
-    job_put_result(job, exit);
-}
-
-static void job_begin(struct job *job)
-{
-    if (!job->sequence)
-        job->sequence = 1 + atomic_fetch_add_explicit(&job->server->job_sequence, 1,
-                                                      memory_order_relaxed);
-    job->work = job->asked;
-    job->start_ns = fm_now_ns();
-}
-
-static void job_ended(struct fm_fiber *fiber, struct fm_exit exit, void *arg)
-{
-    struct job *job = arg;
-    bool replaced = exit.kind == FM_INTERRUPTED && exit.reason == FM_BY_REPLACE;
-    if (!replaced && (exit.kind != job->left.kind || exit.reason != job->left.reason))
-        job_put_result(job, exit);
-    free(job);
-}
-
-static struct fm_exit work_entry(void *arg)
-{
-    return work_run(arg);
-}
-
-static struct fm_exit job_entry(void *arg)
-{
-    struct job *job = arg;
-    if (!job->sequence) {
-        job->observer = (struct fm_observer) { .fn = job_ended, .arg = job };
-        fm_fiber_observe(fm_fiber_self(), &job->observer);
-    }
-    job_begin(job);
-    struct fm_exit exit;
-    if (job->deadline_ns == FM_NEVER) {
-        exit = work_run(&job->work);
-    } else {
-        int r = fm_timeout(work_entry, &job->work, job->deadline_ns, &exit);
-        if (r < 0)
-            exit = fm_fail(r);
-    }
-    job_leave_result(job, exit);
-    if (exit.kind == FM_SUCCESS || (exit.kind == FM_FAILURE && exit.code != -ECANCELED))
-        exit.value = (void *)(uintptr_t)job->sequence;
-    return exit;
-}
-
-/*
- * The body never ran: its maker has joined another, it was interrupted before its first line or
- * while it waited for its turn, that did not come in time, or there was no stack to run it on.
- */
-static void job_drop(void *arg)
-{
-    struct job *job = arg;
-    if (fm_fiber_id(fm_fiber_self()) != job->maker) {
-        bool interrupted = fm_interrupt_info(NULL) == 0;
-        bool late = job->deadline_ns <= fm_now_ns();
-        job_begin(job);
-        job_leave_result(job, fm_fail(interrupted ? -ECANCELED : late ? -ETIMEDOUT : -ENOMEM));
-    }
-    free(job);
-}
-
-/* A deadline is for all incarnations together. */
-static bool job_may_restart(void *ctx, struct fm_key key, struct fm_exit exit, uint64_t count)
-{
-    const struct job *job = ctx;
-    return fm_now_ns() < job->deadline_ns;
-}
 
 /* ---- starting ---- */
 
@@ -167,16 +52,9 @@ static int restart_prepare(struct fm_restart *restart, const struct restart_spec
 
 static int run_prepare(struct job_run *run, struct server *server, const struct job_spec *spec)
 {
-    size_t size = strlen(spec->key) + 1;
-    struct job *job = calloc(1, sizeof *job + size);
+    struct job *job = job_create(server, spec);
     if (!job)
         return -ENOMEM;
-    job->server = server;
-    job->maker = fm_fiber_id(fm_fiber_self());
-    job->deadline_ns = spec->deadline_ms ? fm_after_ms(spec->deadline_ms) : FM_NEVER;
-    job->asked = spec->work;
-    memcpy(job->key, spec->key, size);
-
     run->job = job;
     run->restart.schedule = NULL;
     run->options = (struct fm_map_run_options)FM_MAP_RUN_OPTIONS_INIT;
@@ -184,13 +62,13 @@ static int run_prepare(struct job_run *run, struct server *server, const struct 
     run->options.flags = spec->stop_with_last_waiter ? FM_MAP_STOP_WITH_LAST_WAITER : 0;
     run->options.name = work_kind_name(&spec->work);
     run->options.arg_drop = job_drop;
-    run->options.deadline_ns = spec->deadline_ms ? job->deadline_ns : 0;
+    run->options.deadline_ns = job_deadline_ns(job);
     if (spec->restart.type == FM_TEMPORARY)
         return 0;
     run->options.restart = &run->restart;
     int r = restart_prepare(&run->restart, &spec->restart, job);
     if (r < 0)
-        free(job);
+        job_free(job);
     return r;
 }
 
@@ -199,7 +77,7 @@ static void run_done(struct job_run *run, bool passed)
 {
     fm_schedule_unref(run->restart.schedule);
     if (!passed)
-        free(run->job);
+        job_free(run->job);
 }
 
 static bool started(int result)

@@ -20,6 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tools/server/events.h"
 #include "tools/server/jobs.h"
 #include "tools/server/listen.h"
 #include "tools/server/options.h"
@@ -97,6 +98,8 @@ static void server_init(struct server *server)
     r = users_create(server->runtime, &server->options, &server->users);
     if (r == 0)
         r = results_create(server->options.max_results, &server->results);
+    if (r == 0)
+        r = events_create(&server->events);
     if (r < 0)
         die("cannot start", r);
 }
@@ -109,6 +112,7 @@ static void server_fini(struct server *server)
     server->hellos = fm_map_destroy(server->hellos);
     server->runtime = fm_runtime_destroy(server->runtime);
     server->results = results_destroy(server->results);
+    server->events = events_destroy(server->events);
 }
 
 static void announce(const struct options *options, unsigned port)

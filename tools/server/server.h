@@ -13,6 +13,7 @@
 #include "fm/fm.h"
 #include "tools/server/options.h"
 
+struct events;
 struct results;
 struct users;
 
@@ -24,6 +25,7 @@ struct server {
     struct fm_map *hellos;      /* key: hello-NUMBER; who answers /hello/keyed */
     struct users *users;        /* mailboxes, and the map of WebSocket connections by user */
     struct results *results;
+    struct events *events; /* of jobs, to those who listen */
 
     /* Counters for /api/stats. relaxed: nothing is concluded from one about the others. */
     atomic_ullong accepted;

@@ -20,6 +20,7 @@
 #include "tools/server/text.h"
 
 enum {
+    SLEEP_STEPS = 10, /* between which it tells how far it has come */
     ROUNDS_PER_SLICE = 2000,
     SIEVE_BYTES = 32 << 10, /* one flag for each odd number of a segment */
     TEXT_BYTES_MAX = 64 << 10,
@@ -28,7 +29,7 @@ enum {
 struct work_kind {
     const char *name;
     int (*read)(struct work *work, struct json_object *from, const char **ret_reason);
-    struct fm_exit (*run)(struct work *work);
+    struct fm_exit (*run)(struct work *work, const struct progress *progress);
     void (*describe)(const struct work *work, struct json_object *to);
 };
 
@@ -51,9 +52,17 @@ static int sleep_read(struct work *work, struct json_object *from, const char **
     return 0;
 }
 
-static struct fm_exit sleep_run(struct work *work)
+static struct fm_exit sleep_run(struct work *work, const struct progress *progress)
 {
-    int r = fm_sleep_ms((int64_t)work->amount);
+    int64_t start_ns = fm_now_ns(), total_ns = (int64_t)work->amount * 1000000;
+    int r = 0;
+    for (int step = 1; step < SLEEP_STEPS && work->amount >= SLEEP_STEPS && r == 0; step++) {
+        r = fm_sleep_until_ns(start_ns + total_ns / SLEEP_STEPS * step);
+        if (r == 0)
+            progress->report(progress->ctx, (uint64_t)step, SLEEP_STEPS);
+    }
+    if (r == 0)
+        r = fm_sleep_until_ns(start_ns + total_ns);
     return r < 0 ? fm_fail(r) : fm_ok(NULL);
 }
 
@@ -95,7 +104,7 @@ static int hash_read(struct work *work, struct json_object *from, const char **r
     return r < 0 ? wrong(ret_reason, "out of memory") : 0;
 }
 
-static struct fm_exit hash_run(struct work *work)
+static struct fm_exit hash_run(struct work *work, const struct progress *progress)
 {
     EVP_MD_CTX *ctx = EVP_MD_CTX_new();
     if (!ctx)
@@ -104,8 +113,10 @@ static struct fm_exit hash_run(struct work *work)
     /* the first round was the text's */
     for (uint64_t round = 1; round < work->amount && r == 0; round++) {
         r = sha256(ctx, work->digest, sizeof work->digest, work->digest);
-        if (r == 0 && round % ROUNDS_PER_SLICE == 0)
+        if (r == 0 && round % ROUNDS_PER_SLICE == 0) {
+            progress->report(progress->ctx, round, work->amount);
             r = fm_yield();
+        }
     }
     EVP_MD_CTX_free(ctx);
     return r < 0 ? fm_fail(r) : fm_ok(NULL);
@@ -190,7 +201,7 @@ static uint64_t segment_count(unsigned char *flags, uint64_t first, size_t len,
     return count;
 }
 
-static struct fm_exit primes_run(struct work *work)
+static struct fm_exit primes_run(struct work *work, const struct progress *progress)
 {
     uint32_t *primes = NULL;
     size_t prime_count = 0;
@@ -206,6 +217,7 @@ static struct fm_exit primes_run(struct work *work)
         uint64_t len = (work->amount - first + 1) / 2;
         work->count += segment_count(flags, first, len < SIEVE_BYTES ? len : SIEVE_BYTES,
                                      primes, prime_count);
+        progress->report(progress->ctx, first, work->amount);
         r = fm_yield();
     }
     free(flags);
@@ -233,7 +245,7 @@ static int fail_read(struct work *work, struct json_object *from, const char **r
     return 0;
 }
 
-static struct fm_exit fail_run(struct work *work)
+static struct fm_exit fail_run(struct work *work, const struct progress *progress)
 {
     int r = work->amount ? fm_sleep_ms((int64_t)work->amount) : 0;
     return fm_fail(r < 0 ? r : work->code);
@@ -272,9 +284,9 @@ const char *work_kind_name(const struct work *work)
     return work->kind->name;
 }
 
-struct fm_exit work_run(struct work *work)
+struct fm_exit work_run(struct work *work, const struct progress *progress)
 {
-    return work->kind->run(work);
+    return work->kind->run(work, progress);
 }
 
 void work_describe(const struct work *work, struct json_object *to)

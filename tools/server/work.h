@@ -27,8 +27,14 @@ struct work {
  */
 int work_read(struct work *work, struct json_object *from, const char **ret_reason);
 const char *work_kind_name(const struct work *work);
+
+/* How far the work has come, told now and then on the fiber that does it. Must not wait. */
+struct progress {
+    void (*report)(void *ctx, uint64_t done, uint64_t total);
+    void *ctx;
+};
 /* Do it, on the calling fiber; ends early if that is interrupted. */
-struct fm_exit work_run(struct work *work);
+struct fm_exit work_run(struct work *work, const struct progress *progress);
 /* Add the result of a success to an object. */
 void work_describe(const struct work *work, struct json_object *to);
 
