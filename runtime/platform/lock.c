@@ -2,15 +2,16 @@
  * lock.c - the slow side of the short lock, and the rank check of debug builds
  *
  * Source   Drepper, "Futexes are tricky", the second mutex; changed: a bounded spin before the
- *          first sleep.
+ *          first sleep, and an unlock that may overlook a sleeper, who therefore only naps.
  */
 #include "runtime/platform/lock.h"
 
 #include "runtime/platform/check.h"
+#include "runtime/platform/clock.h"
 #include "runtime/platform/futex.h"
 #include "runtime/platform/turn.h"
 
-enum { SPINS = 60 };
+enum { SPINS = 60, LOCK_NAP_NS = 50000 };
 
 void fm__lock_slow(struct lock *lock)
 {
@@ -31,7 +32,7 @@ void fm__lock_slow(struct lock *lock)
      * word
      */
     while (atomic_exchange_explicit(&lock->word, 2, memory_order_acquire) != 0)
-        fm__futex_wait(&lock->word, 2, INT64_MAX);
+        fm__futex_wait(&lock->word, 2, fm__clock_ns() + LOCK_NAP_NS);
 }
 
 void fm__lock_wake(struct lock *lock)

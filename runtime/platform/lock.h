@@ -8,8 +8,12 @@
  *   lock    acquire   (A) <--- pairs ---> (B)   release   unlock
  *
  * A shows the next holder all that was written before B. The unlock's last access to the word
- * is the exchange; the wake that may follow uses the address alone, so an object that holds the
- * lock may be freed by the next holder.
+ * frees it; the wake that may follow uses the address alone, so an object that holds the lock
+ * may be freed by the next holder.
+ *
+ * Nobody but the holder writes 0, so an unlock reads whether somebody sleeps and stores: a
+ * locked instruction would be half of what a lock costs that nobody else wants. Who writes his
+ * 2 between the two is not woken: so sleepers look again after LOCK_NAP_NS.
  *
  * Ranks: a thread that holds one lock may take only locks of a higher rank. Debug builds check
  * it, that no lock is held at a switch, and no lock of a stripe or of a map's waiters where
@@ -21,6 +25,7 @@
 #include <stdbool.h>
 
 #include "runtime/platform/atomic.h"
+#include "runtime/platform/turn.h"
 
 enum lock_rank {
     LOCK_RUNTIME = 1, /* resize, shutdown, blocking pool */
@@ -105,9 +110,16 @@ static inline void fm__lock(struct lock *lock)
 static inline void fm__unlock(struct lock *lock)
 {
     fm__lock_forget(lock);
-    /* release (B) */
-    if (__builtin_expect(atomic_exchange_explicit(&lock->word, 0, memory_order_release) == 2,
-                         0))
+    uint32_t was;
+    if (fm__turn_taken()) {
+        /* time, and a nap with it, ends only where nobody can go on: nobody is overlooked */
+        was = atomic_exchange_explicit(&lock->word, 0, memory_order_release); /* (B) */
+    } else {
+        /* relaxed: only whether to wake hangs on it */
+        was = atomic_load_explicit(&lock->word, memory_order_relaxed);
+        atomic_store_explicit(&lock->word, 0, memory_order_release); /* (B) */
+    }
+    if (__builtin_expect(was == 2, 0))
         fm__lock_wake(lock);
 }
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_lock.c - the short lock excludes; debug builds stop who takes locks against their ranks,
- * and who does under one what is not done there
+ * test_lock.c - the short lock excludes and forgets no sleeper; debug builds stop who takes
+ * locks against their ranks, and who does under one what is not done there
  */
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 
@@ -40,6 +41,29 @@ TEST(lock, excludes_threads)
     cr_assert(fm__lock_try(&counter_lock));
     cr_assert(!fm__lock_try(&counter_lock));
     fm__unlock(&counter_lock);
+}
+
+static void *pass_through(void *arg)
+{
+    fm__lock(arg);
+    fm__unlock(arg);
+    return NULL;
+}
+
+/* Its mark came between the two halves of the unlock: the store alone is left of it. */
+TEST(lock, a_sleeper_that_the_unlock_overlooked_looks_again)
+{
+    static struct lock lock = LOCK_INIT(LOCK_SYNC);
+    pthread_t thread;
+    fm__lock(&lock);
+    cr_assert_eq(pthread_create(&thread, NULL, pass_through, &lock), 0);
+    while (atomic_load(&lock.word) != 2)
+        sched_yield();
+    fm__lock_forget(&lock);
+    atomic_store(&lock.word, 0);
+    pthread_join(thread, NULL);
+    cr_assert(fm__lock_try(&lock));
+    fm__unlock(&lock);
 }
 
 #ifndef NDEBUG
