@@ -25,6 +25,8 @@
 
 #include "runtime/fiber/runtime.h"
 
+#define FAR_OFF_NS INT64_C(1000000000)
+
 void fm__use_drained(struct use *use, enum direction direction, uint32_t seen)
 {
     /*
@@ -50,8 +52,17 @@ bool fm__use_short_is_drained(const struct use *use)
 
 bool fm__use_expired(const struct use *use, int64_t deadline_ns)
 {
-    return deadline_ns <= 0 ||
-           (deadline_ns != FM_NEVER && deadline_ns <= fm__runtime_now_ns(use->fiber->runtime));
+    struct fm_runtime *runtime = use->fiber->runtime;
+
+    if (deadline_ns <= 0)
+        return true;
+    /*
+     * Most deadlines are far off: the worker's last look at the clock tells. Should a fiber
+     * have kept it from looking for so long, the timer that is armed in vain fires at once.
+     */
+    if (deadline_ns - fm__runtime_coarse_ns(runtime) > FAR_OFF_NS)
+        return false;
+    return deadline_ns <= fm__runtime_now_ns(runtime);
 }
 
 /* ---- waiting ---- */

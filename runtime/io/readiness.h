@@ -49,7 +49,10 @@ int fm__use_wait(struct use *use, unsigned events, const uint32_t seen[2], int64
  */
 void fm__use_pass_on(struct use *use);
 
-/* Whether that deadline is over, on the clock of the fiber's runtime. */
+/*
+ * Whether that deadline is over, on the clock of the fiber's runtime. False also for one that
+ * was far off when the worker last looked at the clock, whatever has happened since.
+ */
 bool fm__use_expired(const struct use *use, int64_t deadline_ns);
 
 /* The poller's event; returns how many fibers it woke. */

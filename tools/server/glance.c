@@ -23,7 +23,7 @@ enum {
 };
 
 /* Fewer than the standards allow: what they quarrel about is not for a glance. */
-static const unsigned char kinds[128] = {
+static const unsigned char kinds[256] = {
     /* clang-format off */
     0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
     0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
@@ -44,7 +44,7 @@ static const unsigned char kinds[128] = {
 
 static unsigned kinds_of(char c)
 {
-    return (unsigned char)c < sizeof kinds ? kinds[(unsigned char)c] : 0;
+    return kinds[(unsigned char)c];
 }
 
 /* The first byte that may not stand in it. */
