@@ -24,42 +24,85 @@ void fm__inject_init(struct inject *inject)
     fm__lock_init(&inject->lock, LOCK_INJECT);
 }
 
-void fm__inject_push(struct inject *inject, struct task *first, struct task *last,
-                     uint32_t count)
+void fm__inject_batch_init(struct inject_batch *batch)
+{
+    *batch = (struct inject_batch) { 0 };
+}
+
+void fm__inject_batch_add(struct inject_batch *batch, struct task *task)
+{
+    uint32_t lane = batch->count++ % INJECT_LANES;
+    if (batch->first[lane])
+        *link_of(batch->last[lane]) = task;
+    else
+        batch->first[lane] = task;
+    batch->last[lane] = task;
+}
+
+/* The lane of who stands `place` behind the oldest. */
+static uint32_t lane_of(const struct inject *inject, uint32_t place)
+{
+    return (inject->out + place) % INJECT_LANES;
+}
+
+static void append_locked(struct inject *inject, uint32_t lane, struct task *first,
+                          struct task *last)
 {
     *link_of(last) = NULL;
-    fm__lock(&inject->lock);
-    if (inject->last)
-        *link_of(inject->last) = first;
+    if (inject->first[lane])
+        *link_of(inject->last[lane]) = first;
     else
-        inject->first = first;
-    inject->last = last;
+        inject->first[lane] = first;
+    inject->last[lane] = last;
+}
+
+static uint32_t count_locked(const struct inject *inject)
+{
     /* relaxed: written under the lock alone */
-    uint32_t now = atomic_load_explicit(&inject->count, memory_order_relaxed);
+    return atomic_load_explicit(&inject->count, memory_order_relaxed);
+}
+
+static void count_set_locked(struct inject *inject, uint32_t count)
+{
     /* seq_cst: see fm__inject_count */
-    atomic_store_explicit(&inject->count, now + count, memory_order_seq_cst);
+    atomic_store_explicit(&inject->count, count, memory_order_seq_cst);
+}
+
+void fm__inject_push(struct inject *inject, struct task *task)
+{
+    fm__lock(&inject->lock);
+    uint32_t count = count_locked(inject);
+    append_locked(inject, lane_of(inject, count), task, task);
+    count_set_locked(inject, count + 1);
     fm__unlock(&inject->lock);
 }
 
-uint32_t fm__inject_take(struct inject *inject, uint32_t limit, struct task **ret_first)
+void fm__inject_push_batch(struct inject *inject, const struct inject_batch *batch)
+{
+    fm__lock(&inject->lock);
+    uint32_t count = count_locked(inject);
+    for (uint32_t i = 0; i < INJECT_LANES && i < batch->count; i++)
+        append_locked(inject, lane_of(inject, count + i), batch->first[i], batch->last[i]);
+    count_set_locked(inject, count + batch->count);
+    fm__unlock(&inject->lock);
+}
+
+uint32_t fm__inject_take(struct inject *inject, uint32_t limit, struct task *ret_tasks[])
 {
     /* relaxed: a task that comes right now is found by the next look, or by the sleeper's */
     if (!limit || atomic_load_explicit(&inject->count, memory_order_relaxed) == 0)
         return 0;
     fm__lock(&inject->lock);
-    uint32_t count = atomic_load_explicit(&inject->count, memory_order_relaxed);
+    uint32_t count = count_locked(inject);
     uint32_t taken = count < limit ? count : limit;
-    if (taken) {
-        *ret_first = inject->first;
-        struct task *last = inject->first;
-        for (uint32_t i = 1; i < taken; i++)
-            last = *link_of(last);
-        inject->first = *link_of(last);
-        if (!inject->first)
-            inject->last = NULL;
-        *link_of(last) = NULL;
-        atomic_store_explicit(&inject->count, count - taken, memory_order_seq_cst);
+    for (uint32_t i = 0; i < taken; i++) {
+        uint32_t lane = lane_of(inject, i);
+        ret_tasks[i] = inject->first[lane];
+        inject->first[lane] = *link_of(ret_tasks[i]);
     }
+    inject->out = lane_of(inject, taken);
+    if (taken)
+        count_set_locked(inject, count - taken);
     fm__unlock(&inject->lock);
     return taken;
 }

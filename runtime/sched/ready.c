@@ -39,7 +39,7 @@ static struct inject *shard_of(struct sched *sched, struct worker *w)
 
 void fm__sched_inject(struct sched *sched, struct task *task)
 {
-    fm__inject_push(shard_of(sched, fm__worker_self()), task, task, 1);
+    fm__inject_push(shard_of(sched, fm__worker_self()), task);
     fm__sched_cover(sched);
 }
 
@@ -48,7 +48,7 @@ void fm__sched_ready_pinned(struct sched *sched, struct task *task)
     /* relaxed: a worker with pins is there */
     struct worker *w = atomic_load_explicit(&sched->workers[task->pinned - 1],
                                             memory_order_relaxed);
-    fm__inject_push(&w->inbox, task, task, 1);
+    fm__inject_push(&w->inbox, task);
     if (w != fm__worker_self() && fm__idle_asleep(&sched->idle, w->index))
         fm__sched_rouse(sched, w);
 }
@@ -125,46 +125,40 @@ void fm__worker_mark_sample(struct worker *w, struct task *task)
 /* The queue is full: half of it, the oldest first, and the task go to the inject list. */
 void fm__worker_spill(struct worker *w, struct task *task)
 {
-    struct task *first = NULL, *last = NULL, *oldest;
-    uint32_t count = 0;
-    for (uint32_t n = w->sched->queue_size / 2; n && (oldest = fm__deque_steal(&w->deque));
-         n--, count++) {
-        if (last)
-            last->next = oldest;
-        else
-            first = oldest;
-        last = oldest;
-    }
-    if (last)
-        last->next = task;
-    else
-        first = task;
-    fm__inject_push(shard_of(w->sched, w), first, task, count + 1);
+    struct inject_batch batch;
+    struct task *oldest;
+    fm__inject_batch_init(&batch);
+    for (uint32_t n = w->sched->queue_size / 2; n && (oldest = fm__deque_steal(&w->deque)); n--)
+        fm__inject_batch_add(&batch, oldest);
+    fm__inject_batch_add(&batch, task);
+    fm__inject_push_batch(shard_of(w->sched, w), &batch);
     fm__count(&w->overflows, 1);
 }
 
 /* ---- from the lists ---- */
 
+struct task *fm__worker_take_inbox(struct worker *w)
+{
+    struct task *task;
+    if (!fm__inject_take(&w->inbox, 1, &task))
+        return NULL;
+    fm__count(&w->injected, 1);
+    return task;
+}
+
+/* The first; the others go to the own queue. */
 static struct task *take_injected_from(struct worker *w, struct inject *inject, uint32_t limit)
 {
-    struct task *first;
-    uint32_t count = fm__inject_take(inject, limit, &first);
+    struct task *tasks[INJECT_BATCH];
+    uint32_t count = fm__inject_take(inject, limit, tasks);
     if (!count)
         return NULL;
     fm__count(&w->injected, count);
-    struct task *rest = first->next;
-    while (rest) {
-        struct task *next = rest->next;
-        fm__task_fetch(rest);
-        fm__worker_push(w, rest, false);
-        rest = next;
-    }
-    return first;
-}
-
-struct task *fm__worker_take_inbox(struct worker *w)
-{
-    return take_injected_from(w, &w->inbox, 1);
+    for (uint32_t i = 1; i < count; i++)
+        fm__task_fetch(tasks[i]);
+    for (uint32_t i = 1; i < count; i++)
+        fm__worker_push(w, tasks[i], false);
+    return tasks[0];
 }
 
 struct task *fm__worker_take_injected(struct worker *w)

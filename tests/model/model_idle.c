@@ -179,13 +179,13 @@ static void settle(struct world *w, const int *threads, unsigned count)
 static void inject_one(void *arg)
 {
     struct world *w = arg;
-    fm__inject_push(&w->inject, &w->jobs[0].task, &w->jobs[0].task, 1);
+    fm__inject_push(&w->inject, &w->jobs[0].task);
     cover(w);
 }
 
 static void inject_another(struct world *w)
 {
-    fm__inject_push(&w->inject, &w->jobs[1].task, &w->jobs[1].task, 1);
+    fm__inject_push(&w->inject, &w->jobs[1].task);
     cover(w);
 }
 
@@ -201,7 +201,7 @@ static void inject_meets_sleep(void)
 /* For one worker alone, which goes to sleep; nobody else may run it or is woken for it. */
 static void push_pinned(struct worker *to, struct job *job)
 {
-    fm__inject_push(&to->inbox, &job->task, &job->task, 1);
+    fm__inject_push(&to->inbox, &job->task);
     if (fm__idle_asleep(&to->world->idle, to->index) && /* pinned */
         fm__idle_wake_this(&to->world->idle, to->index))
         name_worker(to);
