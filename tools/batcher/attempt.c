@@ -13,7 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "tools/batcher/template.h"
@@ -121,13 +120,6 @@ static int spawn(struct batch *batch, struct job *job, unsigned slot,
 }
 
 /* ---- from start to end ---- */
-
-static int64_t wall_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
-}
 
 static void set_running(struct batch *batch, struct job *job, struct fm_process *process)
 {

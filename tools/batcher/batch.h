@@ -20,7 +20,9 @@ TAILQ_HEAD(job_list, job);
 
 struct each;
 struct joblog;
+struct journal;
 struct slots;
+struct store;
 
 struct batch {
     struct options options;
@@ -31,7 +33,10 @@ struct batch {
     struct fm_fiber *conductor;
     struct fm_semaphore *news; /* a permit whenever the conductor should look again */
     struct printer *printer;
-    struct joblog *joblog; /* NULL: none */
+    struct joblog *joblog;   /* NULL: none */
+    struct journal *journal; /* NULL: none */
+    struct store *store;     /* of the journal, which has it from then on */
+    char **begun;            /* directory and words of a batch that is resumed */
     struct slots *slots;
 
     /* Held for a few lines each, never across a wait. */

@@ -161,7 +161,7 @@ void conductor_kill_all(struct batch *batch)
     struct job *job;
     pthread_mutex_lock(&batch->lock);
     TAILQ_FOREACH(job, &batch->running, in_state)
-    fm_process_kill(job->process, SIGKILL);
+        fm_process_kill(job->process, SIGKILL);
     pthread_mutex_unlock(&batch->lock);
 }
 
@@ -240,6 +240,20 @@ static int start(struct batch *batch, struct job *job, unsigned *slot)
     return r;
 }
 
+/* With --keep-order others wait for the numbers of those that were printed before. */
+static void pass_over_ended(struct batch *batch)
+{
+    struct job *job;
+    if (!batch->options.resumed)
+        return;
+    STAILQ_FOREACH(job, &batch->plan.jobs, in_plan) {
+        if (job->state >= JOB_SUCCEEDED && job->state != JOB_SKIPPED) {
+            struct output nothing = OUTPUT_NONE;
+            printer_put(batch->printer, job->number, &nothing);
+        }
+    }
+}
+
 static struct fm_exit conductor_entry(void *arg)
 {
     struct batch *batch = arg;
@@ -248,6 +262,7 @@ static struct fm_exit conductor_entry(void *arg)
     pthread_mutex_lock(&batch->lock);
     batch->conductor = fm_fiber_self();
     pthread_mutex_unlock(&batch->lock);
+    pass_over_ended(batch);
     while (r == 0) {
         struct job *job = NULL;
         pthread_mutex_lock(&batch->lock);
@@ -274,8 +289,8 @@ static void count_the_rest(struct batch *batch)
 {
     struct job *job;
     STAILQ_FOREACH(job, &batch->plan.jobs, in_plan)
-    if (job->state < JOB_SUCCEEDED)
-        end_locked(batch, job, JOB_NOT_RUN);
+        if (job->state < JOB_SUCCEEDED)
+            end_locked(batch, job, JOB_NOT_RUN);
     while (batch->each && (job = TAILQ_FIRST(&batch->ready))) {
         TAILQ_REMOVE(&batch->ready, job, in_state);
         end_locked(batch, job, JOB_NOT_RUN);
@@ -285,9 +300,26 @@ static void count_the_rest(struct batch *batch)
         batch->count[JOB_NOT_RUN] += each_count(batch->each) - batch->all;
 }
 
-int conductor_run(struct batch *batch)
+/* Those that have ended before the batch was resumed, and then those that need nobody. */
+static void begin(struct batch *batch)
 {
     struct job *job;
+    STAILQ_FOREACH(job, &batch->plan.jobs, in_plan) {
+        if (job->state < JOB_SUCCEEDED || job->blocker)
+            continue;
+        end_locked(batch, job, job->state);
+        dependents_locked(batch, job,
+                          job->state == JOB_SUCCEEDED ||
+                              policy_of(batch, job) == FAILURE_CONTINUE);
+    }
+    STAILQ_FOREACH(job, &batch->plan.jobs, in_plan) {
+        if (job->state == JOB_WAITING && !job->unmet)
+            make_ready_locked(batch, job);
+    }
+}
+
+int conductor_run(struct batch *batch)
+{
     struct fm_fiber *conductor;
     TAILQ_INIT(&batch->ready);
     TAILQ_INIT(&batch->running);
@@ -295,9 +327,7 @@ int conductor_run(struct batch *batch)
     batch->halt_code = -1;
     batch->all = batch->each ? 0 : batch->plan.count;
     batch->all_known = !batch->each;
-    STAILQ_FOREACH(job, &batch->plan.jobs, in_plan)
-    if (!job->unmet)
-        make_ready_locked(batch, job);
+    begin(batch);
     int r = fm_fiber_spawn(conductor_entry, batch, NULL, &conductor);
     if (r < 0)
         return r;

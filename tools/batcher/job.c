@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 const char *job_state_name(enum job_state state)
 {
@@ -55,6 +56,7 @@ struct job *job_destroy(struct job *job)
     strings_free(job->env);
     strings_free(job->needs);
     free(job->key);
+    free(job->definition);
     free(job->shell);
     free(job->argument);
     free(job->directory);
@@ -75,6 +77,13 @@ struct fm_schedule *retry_schedule(const struct retry *retry)
     if (retry->max_delay_ns)
         delays = fm_schedule_cap_ns(delays, retry->max_delay_ns);
     return fm_schedule_intersect(delays, fm_schedule_recurs(retry->times));
+}
+
+int64_t wall_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
 }
 
 void job_name(const struct job *job, char *text, size_t size)

@@ -19,7 +19,7 @@
 struct batch;
 struct template;
 
-/* Those from JOB_SUCCEEDED on are ends. */
+/* Those from JOB_SUCCEEDED on are ends. The numbers stand in journals. */
 enum job_state {
     JOB_WAITING, /* for what it needs */
     JOB_READY,   /* for a place, a slot, or its next attempt */
@@ -72,7 +72,8 @@ struct ending {
 struct job {
     struct batch *batch;
     char *key;
-    uint64_t number; /* 1, 2, 3 ... in the order in which they came */
+    uint64_t number;  /* 1, 2, 3 ... in the order in which they came */
+    char *definition; /* its object of JSON, as it stood in the file; of run */
 
     /* the command: one of the three */
     char **argv;
@@ -116,6 +117,8 @@ void strings_free(char **strings);
  * The schedule between the attempts, the caller's; NULL: no memory, or a figure out of range.
  */
 struct fm_schedule *retry_schedule(const struct retry *retry);
+/* Nanoseconds since 1970. */
+int64_t wall_ns(void);
 /* "key" in its quotes, or number (argument), cut to fit. */
 void job_name(const struct job *job, char *text, size_t size);
 /* "exit code 3", "signal 9 (Killed)", "no such file or directory" ..., cut to fit. */

@@ -94,6 +94,10 @@ static int read_job(struct reader *reader)
     struct job *job = job_create(reader->plan->count + 1);
     struct complaint complaint;
     r = job ? fields_read(job, object, &complaint) : -ENOMEM;
+    if (r == 0) {
+        job->definition = strndup(reader->text + begin, reader->at - begin);
+        r = job->definition ? 0 : -ENOMEM;
+    }
     json_object_put(object);
     if (r == 0) {
         r = plan_add(reader->plan, job);

@@ -23,12 +23,13 @@ struct joblog {
 static const char head[] =
     "Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand\n";
 
-int joblog_create(const char *path, struct joblog **ret_joblog)
+int joblog_create(const char *path, bool append, struct joblog **ret_joblog)
 {
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0666);
+    int anew = append ? 0 : O_TRUNC;
+    int fd = open(path, O_WRONLY | O_CREAT | anew | O_APPEND | O_CLOEXEC, 0666);
     if (fd < 0)
         return -errno;
-    int r = write_whole(fd, head, sizeof head - 1);
+    int r = append ? 0 : write_whole(fd, head, sizeof head - 1);
     struct joblog *joblog = r == 0 ? malloc(sizeof *joblog) : NULL;
     if (!joblog) {
         close(fd);

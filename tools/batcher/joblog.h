@@ -9,8 +9,8 @@
 
 struct joblog;
 
-/* Makes the file, or empties it. 0 · -errno of open(2) or write(2) */
-int joblog_create(const char *path, struct joblog **ret_joblog);
+/* Makes the file, or empties it; append: goes on in it. 0 · -errno of open(2) or write(2) */
+int joblog_create(const char *path, bool append, struct joblog **ret_joblog);
 /* NULL-safe, returns NULL. */
 struct joblog *joblog_destroy(struct joblog *joblog);
 /* Add a line, whole; command is what was run. Fiber only; 0 · -errno of write(2) */

@@ -18,6 +18,7 @@
 #include "tools/batcher/each.h"
 #include "tools/batcher/jobfile.h"
 #include "tools/batcher/joblog.h"
+#include "tools/batcher/journal.h"
 #include "tools/batcher/report.h"
 #include "tools/batcher/slots.h"
 
@@ -42,6 +43,7 @@ static void signals_block(void)
     sigaddset(&signals, SIGHUP);
     fm_signal_block(&signals);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a write beyond the limit is an error and not our end */
 }
 
 static struct fm_exit signals_entry(void *arg)
@@ -63,23 +65,73 @@ static struct fm_exit signals_entry(void *arg)
 
 /* ---- the whole ---- */
 
-static void read_plan(struct batch *batch)
+static _Noreturn void die_of(const struct complaint *complaint)
+{
+    fprintf(stderr, "batch: %s\n", complaint->text);
+    exit(BATCH_ERROR);
+}
+
+static void make_journal(struct batch *batch)
+{
+    const struct options *options = &batch->options;
+    struct complaint complaint;
+    int r = store_create(options->journal, &batch->plan, options->argv, options->durable,
+                         &batch->store, &complaint);
+    if (r == -EEXIST)
+        complain(&complaint, "%s is there already: batch resume %s goes on with it",
+                 options->journal, options->journal);
+    if (r == -ENOMEM)
+        die(options->journal, r);
+    if (r < 0)
+        die_of(&complaint);
+}
+
+static void read_jobs(struct batch *batch)
 {
     struct complaint complaint;
+    int r = jobfile_read(batch->options.file, &batch->plan, &complaint);
+    if (r == -EINVAL)
+        die_of(&complaint);
+    if (r < 0)
+        die(batch->options.file, r);
+    if (batch->options.journal && !batch->options.dry_run)
+        make_journal(batch);
+}
+
+/* The jobs of the journal, with the options and in the directory that it was begun with. */
+static void read_journal(struct batch *batch)
+{
+    const char *path = batch->options.file;
+    struct complaint complaint;
+    int r = store_open(path, &batch->store, &complaint);
+    if (r == -EINVAL)
+        die_of(&complaint);
+    batch->begun = r == 0 ? store_words(batch->store) : NULL;
+    if (!batch->begun || !batch->begun[0] || !batch->begun[1])
+        die(path, -EIO);
+    if (chdir(batch->begun[0]) < 0)
+        die(batch->begun[0], -errno);
+    options_resume(&batch->options, batch->begun + 1);
+    r = store_load(batch->store, batch->options.retry_failed, &batch->plan, &complaint);
+    if (r == -EINVAL)
+        die_of(&complaint);
+    if (r < 0)
+        die(path, r);
+}
+
+static void read_plan(struct batch *batch)
+{
     plan_init(&batch->plan);
-    if (batch->options.command == COMMAND_EACH) {
+    switch (batch->options.command) {
+    case COMMAND_RUN: read_jobs(batch); break;
+    case COMMAND_RESUME: read_journal(batch); break;
+    case COMMAND_EACH: {
         int r = each_create(&batch->options, &batch->each);
         if (r < 0)
             die(batch->options.argument_file ? batch->options.argument_file : "each", r);
-        return;
+        break;
     }
-    int r = jobfile_read(batch->options.file, &batch->plan, &complaint);
-    if (r == -EINVAL) {
-        fprintf(stderr, "batch: %s\n", complaint.text);
-        exit(BATCH_ERROR);
     }
-    if (r < 0)
-        die(batch->options.file, r);
 }
 
 static struct fm_exit program(void *arg)
@@ -117,10 +169,12 @@ static void batch_init(struct batch *batch)
         r = printer_create(batch->options.keep_order, &batch->printer);
     if (r == 0)
         r = slots_create(batch->options.jobs, &batch->slots);
+    if (r == 0 && batch->store)
+        r = journal_create(batch->store, &batch->journal);
     if (r < 0)
         die("cannot start", r);
     if (batch->options.joblog) {
-        r = joblog_create(batch->options.joblog, &batch->joblog);
+        r = joblog_create(batch->options.joblog, batch->options.resumed, &batch->joblog);
         if (r < 0)
             die(batch->options.joblog, r);
     }
@@ -132,6 +186,8 @@ static void batch_fini(struct batch *batch)
     batch->each = each_destroy(batch->each);
     batch->runtime = fm_runtime_destroy(batch->runtime);
     batch->joblog = joblog_destroy(batch->joblog);
+    batch->journal = journal_destroy(batch->journal);
+    strings_free(batch->begun);
     batch->slots = slots_destroy(batch->slots);
     batch->printer = printer_destroy(batch->printer);
     batch->news = fm_semaphore_destroy(batch->news);

@@ -25,6 +25,9 @@ enum {
     DRY_RUN,
     RESULTS,
     JOBLOG,
+    JOURNAL,
+    DURABLE,
+    RETRY_FAILED,
 };
 
 static const struct argp_option common[] = {
@@ -40,6 +43,7 @@ static const struct argp_option common[] = {
     { "ungroup", 'u', NULL, 0, "Let jobs write to our output themselves, mixed", 3 },
     { "results", RESULTS, "FOLDER", 0, "Keep the outputs there", 3 },
     { "joblog", JOBLOG, "FILE", 0, "Write a line for each job that has ended", 3 },
+    { "durable", DURABLE, NULL, 0, "Have each write of the journal reach the device", 3 },
     { "quiet", 'q', NULL, 0, "Say nothing of failures", 3 },
     { "verbose", 'v', NULL, 0, "Say what starts and ends", 3 },
     { 0 },
@@ -108,6 +112,7 @@ static error_t read_common(int key, char *arg, struct argp_state *state)
     case DRY_RUN: options->dry_run = true; return 0;
     case RESULTS: options->results = arg; return 0;
     case JOBLOG: options->joblog = arg; return 0;
+    case DURABLE: options->durable = true; return 0;
     case HALT:
         if (halt_read(arg, &options->halt) < 0)
             argp_error(state,
@@ -126,6 +131,8 @@ static const struct argp_option run_table[] = {
       "skip who needs a job that failed (skip-dependents), nobody (keep-going), or stop all "
       "(fail-fast)",
       2 },
+    { "journal", JOURNAL, "FILE", 0, "Make this file, to resume from", 3 },
+    { "retry-failed", RETRY_FAILED, NULL, 0, "Of resume: jobs that failed are run again", 2 },
     { 0 },
 };
 
@@ -138,12 +145,14 @@ static error_t read_run(int key, char *arg, struct argp_state *state)
         if (failure_policy_read(arg, &options->on_failure) < 0)
             argp_error(state, "%s is not skip-dependents, keep-going or fail-fast", arg);
         return 0;
+    case JOURNAL: options->journal = arg; return 0;
+    case RETRY_FAILED: options->retry_failed = true; return 0;
     case ARGP_KEY_ARG:
-        if (options->file)
-            argp_error(state, "one job file at a time: %s", arg);
+        if (state->arg_num)
+            argp_error(state, "one file at a time: %s", arg);
         options->file = arg;
         return 0;
-    case ARGP_KEY_NO_ARGS: argp_error(state, "which job file? - is standard input"); return 0;
+    case ARGP_KEY_NO_ARGS: argp_error(state, "which file? (- is standard input)"); return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
 }
@@ -197,6 +206,8 @@ static error_t read_each(int key, char *arg, struct argp_state *state)
 
 static const char overview[] =
     "usage: batch run [OPTION...] FILE                          the jobs of a file\n"
+    "       batch resume [OPTION...] JOURNAL                     the rest of them, after a "
+    "kill\n"
     "       batch each [OPTION...] COMMAND... [::: ARGUMENT...]  one for each argument\n"
     "\n"
     "  batch each --jobs=4 'gzip -k {}' ::: *.log\n"
@@ -205,7 +216,7 @@ static const char overview[] =
     "\"needs\": [\"a\"]}' |\n"
     "    batch run -\n"
     "\n"
-    "batch run --help and batch each --help list the options; docs/batch.md tells it all.\n";
+    "batch COMMAND --help lists the options; docs/batch.md tells it all.\n";
 
 static const struct argp common_argp = { common, read_common, NULL, NULL, NULL, NULL, NULL };
 static const struct argp_child children[] = { { &common_argp, 0, NULL, 0 }, { 0 } };
@@ -231,32 +242,69 @@ static const struct argp each_argp = {
     NULL
 };
 
-void options_read(struct options *options, int argc, char *argv[])
+static void read_all(struct options *options, int argc, char *argv[])
 {
-    *options = (struct options) {
-        .jobs = processors(),
-        .grace_ns = INT64_C(2000000000),
-    };
-    argp_err_exit_status = BATCH_ERROR;
-    const char *command = argc > 1 ? argv[1] : "";
-    if (!strcmp(command, "--help") || !strcmp(command, "help")) {
-        fputs(overview, stdout);
-        exit(0);
-    }
-    if (!strcmp(command, "--version")) {
-        printf("fibermap-batch %s\n", fm_version());
-        exit(0);
-    }
-    bool run = !strcmp(command, "run");
-    if (!run && strcmp(command, "each")) {
-        fprintf(stderr, "%s%s%s%s", *command ? "batch: no command " : "", command,
-                *command ? "\n" : "", overview);
-        exit(BATCH_ERROR);
-    }
-    options->command = run ? COMMAND_RUN : COMMAND_EACH;
-    argv[1] = run ? (char *)"batch run" : (char *)"batch each";
-    argp_parse(run ? &run_argp : &each_argp, argc - 1, argv + 1, run ? 0 : ARGP_IN_ORDER, NULL,
+    bool each = options->command == COMMAND_EACH;
+    argp_parse(each ? &each_argp : &run_argp, argc, argv, each ? ARGP_IN_ORDER : 0, NULL,
                options);
     if (options->dry_run)
         options->jobs = 1; /* in an order in which they could be run */
+}
+
+static struct options defaults(void)
+{
+    return (struct options) { .jobs = processors(), .grace_ns = INT64_C(2000000000) };
+}
+
+static const struct {
+    const char *name, *program;
+} commands[] = { [COMMAND_RUN] = { "run", "batch run" },
+                 [COMMAND_EACH] = { "each", "batch each" },
+                 [COMMAND_RESUME] = { "resume", "batch resume" } };
+enum { COMMANDS = sizeof commands / sizeof commands[0] };
+
+/* Which command the word is; what is none ends the program. */
+static enum batch_command read_command(const char *word)
+{
+    if (!strcmp(word, "--help") || !strcmp(word, "help")) {
+        fputs(overview, stdout);
+        exit(0);
+    }
+    if (!strcmp(word, "--version")) {
+        printf("fibermap-batch %s\n", fm_version());
+        exit(0);
+    }
+    int command = 0;
+    while (command < COMMANDS && strcmp(word, commands[command].name))
+        command++;
+    if (command == COMMANDS) {
+        fprintf(stderr, "%s%s%s%s", *word ? "batch: no command " : "", word, *word ? "\n" : "",
+                overview);
+        exit(BATCH_ERROR);
+    }
+    return (enum batch_command)command;
+}
+
+void options_read(struct options *options, int argc, char *argv[])
+{
+    argp_err_exit_status = BATCH_ERROR;
+    *options = defaults();
+    options->command = read_command(argc > 1 ? argv[1] : "");
+    options->argc = argc - 1;
+    options->argv = argv + 1;
+    argv[1] = (char *)commands[options->command].program;
+    read_all(options, argc - 1, argv + 1);
+}
+
+void options_resume(struct options *options, char *begun[])
+{
+    const struct options now = *options;
+    int count = 0;
+    while (begun[count])
+        count++;
+    *options = defaults();
+    read_all(options, count, begun);
+    read_all(options, now.argc, now.argv);
+    options->resumed = true;
+    options->journal = now.file;
 }

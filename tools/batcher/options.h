@@ -8,7 +8,7 @@
 #include "tools/batcher/halt.h"
 #include "tools/batcher/job.h"
 
-enum batch_command { COMMAND_RUN, COMMAND_EACH };
+enum batch_command { COMMAND_RUN, COMMAND_EACH, COMMAND_RESUME };
 
 /* Exit code: nothing was run because something is wrong with what we were given. */
 #define BATCH_ERROR 255
@@ -22,10 +22,15 @@ struct options {
     enum failure_policy on_failure;
     struct halt halt;
     bool keep_order, dry_run, ungroup, quiet, verbose;
-    const char *results; /* folder; NULL: none */
-    const char *joblog;  /* file; NULL: none */
+    const char *results;        /* folder; NULL: none */
+    const char *joblog;         /* file; NULL: none */
+    const char *journal;        /* file; NULL: none */
+    bool durable;               /* the journal's writes reach the device */
+    bool resumed, retry_failed; /* resume: the batch has begun before; failed jobs too */
 
-    const char *file; /* run: the job file; "-": standard input */
+    const char *file; /* run: the job file; "-": standard input. resume: the journal */
+    int argc;         /* what was read, for the journal and for options_resume() */
+    char **argv;
 
     char **words; /* each: the command */
     int word_count;
@@ -37,5 +42,10 @@ struct options {
 
 /* Ends the program with a message where they are wrong. */
 void options_read(struct options *options, int argc, char *argv[]);
+/*
+ * Of a batch that is resumed: those that it was begun with, which end with NULL and live as
+ * long, and over them those of now.
+ */
+void options_resume(struct options *options, char *begun[]);
 
 #endif

@@ -129,8 +129,7 @@ static int rings_find(const struct plan *plan, struct complaint *complaint)
     size_t taken = 0, found = 0;
     struct job *job;
     if (r == 0) {
-        STAILQ_FOREACH(job, &plan->jobs, in_plan)
-        {
+        STAILQ_FOREACH(job, &plan->jobs, in_plan) {
             unmet[job->number - 1] = job->unmet;
             if (!job->unmet)
                 free_ones[found++] = job;
@@ -141,8 +140,7 @@ static int rings_find(const struct plan *plan, struct complaint *complaint)
                 if (--unmet[job->dependents[i]->number - 1] == 0)
                     free_ones[found++] = job->dependents[i];
         }
-        STAILQ_FOREACH(job, &plan->jobs, in_plan)
-        {
+        STAILQ_FOREACH(job, &plan->jobs, in_plan) {
             if (unmet[job->number - 1]) {
                 r = complain_of_ring(plan, job, unmet, complaint);
                 break;
@@ -157,8 +155,7 @@ static int rings_find(const struct plan *plan, struct complaint *complaint)
 int plan_link(struct plan *plan, struct complaint *complaint)
 {
     struct job *job;
-    STAILQ_FOREACH(job, &plan->jobs, in_plan)
-    {
+    STAILQ_FOREACH(job, &plan->jobs, in_plan) {
         int r = needs_link(plan, job, complaint);
         if (r < 0)
             return r;

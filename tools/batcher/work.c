@@ -15,6 +15,7 @@
 #include "tools/batcher/attempt.h"
 #include "tools/batcher/conductor.h"
 #include "tools/batcher/joblog.h"
+#include "tools/batcher/journal.h"
 #include "tools/batcher/slots.h"
 
 static enum job_state state_of(const struct ending *ending)
@@ -54,6 +55,46 @@ static void log_end(struct batch *batch, struct job *job)
         conductor_give_up(batch, r, "cannot write the job log");
 }
 
+/* 0 · -EIO: all is being stopped */
+static int record(struct batch *batch, const struct record *record)
+{
+    char what[320];
+    int r = batch->journal && !batch->options.dry_run ? journal_write(batch->journal, record)
+                                                      : 0;
+    if (r < 0) {
+        snprintf(what, sizeof what, "cannot write the journal (%s)",
+                 journal_error(batch->journal));
+        conductor_give_up(batch, r, what);
+    }
+    return r;
+}
+
+static int record_start(struct batch *batch, const struct job *job)
+{
+    struct record start = { .number = job->number,
+                            .attempt = job->attempts + 1,
+                            .at_ns = wall_ns(),
+                            .state = JOB_RUNNING };
+    return record(batch, &start);
+}
+
+/* last: it will not be tried again, now or when the batch is resumed. */
+static int record_end(struct batch *batch, const struct job *job, enum job_state state,
+                      bool last)
+{
+    const struct ending *ending = &job->ending;
+    struct record end = { .number = job->number,
+                          .attempt = job->attempts,
+                          .at_ns = wall_ns(),
+                          .state = state,
+                          .last = last && state != JOB_CANCELLED,
+                          .code = ending_code(ending),
+                          .user_ns = ending->status.user_ns,
+                          .system_ns = ending->status.system_ns,
+                          .max_rss_bytes = ending->status.max_rss_bytes };
+    return record(batch, &end);
+}
+
 /* How long until the next attempt; FM_NEVER: there is none. */
 static int64_t delay_after(struct fm_schedule_run *run, const struct job *job,
                            enum job_state state)
@@ -87,15 +128,19 @@ static enum job_state work(struct batch *batch, struct job *job, struct fm_sched
     struct output output = OUTPUT_NONE;
     enum job_state state = JOB_NOT_RUN;
     for (;;) {
-        if (!conductor_stopping(batch)) {
+        int64_t delay_ns = FM_NEVER;
+        if (!conductor_stopping(batch) && record_start(batch, job) == 0) {
             output_close(&output);
             if (batch->options.dry_run)
                 pretend(batch, job, *slot, &output);
             else
                 attempt_run(batch, job, *slot, &output);
             state = state_of(&job->ending);
+            delay_ns = delay_after(run, job, state);
+            record_end(batch, job, state, delay_ns == FM_NEVER);
         }
-        int64_t delay_ns = conductor_stopping(batch) ? FM_NEVER : delay_after(run, job, state);
+        if (conductor_stopping(batch))
+            delay_ns = FM_NEVER;
         if (delay_ns == FM_NEVER) {
             int r = printer_put(batch->printer, job->number, &output);
             if (r < 0)

@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * store.c - a batch on disk: its jobs, each start and each end of an attempt
+ *
+ * An attempt without an end was under way when the program was killed: its job has not ended
+ * and is run again. What the system has written survives that; `durable` is for losing power.
+ */
+#include "tools/batcher/store.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tools/batcher/jobfile.h"
+
+enum { FORMAT = 1 };
+
+struct store {
+    sqlite3 *db;
+    sqlite3_stmt *start, *end, *ended;
+    char error[256];
+};
+
+static const char schema[] =
+    "PRAGMA user_version = 1;"
+    "CREATE TABLE words (number INTEGER PRIMARY KEY, word TEXT NOT NULL);"
+    "CREATE TABLE jobs (number INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE,"
+    " definition TEXT NOT NULL, state INTEGER);"
+    "CREATE TABLE attempts (job INTEGER NOT NULL, attempt INTEGER NOT NULL,"
+    " started_at_ns INTEGER NOT NULL, ended_at_ns INTEGER, state INTEGER, code INTEGER,"
+    " user_ns INTEGER, system_ns INTEGER, max_rss_bytes INTEGER,"
+    " PRIMARY KEY (job, attempt)) WITHOUT ROWID;";
+
+static int note(struct store *store)
+{
+    snprintf(store->error, sizeof store->error, "%s", sqlite3_errmsg(store->db));
+    return -EIO;
+}
+
+const char *store_error(const struct store *store)
+{
+    return store->error;
+}
+
+static int execute(struct store *store, const char *sql)
+{
+    return sqlite3_exec(store->db, sql, NULL, NULL, NULL) == SQLITE_OK ? 0 : note(store);
+}
+
+static int prepare(struct store *store, const char *sql, sqlite3_stmt **ret_statement)
+{
+    return sqlite3_prepare_v2(store->db, sql, -1, ret_statement, NULL) == SQLITE_OK
+               ? 0
+               : note(store);
+}
+
+/* Do it once, and have it ready for the next time. */
+static int step(struct store *store, sqlite3_stmt *statement)
+{
+    int r = sqlite3_step(statement) == SQLITE_DONE ? 0 : note(store);
+    sqlite3_reset(statement);
+    return r;
+}
+
+struct store *store_destroy(struct store *store)
+{
+    if (!store)
+        return NULL;
+    sqlite3_finalize(store->start);
+    sqlite3_finalize(store->end);
+    sqlite3_finalize(store->ended);
+    sqlite3_close(store->db);
+    free(store);
+    return NULL;
+}
+
+/* Alone, WAL; the first read takes the lock. */
+static int open_database(struct store *store, const char *path, int flags, bool durable)
+{
+    if (sqlite3_open_v2(path, &store->db, flags, NULL) != SQLITE_OK)
+        return note(store);
+    int r = execute(store, "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL;");
+    if (r == 0)
+        r = execute(store,
+                    durable ? "PRAGMA synchronous = FULL;" : "PRAGMA synchronous = NORMAL;");
+    return r;
+}
+
+static int prepare_all(struct store *store)
+{
+    int r = prepare(store,
+                    "INSERT INTO attempts (job, attempt, started_at_ns) VALUES (?, ?, ?)",
+                    &store->start);
+    if (r == 0)
+        r = prepare(store,
+                    "UPDATE attempts SET ended_at_ns = ?3, state = ?4, code = ?5,"
+                    " user_ns = ?6, system_ns = ?7, max_rss_bytes = ?8"
+                    " WHERE job = ?1 AND attempt = ?2",
+                    &store->end);
+    if (r == 0)
+        r = prepare(store, "UPDATE jobs SET state = ? WHERE number = ?", &store->ended);
+    return r;
+}
+
+/* ---- making ---- */
+
+static int insert_words(struct store *store, char *const words[])
+{
+    sqlite3_stmt *insert = NULL;
+    char *folder = getcwd(NULL, 0);
+    int r = folder ? prepare(store, "INSERT INTO words VALUES (?, ?)", &insert) : -ENOMEM;
+    for (int i = 0; r == 0 && (!i || words[i - 1]); i++) {
+        sqlite3_bind_int(insert, 1, i);
+        sqlite3_bind_text(insert, 2, i ? words[i - 1] : folder, -1, SQLITE_STATIC);
+        r = step(store, insert);
+    }
+    sqlite3_finalize(insert);
+    free(folder);
+    return r;
+}
+
+static int insert_jobs(struct store *store, const struct plan *plan)
+{
+    sqlite3_stmt *insert = NULL;
+    int r = prepare(store, "INSERT INTO jobs VALUES (?, ?, ?, NULL)", &insert);
+    struct job *job;
+    STAILQ_FOREACH(job, &plan->jobs, in_plan) {
+        if (r < 0)
+            break;
+        sqlite3_bind_int64(insert, 1, (sqlite3_int64)job->number);
+        sqlite3_bind_text(insert, 2, job->key, -1, SQLITE_STATIC);
+        sqlite3_bind_text(insert, 3, job->definition, -1, SQLITE_STATIC);
+        r = step(store, insert);
+    }
+    sqlite3_finalize(insert);
+    return r;
+}
+
+int store_create(const char *path, const struct plan *plan, char *const words[], bool durable,
+                 struct store **ret_store, struct complaint *complaint)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (fd < 0)
+        return errno == EEXIST ? -EEXIST : complain(complaint, "%s: %s", path, strerror(errno));
+    close(fd);
+    struct store *store = calloc(1, sizeof *store);
+    if (!store)
+        return -ENOMEM;
+    int r = open_database(store, path, SQLITE_OPEN_READWRITE, durable);
+    if (r == 0)
+        r = execute(store, "BEGIN");
+    if (r == 0)
+        r = execute(store, schema);
+    if (r == 0)
+        r = insert_words(store, words);
+    if (r == 0)
+        r = insert_jobs(store, plan);
+    if (r == 0)
+        r = execute(store, "COMMIT");
+    if (r == 0)
+        r = prepare_all(store);
+    if (r < 0) {
+        complain(complaint, "%s: %s", path, store->error);
+        store_destroy(store);
+        unlink(path);
+        return -EINVAL;
+    }
+    *ret_store = store;
+    return 0;
+}
+
+/* ---- opening ---- */
+
+static int number_of(struct store *store, const char *sql)
+{
+    sqlite3_stmt *statement;
+    if (prepare(store, sql, &statement) < 0)
+        return -EIO;
+    int r = sqlite3_step(statement) == SQLITE_ROW ? sqlite3_column_int(statement, 0)
+                                                  : note(store);
+    sqlite3_finalize(statement);
+    return r;
+}
+
+int store_open(const char *path, struct store **ret_store, struct complaint *complaint)
+{
+    if (access(path, R_OK | W_OK) < 0)
+        return complain(complaint, "%s: %s", path, strerror(errno));
+    struct store *store = calloc(1, sizeof *store);
+    if (!store)
+        return -ENOMEM;
+    int r = open_database(store, path, SQLITE_OPEN_READWRITE, true);
+    if (r == 0)
+        r = number_of(store, "PRAGMA user_version");
+    if (r == FORMAT)
+        r = prepare_all(store);
+    else if (r >= 0)
+        r = -EINVAL;
+    if (r == 0) {
+        *ret_store = store;
+        return 0;
+    }
+    bool busy = sqlite3_errcode(store->db) == SQLITE_BUSY;
+    complain(complaint, "%s: %s", path,
+             r == -EINVAL ? "not a journal, or of another version"
+             : busy       ? "somebody is running it"
+                          : store->error);
+    store_destroy(store);
+    return -EINVAL;
+}
+
+char **store_words(struct store *store)
+{
+    int count = number_of(store, "SELECT count(*) FROM words");
+    sqlite3_stmt *statement;
+    if (count < 0 || prepare(store, "SELECT word FROM words ORDER BY number", &statement) < 0)
+        return NULL;
+    char **words = calloc((size_t)count + 1, sizeof *words);
+    for (int i = 0; words && i < count; i++) {
+        const unsigned char *word = sqlite3_step(statement) == SQLITE_ROW
+                                        ? sqlite3_column_text(statement, 0)
+                                        : NULL;
+        words[i] = word ? strdup((const char *)word) : NULL;
+        if (!words[i]) {
+            strings_free(words);
+            words = NULL;
+        }
+    }
+    sqlite3_finalize(statement);
+    return words;
+}
+
+/* All definitions, one after the other, are a job file again. */
+static int load_jobs(struct store *store, struct plan *plan, struct complaint *complaint)
+{
+    char *text = NULL;
+    size_t len;
+    sqlite3_stmt *statement = NULL;
+    FILE *all = open_memstream(&text, &len);
+    int r = all ? prepare(store, "SELECT definition FROM jobs ORDER BY number", &statement)
+                : -ENOMEM;
+    while (r == 0 && sqlite3_step(statement) == SQLITE_ROW)
+        fprintf(all, "%s\n", (const char *)sqlite3_column_text(statement, 0));
+    sqlite3_finalize(statement);
+    if (all && fclose(all) != 0)
+        r = -ENOMEM;
+    if (r == 0)
+        r = jobfile_parse("journal", text, len, plan, complaint);
+    free(text);
+    return r;
+}
+
+/* How each job stands, and who was in the midst of it. */
+static int load_states(struct store *store, bool again, struct plan *plan)
+{
+    static const char sql[] =
+        "SELECT key, jobs.state, max(attempt), sum(attempts.state IS NULL) FROM jobs"
+        " JOIN attempts ON job = number GROUP BY number ORDER BY number";
+    sqlite3_stmt *statement;
+    int running = 0;
+    if (prepare(store, sql, &statement) < 0)
+        return -EIO;
+    while (sqlite3_step(statement) == SQLITE_ROW) {
+        struct job *job = plan_find(plan, (const char *)sqlite3_column_text(statement, 0));
+        enum job_state state = (enum job_state)sqlite3_column_int(statement, 1);
+        if (!job)
+            continue;
+        job->attempts = (unsigned)sqlite3_column_int(statement, 2);
+        bool well = state == JOB_SUCCEEDED;
+        if (well || (!again && (state == JOB_FAILED || state == JOB_TIMED_OUT))) {
+            job->state = state;
+        } else if (!state && sqlite3_column_int(statement, 3)) {
+            fprintf(stderr, "batch: job \"%s\" was running (attempt %u); it is run again\n",
+                    job->key, job->attempts);
+            running++;
+        }
+    }
+    sqlite3_finalize(statement);
+    /* told once: the next time they are only cut off */
+    return execute(store, "UPDATE attempts SET state = 0 WHERE state IS NULL") < 0 ? -EIO
+                                                                                   : running;
+}
+
+int store_load(struct store *store, bool again, struct plan *plan, struct complaint *complaint)
+{
+    int r = load_jobs(store, plan, complaint);
+    if (r == 0)
+        r = load_states(store, again, plan);
+    return r == -EIO ? complain(complaint, "journal: %s", store->error) : r;
+}
+
+/* ---- writing ---- */
+
+static int write_one(struct store *store, const struct record *record)
+{
+    sqlite3_stmt *statement = record->state == JOB_RUNNING ? store->start : store->end;
+    sqlite3_bind_int64(statement, 1, (sqlite3_int64)record->number);
+    sqlite3_bind_int64(statement, 2, record->attempt);
+    sqlite3_bind_int64(statement, 3, record->at_ns);
+    if (statement == store->start)
+        return step(store, statement);
+    sqlite3_bind_int(statement, 4, (int)record->state);
+    sqlite3_bind_int(statement, 5, record->code);
+    sqlite3_bind_int64(statement, 6, record->user_ns);
+    sqlite3_bind_int64(statement, 7, record->system_ns);
+    sqlite3_bind_int64(statement, 8, record->max_rss_bytes);
+    int r = step(store, statement);
+    if (r < 0 || !record->last)
+        return r;
+    sqlite3_bind_int(store->ended, 1, (int)record->state);
+    sqlite3_bind_int64(store->ended, 2, (sqlite3_int64)record->number);
+    return step(store, store->ended);
+}
+
+int store_write(struct store *store, const struct record *const records[], size_t count)
+{
+    int r = execute(store, "BEGIN");
+    for (size_t i = 0; i < count && r == 0; i++)
+        r = write_one(store, records[i]);
+    if (r == 0)
+        r = execute(store, "COMMIT");
+    if (r < 0)
+        sqlite3_exec(store->db, "ROLLBACK", NULL, NULL, NULL); /* the first error is told */
+    return r;
+}
