@@ -49,9 +49,9 @@ def while_it_drains_it_answers_but_starts_nothing(_):
         server.process.send_signal(signal.SIGTERM)
         until(lambda: 'draining' in ''.join(server.errors), 'it drains')
         until(lambda: refuses(server.port), 'the door is closed')
-        peer.send(b'GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n')
+        peer.send(b'GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n')
         answer = peer.answer()
-        equal((answer.status, answer.headers['connection']), (503, 'close'))
+        equal((answer.status, answer.body, answer.headers['connection']), (503, b'draining\n', 'close'))
         body = b'{"kind": "sleep"}'
         other.send(b'POST /api/process HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s' % (len(body), body))
         equal(other.answer().status, 503)

@@ -115,7 +115,7 @@ class Peer:
 class Server:
     """A running server. Ends it and looks at how it ended."""
 
-    def __init__(self, *options):
+    def __init__(self, *options, address='127.0.0.1'):
         # ThreadSanitizer would have each of many servers wait for a second before it exits
         environment = {**os.environ, 'TSAN_OPTIONS': os.environ.get('TSAN_OPTIONS', '') + ':atexit_sleep_ms=0'}
         self.process = subprocess.Popen([BINARY, '--port=0', *options], stdout=subprocess.PIPE,
@@ -124,7 +124,7 @@ class Server:
         self.reader = threading.Thread(target=lambda: self.errors.extend(self.process.stderr), daemon=True)
         self.reader.start()
         first = self.process.stdout.readline()
-        match = re.search(r'listening on http://127\.0\.0\.1:(\d+)$', first.strip())
+        match = re.search(rf'listening on http://{re.escape(address)}:(\d+)$', first.strip())
         assert match, f'no address: {first!r} {self.stderr()}'
         self.port = int(match[1])
         self.url = f'http://127.0.0.1:{self.port}'

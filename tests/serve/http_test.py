@@ -270,14 +270,28 @@ def paths_and_methods_are_told_apart(server):
     assert b'/api/process' in server.get('/').body
     for path in ('/nothing', '/hello/', '/api', '/api/', '/api/status', '//'):
         equal(server.get(path).status, 404, path)
-    for method, path, allow in (('DELETE', '/hello', 'GET, HEAD'), ('GET', '/api/process', 'POST'),
-                                ('POST', '/api/cancel/x', 'DELETE'), ('PUT', '/hello', 'GET, HEAD'),
-                                ('OPTIONS', '/api/status/x', 'GET, HEAD'), ('HEAD', '/ws/x', 'GET')):
+    for method, path, allow in (('DELETE', '/hello', 'GET, HEAD, OPTIONS'), ('GET', '/api/process', 'POST, OPTIONS'),
+                                ('POST', '/api/cancel/x', 'DELETE, OPTIONS'), ('PUT', '/hello', 'GET, HEAD, OPTIONS'),
+                                ('HEAD', '/ws/x', 'GET, OPTIONS')):
         answer = server.request(method, path)
         equal((answer.status, answer.headers['allow']), (405, allow), f'{method} {path}')
     with server.peer() as peer:
         peer.send(get(HOST, path=b'http://elsewhere/hello?a=b') + get(HOST, path=b'*'))
         equal([peer.answer().status, peer.answer().status], [200, 400])
+
+
+@test
+def options_tells_what_is_allowed(server):
+    with server.peer() as peer:
+        for path, allow in ((b'/hello', 'GET, HEAD, OPTIONS'), (b'/api/process', 'POST, OPTIONS'),
+                            (b'/api/cancel/x', 'DELETE, OPTIONS'), (b'*', 'GET, HEAD, POST, DELETE, OPTIONS')):
+            peer.send(b'OPTIONS ' + path + b' HTTP/1.1\r\n' + HOST + b'\r\n' + HELLO)
+            answer = peer.answer()
+            equal((answer.status, answer.headers['allow']), (204, allow), path)
+            assert 'content-length' not in answer.headers
+            equal(peer.answer().body, b'hello\n')
+        peer.send(b'OPTIONS /nothing HTTP/1.1\r\n' + HOST + b'\r\n')
+        equal(peer.answer().status, 404)
 
 
 @test

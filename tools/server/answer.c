@@ -57,6 +57,24 @@ static const char *date(struct exchange *x)
     return x->date;
 }
 
+static char *add_allow(struct exchange *x, char *at)
+{
+    return stpcpy(stpcpy(stpcpy(at, "\r\nAllow: "), x->allow), ", OPTIONS");
+}
+
+/* What the client should know besides the reason. */
+static char *add_explanation(struct exchange *x, int status, char *at)
+{
+    server_count(&x->server->problems);
+    switch (status) {
+    case 401: return stpcpy(at, "\r\nWWW-Authenticate: Bearer realm=\"fibermap-serve\"");
+    case 405: return add_allow(x, at);
+    case 426: return stpcpy(at, "\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13");
+    case 429: return stpcpy(at, "\r\nRetry-After: 1");
+    default: return at;
+    }
+}
+
 void answer(struct exchange *x, int status, const char *type, const void *body, size_t len)
 {
     if (buffer_reserve(x->out, HEAD_BYTES + len) < 0) {
@@ -74,10 +92,8 @@ void answer(struct exchange *x, int status, const char *type, const void *body, 
     at += text_number(len, at);
     if (x->close)
         at = stpcpy(at, "\r\nConnection: close");
-    if (status == 405 && x->allow)
-        at = stpcpy(stpcpy(at, "\r\nAllow: "), x->allow);
-    if (status == 426)
-        at = stpcpy(at, "\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13");
+    if (status >= 400)
+        at = add_explanation(x, status, at);
     at = stpcpy(at, "\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n\r\n");
     if (!x->head_only && len)
         at = mempcpy(at, body, len);
@@ -129,6 +145,21 @@ void answer_problem(struct exchange *x, int status, const char *reason,
 void answer_error(struct exchange *x, int status, const char *reason)
 {
     answer_problem(x, status, reason, NULL);
+}
+
+void answer_allow(struct exchange *x)
+{
+    if (buffer_reserve(x->out, HEAD_BYTES) < 0) {
+        x->close = true;
+        return;
+    }
+    char *at = x->out->data + x->out->len;
+    at = stpcpy(stpcpy(at, "HTTP/1.1 204 No Content\r\nDate: "), date(x));
+    at = add_allow(x, at);
+    if (x->close)
+        at = stpcpy(at, "\r\nConnection: close");
+    at = stpcpy(at, "\r\n\r\n");
+    x->out->len = (size_t)(at - x->out->data);
 }
 
 int answer_stream(struct exchange *x, const char *type)

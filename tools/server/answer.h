@@ -14,6 +14,7 @@
 #include "tools/server/server.h"
 
 struct feed;
+struct rate;
 struct websocket;
 
 /* Belongs to the connection's fiber. Exactly one answer_ call is made for each request. */
@@ -23,8 +24,10 @@ struct exchange {
     struct buffer *out;          /* answers not yet sent; one may follow the other */
     bool head_only;              /* the request was HEAD: no body */
     bool close;                  /* the connection ends after this answer */
-    const char *allow;           /* the methods, for 405 */
+    const char *allow;           /* the methods, for 405 and OPTIONS */
     const char *query;           /* what stands behind the ? of the target; "" if nothing */
+    struct rate *rate;           /* the client's; NULL: no limit */
+    const char *client;          /* its address, for the log */
     int fd;                      /* to see that the client has gone while it is waited for */
     struct websocket *websocket; /* made by a handler that has answered 101, else NULL */
     struct feed *feed;           /* made by a handler that has begun a stream, else NULL */
@@ -46,6 +49,8 @@ void answer_problem(struct exchange *x, int status, const char *reason,
                     struct json_object *more);
 /* The same with nothing more. */
 void answer_error(struct exchange *x, int status, const char *reason);
+/* 204, with x->allow. */
+void answer_allow(struct exchange *x);
 /*
  * The head of a body that ends with the connection: 0 · -errno, and then the connection closes
  * without an answer.

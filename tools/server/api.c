@@ -8,13 +8,18 @@
  */
 #include "tools/server/api.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
+#include "tools/server/auth.h"
 #include "tools/server/feed.h"
 #include "tools/server/hello.h"
 #include "tools/server/job_api.h"
+#include "tools/server/log.h"
 #include "tools/server/look.h"
+#include "tools/server/metrics.h"
+#include "tools/server/rates.h"
 #include "tools/server/text.h"
 #include "tools/server/user_api.h"
 #include "tools/server/websocket.h"
@@ -25,7 +30,9 @@ static const char help[] =
     "GET    /                   this page\n"
     "GET    /hello              a few bytes of text, to measure with\n"
     "GET    /hello/keyed        the same by a supervised fiber of its own, and which it was\n"
-    "GET    /healthz            ok, or draining\n"
+    "GET    /healthz            ok: it lives\n"
+    "GET    /readyz             ready, or 503 draining\n"
+    "GET    /metrics            numbers for Prometheus\n"
     "\n"
     "POST   /api/process        start a job; the body is JSON:\n"
     "         {\"key\": \"nap\", \"kind\": \"sleep\", \"ms\": 5000}\n"
@@ -43,7 +50,8 @@ static const char help[] =
     "that\n"
     "DELETE /api/cancel/KEY     interrupt the job and wait for its end\n"
     "DELETE /api/cancel?prefix=TEXT  the same for all jobs whose key begins so\n"
-    "GET    /api/events/KEY     what happens to a job, as server-sent events; without KEY: all\n"
+    "GET    /api/events/KEY     what happens to a job, as server-sent events; without KEY: "
+    "all\n"
     "GET    /api/fibers         all jobs and users\n"
     "GET    /api/stats          counters of the runtime and the server\n"
     "GET    /api/dump           one line for each fiber\n"
@@ -59,10 +67,17 @@ static void get_help(struct exchange *x, const char *name)
     answer_text(x, 200, help);
 }
 
+/* The process lives. */
 static void get_health(struct exchange *x, const char *name)
 {
+    answer_text(x, 200, "ok\n");
+}
+
+/* It takes new work. */
+static void get_ready(struct exchange *x, const char *name)
+{
     bool draining = atomic_load_explicit(&x->server->draining, memory_order_relaxed);
-    answer_text(x, draining ? 503 : 200, draining ? "draining\n" : "ok\n");
+    answer_text(x, draining ? 503 : 200, draining ? "draining\n" : "ready\n");
 }
 
 /* ---- routes ---- */
@@ -87,11 +102,19 @@ static const struct route routes[] = {
     { HTTP_POST, "POST", "/api/send/", user_api_send },
     { HTTP_GET, "GET", "/ws/", websocket_accept },
     { HTTP_GET, "GET, HEAD", "/healthz", get_health },
+    { HTTP_GET, "GET, HEAD", "/readyz", get_ready },
+    { HTTP_GET, "GET, HEAD", "/metrics", metrics_answer },
     { HTTP_GET, "GET, HEAD", "/api/fibers", look_fibers },
     { HTTP_GET, "GET, HEAD", "/api/stats", look_stats },
     { HTTP_GET, "GET, HEAD", "/api/dump", look_dump },
     { HTTP_GET, "GET, HEAD", "/", get_help },
 };
+
+/* To whoever asks, without a token: what keeps watch over the process has none. */
+static bool route_is_open(const struct route *route)
+{
+    return route->handler == get_health || route->handler == get_ready;
+}
 
 /* Does the path take this route? Then *ret_name is what stands where a name is wanted. */
 static bool route_matches(const struct route *route, const char *path, size_t len,
@@ -153,6 +176,10 @@ static bool origin_is_ours(const struct http_request *request)
 static void route_take(struct exchange *x, const struct route *route, const char *name,
                        const char *end)
 {
+    if (x->server->auth && !route_is_open(route) && !auth_passes(x->server->auth, x->request)) {
+        answer_error(x, 401, "a bearer token is needed");
+        return;
+    }
     char decoded[NAME_BYTES_MAX + 1];
     if (name) {
         int len = text_percent_decode(name, (size_t)(end - name), decoded, sizeof decoded);
@@ -172,18 +199,18 @@ static void route_take(struct exchange *x, const struct route *route, const char
     route->handler(x, name ? decoded : NULL);
 }
 
-void api_answer(struct exchange *x)
+/* Take the route that the path names. */
+static void route_find(struct exchange *x)
 {
     const struct http_request *request = x->request;
     const char *path, *name;
     size_t len;
-    x->websocket = NULL;
-    x->head_only = request->method == HTTP_HEAD;
-    x->close = !request->keep_alive ||
-               atomic_load_explicit(&x->server->draining, memory_order_relaxed);
-    server_count(&x->server->requests);
     if (!target_path(x, &path, &len)) {
-        answer_error(x, 400, "the target is not a path");
+        x->allow = "GET, HEAD, POST, DELETE";
+        if (request->method == HTTP_OPTIONS && !strcmp(request->url.data, "*"))
+            answer_allow(x);
+        else
+            answer_error(x, 400, "the target is not a path");
         return;
     }
     for (size_t i = 0; i < sizeof routes / sizeof routes[0]; i++) {
@@ -192,11 +219,59 @@ void api_answer(struct exchange *x)
         bool head_for_get = x->head_only && strstr(routes[i].method_name, "HEAD");
         if (request->method == routes[i].method || head_for_get) {
             route_take(x, &routes[i], name, path + len);
-        } else {
-            x->allow = routes[i].method_name;
-            answer_error(x, 405, "the method is not for this path");
+            return;
         }
+        x->allow = routes[i].method_name;
+        if (request->method == HTTP_OPTIONS)
+            answer_allow(x);
+        else
+            answer_error(x, 405, "the method is not for this path");
         return;
     }
     answer_error(x, 404, "no such path; GET / lists them");
+}
+
+/* ---- the log ---- */
+
+/* What was answered stands behind what was there before: "HTTP/1.1 200 OK...". */
+static void log_request(struct exchange *x, size_t before, int64_t start_ns)
+{
+    const struct http_request *request = x->request;
+    const char *method = llhttp_method_name((llhttp_method_t)request->method);
+    bool answered = x->out->len > before + 12;
+    const struct log_field fields[] = {
+        { "client", { x->client, strlen(x->client) }, 0 },
+        { "method", { method, strlen(method) }, 0 },
+        { "target", { request->url.data, request->url.len }, 0 },
+        { "status", { NULL, 0 }, answered ? atoi(x->out->data + before + 9) : 0 },
+        { "bytes", { NULL, 0 }, (long long)(x->out->len - before) },
+        { "us", { NULL, 0 }, (fm_now_ns() - start_ns) / 1000 },
+    };
+    log_line(x->server->log, "request", fields, sizeof fields / sizeof fields[0]);
+}
+
+static void answer_limited(struct exchange *x)
+{
+    if (x->rate && !rate_allows(x->rate))
+        answer_error(x, 429, "too many requests");
+    else
+        route_find(x);
+}
+
+void api_answer(struct exchange *x)
+{
+    const struct http_request *request = x->request;
+    x->websocket = NULL;
+    x->head_only = request->method == HTTP_HEAD;
+    x->close = !request->keep_alive ||
+               atomic_load_explicit(&x->server->draining, memory_order_relaxed);
+    server_count(&x->server->requests);
+    if (!x->client) {
+        route_find(x);
+        return;
+    }
+    size_t before = x->out->len;
+    int64_t start_ns = fm_now_ns();
+    answer_limited(x);
+    log_request(x, before, start_ns);
 }

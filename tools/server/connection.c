@@ -12,6 +12,7 @@
  */
 #include "tools/server/connection.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -24,12 +25,15 @@
 #include "tools/server/api.h"
 #include "tools/server/feed.h"
 #include "tools/server/http.h"
+#include "tools/server/log.h"
+#include "tools/server/rates.h"
 #include "tools/server/websocket.h"
 
 enum {
     IN_BYTES = 8 << 10,
     OUT_BYTES =
         64 << 10, /* answers that wait before they are sent in the middle of the input */
+    CLIENT_BYTES = INET6_ADDRSTRLEN,
     KEEP_OUT_BYTES = 8 << 10,
     SEND_MASKED_MS = 2000, /* how long an interruption waits for an answer to leave */
     LINGER_MS = 2000,
@@ -41,6 +45,7 @@ struct connection {
     struct server *server;
     struct fm_semaphore *slots;
     int fd;
+    char client[CLIENT_BYTES]; /* its address, where that is asked for */
     struct http http;
     struct exchange exchange;
     struct buffer out;
@@ -54,6 +59,7 @@ static void connection_free(void *arg)
 {
     struct connection *c = arg;
     fm_semaphore_release(c->slots, 1);
+    rates_leave(c->server->rates, c->exchange.rate);
     http_fini(&c->http);
     buffer_fini(&c->out);
     free(c);
@@ -137,6 +143,12 @@ static void hang_up(struct connection *c)
 static void refuse(struct connection *c, int status, const char *reason)
 {
     server_count(&c->server->refused);
+    const struct log_field fields[] = {
+        { "client", { c->client, strlen(c->client) }, 0 },
+        { "status", { NULL, 0 }, status },
+        { "reason", { reason, strlen(reason) }, 0 },
+    };
+    log_line(c->server->log, "refused", fields, sizeof fields / sizeof fields[0]);
     c->exchange.head_only = false;
     c->exchange.close = true;
     answer_error(&c->exchange, status, reason);
@@ -233,6 +245,30 @@ static struct fm_exit connection_entry(void *arg)
     return fm_ok(NULL);
 }
 
+/* The address of who is there, for the log and the limit: 0 · -ENOMEM */
+static int connection_know_client(struct connection *c)
+{
+    struct server *server = c->server;
+    if (!server->log && !server->rates)
+        return 0;
+    struct sockaddr_storage storage = { 0 };
+    const struct sockaddr_in *four = (const struct sockaddr_in *)&storage;
+    const struct sockaddr_in6 *six = (const struct sockaddr_in6 *)&storage;
+    socklen_t len = sizeof storage;
+    if (getpeername(c->fd, (struct sockaddr *)&storage, &len) < 0)
+        storage.ss_family = AF_UNSPEC; /* gone already */
+    if (storage.ss_family == AF_INET)
+        inet_ntop(AF_INET, &four->sin_addr, c->client, sizeof c->client);
+    else if (storage.ss_family == AF_INET6)
+        inet_ntop(AF_INET6, &six->sin6_addr, c->client, sizeof c->client);
+    else
+        strcpy(c->client, storage.ss_family == AF_UNIX ? "unix" : "unknown");
+    c->exchange.client = c->client;
+    if (server->rates)
+        c->exchange.rate = rates_enter(server->rates, c->client);
+    return server->rates && !c->exchange.rate ? -ENOMEM : 0;
+}
+
 int connection_start(struct server *server, int fd, uint64_t number, struct fm_semaphore *slots)
 {
     struct connection *c = calloc(1, sizeof *c);
@@ -257,9 +293,12 @@ int connection_start(struct server *server, int fd, uint64_t number, struct fm_s
     struct fm_map_run_options options = FM_MAP_RUN_OPTIONS_INIT;
     options.name = "connection";
     options.arg_drop = connection_drop;
-    int r = fm_map_run(server->connections, FM_KEY_U64(number), connection_entry, c, &options,
+    int r = connection_know_client(c);
+    if (r == 0)
+        r = fm_map_run(server->connections, FM_KEY_U64(number), connection_entry, c, &options,
                        NULL);
     if (r < 0) {
+        rates_leave(server->rates, c->exchange.rate);
         http_fini(&c->http);
         free(c);
         return r;

@@ -13,6 +13,7 @@ struct http_header *header_find(struct http_header *headers, const char *name, s
 {
     static const char *const names[HEADER_COUNT] = {
         [HEADER_HOST] = "host",
+        [HEADER_AUTHORIZATION] = "authorization",
         [HEADER_ORIGIN] = "origin",
         [HEADER_UPGRADE] = "upgrade",
         [HEADER_EXPECT] = "expect",

@@ -12,6 +12,7 @@
 /* The headers that somebody asks for; all others are read and forgotten. */
 enum http_header_name {
     HEADER_HOST,
+    HEADER_AUTHORIZATION,
     HEADER_ORIGIN,
     HEADER_UPGRADE,
     HEADER_EXPECT,

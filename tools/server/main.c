@@ -20,10 +20,14 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tools/server/auth.h"
+#include "tools/server/drain.h"
 #include "tools/server/events.h"
 #include "tools/server/jobs.h"
 #include "tools/server/listen.h"
+#include "tools/server/log.h"
 #include "tools/server/options.h"
+#include "tools/server/rates.h"
 #include "tools/server/results.h"
 #include "tools/server/server.h"
 #include "tools/server/users.h"
@@ -83,8 +87,34 @@ static struct fm_map *map_create(struct server *server, const char *name)
     return map;
 }
 
+/* Who may ask, how often, and what is written down of it. */
+static void policies_init(struct server *server)
+{
+    const struct options *options = &server->options;
+    int r = options->token_file ? auth_read(options->token_file, &server->auth) : 0;
+    if (r < 0)
+        die(r == -EINVAL ? "no token of 16 to 200 characters in the file's first line"
+                         : "cannot read the token",
+            r);
+    if (!server->auth && !auth_is_loopback(options->address)) {
+        fprintf(stderr,
+                "fibermap-serve: cannot listen on %s without --token-file: it is not "
+                "loopback\n",
+                options->address);
+        exit(1);
+    }
+    unsigned burst = options->rate_burst ? options->rate_burst : options->rate;
+    r = options->rate ? rates_create(options->rate, burst, &server->rates) : 0;
+    if (r < 0)
+        die("cannot start", r);
+    r = options->log ? log_open(options->log, &server->log) : 0;
+    if (r < 0)
+        die("cannot open the log", r);
+}
+
 static void server_init(struct server *server)
 {
+    policies_init(server);
     struct fm_runtime_config config = FM_RUNTIME_CONFIG_INIT;
     config.worker_count = server->options.workers;
     int r = fm_runtime_create(&config, &server->runtime);
@@ -113,6 +143,9 @@ static void server_fini(struct server *server)
     server->runtime = fm_runtime_destroy(server->runtime);
     server->results = results_destroy(server->results);
     server->events = events_destroy(server->events);
+    server->rates = rates_destroy(server->rates);
+    server->auth = auth_free(server->auth);
+    server->log = log_close(server->log);
 }
 
 static void announce(const struct options *options, unsigned port)
@@ -132,58 +165,6 @@ static void announce(const struct options *options, unsigned port)
     fflush(stdout);
 }
 
-/* ---- the end ---- */
-
-/* The keys of connections are their numbers, all others text. */
-static void print_key(struct fm_key key, bool numbered)
-{
-    uint64_t number;
-    if (numbered && key.len == sizeof number) {
-        memcpy(&number, key.data, sizeof number);
-        fprintf(stderr, " %llu", (unsigned long long)number);
-    } else {
-        fprintf(stderr, " %.*s", (int)key.len, (const char *)key.data);
-    }
-}
-
-/* Interrupt and await all members of a map, say how it went: how many did not end in time. */
-static size_t drain_map(struct server *server, struct fm_map *map, const char *name,
-                        int64_t grace_ns, int64_t deadline_ns)
-{
-    struct fm_close_policy policy = FM_CLOSE_POLICY_INIT;
-    policy.kind = grace_ns ? FM_CLOSE_CANCEL_AFTER : FM_CLOSE_CANCEL;
-    policy.grace_ns = grace_ns;
-    policy.deadline_ns = deadline_ns;
-    struct fm_close_report report;
-    int r = fm_map_close(map, &policy, &report);
-    if (r < 0 && r != -ETIMEDOUT) {
-        fprintf(stderr, "fibermap-serve: cannot close the %s: %s\n", name, fm_strerror(r));
-        return 1;
-    }
-    fprintf(stderr, "fibermap-serve: %s: %zu ended, %zu of them failed, %zu stuck", name,
-            report.awaited, report.failed, report.stuck);
-    for (size_t i = 0; i < report.stuck_count; i++)
-        print_key(report.stuck_members[i].key, map == server->connections);
-    fputc('\n', stderr);
-    size_t stuck = report.stuck;
-    fm_close_report_fini(&report);
-    return stuck;
-}
-
-/* Nothing is left running: 0 · -ETIMEDOUT */
-static int drain(struct server *server, struct listener *listener)
-{
-    atomic_store_explicit(&server->draining, true, memory_order_relaxed);
-    listener_stop(listener);
-    int64_t grace_ns = (int64_t)server->options.grace_ms * 1000000;
-    int64_t deadline_ns = fm_after_ms((int64_t)server->options.grace_ms +
-                                      server->options.drain_ms);
-    size_t stuck = drain_map(server, server->jobs, "jobs", grace_ns, deadline_ns);
-    stuck += drain_map(server, users_map(server->users), "users", 0, deadline_ns);
-    stuck += drain_map(server, server->connections, "connections", 0, deadline_ns);
-    return stuck ? -ETIMEDOUT : fm_runtime_shutdown(server->runtime, deadline_ns);
-}
-
 int main(int argc, char *argv[])
 {
     static struct server server;
@@ -201,14 +182,21 @@ int main(int argc, char *argv[])
         return 1;
     }
     announce(&server.options, port);
+    const struct log_field where[] = {
+        { "address", { server.options.address, strlen(server.options.address) }, 0 },
+        { "port", { NULL, 0 }, port },
+    };
+    log_line(server.log, "listening", where, sizeof where / sizeof where[0]);
 
     int number = 0;
     sigwait(&signals, &number);
     second_signal_watch();
     fprintf(stderr, "fibermap-serve: %s, draining\n", strsignal(number));
+    log_line(server.log, "draining", NULL, 0);
     r = drain(&server, listener);
     if (r < 0) {
         fprintf(stderr, "fibermap-serve: not all has ended: %s\n", fm_strerror(r));
+        log_flush(server.log);
         _exit(1);
     }
     bool failed = listener_failed(listener);

@@ -49,6 +49,8 @@ static const struct {
     NUMBER(max_results, 1, 1000000),
     NUMBER(max_users, 1, 1000000),
     NUMBER(max_queued, 1, 100000),
+    NUMBER(rate, 0, 1000000),
+    NUMBER(rate_burst, 0, 1000000),
     NUMBER(head_bytes, 256, 1 << 20),
     NUMBER(url_bytes, 64, 1 << 20),
     NUMBER(body_bytes, 0, 1 << 30),
@@ -72,6 +74,8 @@ enum {
     MAX_RESULTS,
     MAX_USERS,
     MAX_QUEUED,
+    RATE,
+    RATE_BURST,
     HEAD_BYTES,
     URL_BYTES,
     BODY_BYTES,
@@ -89,12 +93,18 @@ enum {
 static const struct argp_option table[] = {
     { "address", 'a', "ADDRESS", 0, "Listen here (127.0.0.1)", 1 },
     { "port", 'p', "PORT", 0, "and on this port; 0 takes a free one and prints it (8080)", 1 },
+    { "token-file", 't', "FILE", 0,
+      "Answer only to bearers of the token in its first line; without, listen on loopback only",
+      1 },
+    { "log", 'l', "FILE", 0, "One line of JSON for each request; - is standard output", 1 },
     { "workers", 'w', "N", 0, "Worker threads (as many as the machine offers)", 1 },
     { "max-connections", MAX_CONNECTIONS, "N", 0, "Connections at once; more wait (10000)", 2 },
     { "max-jobs", MAX_JOBS, "N", 0, "Jobs at once; more are refused (100000)", 2 },
     { "results", MAX_RESULTS, "N", 0, "Keys whose last result is kept (1024)", 2 },
     { "max-users", MAX_USERS, "N", 0, "Users connected or with messages waiting (10000)", 2 },
     { "queue", MAX_QUEUED, "N", 0, "Messages that wait for one user (64)", 2 },
+    { "rate", RATE, "N", 0, "Requests of one client in a second, else 429 (0: no limit)", 2 },
+    { "rate-burst", RATE_BURST, "N", 0, "and at once (0: as many as in a second)", 2 },
     { "header-bytes", HEAD_BYTES, "N", 0, "Request line and headers, else 431 (16384)", 2 },
     { "url-bytes", URL_BYTES, "N", 0, "Request target, else 414 (8192)", 2 },
     { "body-bytes", BODY_BYTES, "N", 0, "Request body, else 413 (1048576)", 2 },
@@ -115,6 +125,8 @@ static error_t read_option(int key, char *arg, struct argp_state *state)
     struct options *options = state->input;
     switch (key) {
     case 'a': options->address = arg; return 0;
+    case 't': options->token_file = arg; return 0;
+    case 'l': options->log = arg; return 0;
     case 'p': key = PORT; break;
     case 'w': key = WORKERS; break;
     case ARGP_KEY_ARG: argp_error(state, "unexpected argument: %s", arg); return EINVAL;

@@ -8,6 +8,8 @@
 /* Numbers are unsigned int, so that one table can read and bound them all. */
 struct options {
     const char *address;
+    const char *token_file; /* NULL: no token */
+    const char *log;        /* where to; NULL: no log */
     unsigned port;
     unsigned workers; /* 0: what the machine offers */
     unsigned max_connections;
@@ -15,6 +17,9 @@ struct options {
     unsigned max_results; /* of jobs that have ended */
     unsigned max_users;   /* with a connection or with messages that wait */
     unsigned max_queued;  /* messages that wait for one user */
+
+    unsigned rate;        /* requests of one client in a second; 0: no limit */
+    unsigned rate_burst;  /* at once; 0: as many */
 
     unsigned head_bytes;
     unsigned url_bytes;

@@ -13,7 +13,10 @@
 #include "fm/fm.h"
 #include "tools/server/options.h"
 
+struct auth;
 struct events;
+struct log;
+struct rates;
 struct results;
 struct users;
 
@@ -26,11 +29,15 @@ struct server {
     struct users *users;        /* mailboxes, and the map of WebSocket connections by user */
     struct results *results;
     struct events *events; /* of jobs, to those who listen */
+    struct auth *auth;     /* NULL: whoever is on this machine may ask */
+    struct rates *rates;   /* of clients; NULL: no limit */
+    struct log *log;       /* NULL: none is kept */
 
     /* Counters for /api/stats. relaxed: nothing is concluded from one about the others. */
     atomic_ullong accepted;
     atomic_ullong requests;
     atomic_ullong refused; /* requests that were not HTTP, too large or too slow */
+    atomic_ullong problems; /* answers of 400 and above */
     atomic_ullong upgraded;
     atomic_ullong jobs_started;
     atomic_ullong messages_sent;
