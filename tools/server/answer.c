@@ -82,8 +82,10 @@ void answer(struct exchange *x, int status, const char *type, const void *body, 
         return;
     }
     char *at = x->out->data + x->out->len;
-    at = stpcpy(at, "HTTP/1.1 ");
-    at = stpcpy(at, status_text(status));
+    if (status == 200) /* what is known beforehand is copied in one go */
+        at = stpcpy(at, "HTTP/1.1 200 OK");
+    else
+        at = stpcpy(stpcpy(at, "HTTP/1.1 "), status_text(status));
     at = stpcpy(at, "\r\nContent-Type: ");
     at = stpcpy(at, type);
     at = stpcpy(at, "\r\nDate: ");

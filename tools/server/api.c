@@ -33,6 +33,7 @@ static const char help[] =
     "GET    /healthz            ok: it lives\n"
     "GET    /readyz             ready, or 503 draining\n"
     "GET    /metrics            numbers for Prometheus\n"
+    "GET    /openapi.json       all of this, for programs\n"
     "\n"
     "POST   /api/process        start a job; the body is JSON:\n"
     "         {\"key\": \"nap\", \"kind\": \"sleep\", \"ms\": 5000}\n"
@@ -104,6 +105,7 @@ static const struct route routes[] = {
     { HTTP_GET, "GET, HEAD", "/healthz", get_health },
     { HTTP_GET, "GET, HEAD", "/readyz", get_ready },
     { HTTP_GET, "GET, HEAD", "/metrics", metrics_answer },
+    { HTTP_GET, "GET, HEAD", "/openapi.json", look_openapi },
     { HTTP_GET, "GET, HEAD", "/api/fibers", look_fibers },
     { HTTP_GET, "GET, HEAD", "/api/stats", look_stats },
     { HTTP_GET, "GET, HEAD", "/api/dump", look_dump },
@@ -199,12 +201,22 @@ static void route_take(struct exchange *x, const struct route *route, const char
     route->handler(x, name ? decoded : NULL);
 }
 
+static inline void exchange_begin(struct exchange *x)
+{
+    x->websocket = NULL;
+    x->head_only = x->request->method == HTTP_HEAD;
+    x->close = !x->request->keep_alive ||
+               atomic_load_explicit(&x->server->draining, memory_order_relaxed);
+    server_count(&x->server->requests);
+}
+
 /* Take the route that the path names. */
 static void route_find(struct exchange *x)
 {
     const struct http_request *request = x->request;
     const char *path, *name;
     size_t len;
+    exchange_begin(x);
     if (!target_path(x, &path, &len)) {
         x->allow = "GET, HEAD, POST, DELETE";
         if (request->method == HTTP_OPTIONS && !strcmp(request->url.data, "*"))
@@ -250,28 +262,23 @@ static void log_request(struct exchange *x, size_t before, int64_t start_ns)
     log_line(x->server->log, "request", fields, sizeof fields / sizeof fields[0]);
 }
 
-static void answer_limited(struct exchange *x)
+static void answer_watched(struct exchange *x)
 {
-    if (x->rate && !rate_allows(x->rate))
+    size_t before = x->out->len;
+    int64_t start_ns = fm_now_ns();
+    if (x->rate && !rate_allows(x->rate)) {
+        exchange_begin(x);
         answer_error(x, 429, "too many requests");
-    else
+    } else {
         route_find(x);
+    }
+    log_request(x, before, start_ns);
 }
 
 void api_answer(struct exchange *x)
 {
-    const struct http_request *request = x->request;
-    x->websocket = NULL;
-    x->head_only = request->method == HTTP_HEAD;
-    x->close = !request->keep_alive ||
-               atomic_load_explicit(&x->server->draining, memory_order_relaxed);
-    server_count(&x->server->requests);
-    if (!x->client) {
+    if (x->client)
+        answer_watched(x);
+    else
         route_find(x);
-        return;
-    }
-    size_t before = x->out->len;
-    int64_t start_ns = fm_now_ns();
-    answer_limited(x);
-    log_request(x, before, start_ns);
 }

@@ -179,3 +179,12 @@ void look_dump(struct exchange *x, const char *name)
         answer(x, 200, "text/plain; charset=utf-8", text.data, text.len);
     buffer_fini(&text);
 }
+
+/* Made by embed.py. */
+extern const unsigned char openapi[];
+extern const size_t openapi_len;
+
+void look_openapi(struct exchange *x, const char *name)
+{
+    answer(x, 200, "application/json", openapi, openapi_len);
+}

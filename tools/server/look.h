@@ -13,5 +13,7 @@ void look_fibers(struct exchange *x, const char *name);
 void look_stats(struct exchange *x, const char *name);
 /* one line for each fiber */
 void look_dump(struct exchange *x, const char *name);
+/* openapi.json, as it stands beside this */
+void look_openapi(struct exchange *x, const char *name);
 
 #endif
