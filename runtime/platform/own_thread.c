@@ -25,3 +25,15 @@ int fm__thread_create(pthread_t *ret_thread, void *(*body)(void *arg), void *arg
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return e ? -EAGAIN : 0;
 }
+
+void fm__thread_refuse_cancel(void)
+{
+    int old;
+
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old);
+    /*
+     * Means nothing while it is disabled. But glibc before 2.41 makes it so before each call
+     * that may block and undoes it afterwards, by two atomic operations, unless it is so.
+     */
+    pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &old);
+}

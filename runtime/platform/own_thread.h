@@ -14,4 +14,10 @@
 /* 0 · -EAGAIN. The thread begins with those signals blocked; the caller's mask is as before. */
 int fm__thread_create(pthread_t *ret_thread, void *(*body)(void *arg), void *arg);
 
+/*
+ * The calling thread cannot be cancelled from here on (pthread_cancel): the stacks of fibers
+ * are not unwound as a thread's own is.
+ */
+void fm__thread_refuse_cancel(void);
+
 #endif

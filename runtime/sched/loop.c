@@ -15,6 +15,7 @@
 
 #include "runtime/context/overflow.h"
 #include "runtime/platform/clock.h"
+#include "runtime/platform/own_thread.h"
 #include "runtime/sched/monitor.h"
 #include "runtime/sched/pick.h"
 #include "runtime/sched/search.h"
@@ -102,6 +103,7 @@ void *fm__worker_main(void *arg)
     char name[16];
 
     fm__worker_set_self(w);
+    fm__thread_refuse_cancel();
     snprintf(name, sizeof name, "fm-worker-%u", w->index);
     pthread_setname_np(pthread_self(), name);
     atomic_store_explicit(&w->kernel_id, (int)syscall(SYS_gettid), memory_order_relaxed);

@@ -25,6 +25,17 @@ FIBER_TEST(io, read_waits_for_what_another_fiber_writes)
     close_both(fds);
 }
 
+FIBER_TEST(io, who_cancels_the_thread_of_a_fiber_changes_nothing)
+{
+    int fds[2];
+    char byte;
+    make_pair(fds);
+    cr_assert_eq(pthread_cancel(pthread_self()), 0);
+    cr_assert_eq(write(fds[1], "x", 1), 1); /* where a thread would end */
+    cr_assert_eq(fm_read(fds[0], &byte, 1, FM_NEVER), 1);
+    close_both(fds);
+}
+
 FIBER_TEST(io, read_returns_0_at_the_end)
 {
     int fds[2];
