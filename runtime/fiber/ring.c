@@ -31,7 +31,8 @@
  *            then W (acquire) follows R (release) and Z, and L finds Z's 0. U release, R
  *            acquire: what was read was read before the lock is freed. So the cost is with who
  *            destroys a lock, and not with each who waited: Z is a plain store. The own lock
- *            needs no such care, and a holder that waits for nothing ends the look before W.
+ *            needs no such care, and a holder that waits for nothing, or for nothing any more, ends
+ *            the look before W.
  */
 #include "runtime/fiber/ring.h"
 
@@ -77,11 +78,20 @@ static bool is_waiting(struct fm_fiber *fiber)
     return life == LIFE_PARKING || life == LIFE_PARKED;
 }
 
-/* For whom it waits without a deadline, or NULL. */
-static struct fm_fiber *target_of(struct fm_fiber *fiber)
+/* For what it waits without a deadline, or 0. */
+static uintptr_t waits_for(struct fm_fiber *fiber)
 {
     uintptr_t note = note_of(fiber);
     if (!note || (note & ON_TIMED) || !(note & ON_WON || is_waiting(fiber)))
+        return 0;
+    return note;
+}
+
+/* For whom, or NULL. */
+static struct fm_fiber *target_of(struct fm_fiber *fiber)
+{
+    uintptr_t note = waits_for(fiber);
+    if (!note)
         return NULL;
     return note & ON_LOCK ? fm__ring_find(holder_of(note)) : (struct fm_fiber *)note;
 }
@@ -125,7 +135,7 @@ static bool enter(struct fm_fiber *self, uintptr_t note)
     atomic_store_explicit(&self->waits_on, note, memory_order_seq_cst);
     struct fm_fiber *first = target_of(self);
     /* first == self: the lock has been handed over already */
-    if (!first || first == self || !note_of(first))
+    if (!first || first == self || !waits_for(first))
         return false;
     walk_begin();
     bool ring = leads_back(self, first);
