@@ -14,6 +14,10 @@
 #include "fibermap/conflict.h"
 
 const struct fm_map_run_options fm__run_by_default = FM_MAP_RUN_OPTIONS_INIT;
+const struct fm_map_run_options fm__run_to_join = {
+    .size = sizeof(struct fm_map_run_options),
+    .conflict = FM_JOIN,
+};
 
 static bool is_dying(uint64_t id)
 {
@@ -24,12 +28,11 @@ static bool is_dying(uint64_t id)
  * Its exit, which needs no lock, puts the entry on a list by the word that names home: while it
  * is held it cannot. Home of one that has ended does not matter: nobody is counted there.
  */
-static struct entry *home_of_locked(struct fm_map *map, struct entry *entry)
+static __attribute__((noinline)) struct entry *home_of_moved_locked(struct fm_map *map,
+                                                                    struct entry *entry)
 {
     struct entry *home = entry;
 
-    if (!(entry->shared & SHARED_MOVED))
-        return home;
     fm__lock(&map->waiting.lock);
     if (fm__entry_hold(entry)) {
         home = fm__entry_home_locked(entry);
@@ -39,26 +42,57 @@ static struct entry *home_of_locked(struct fm_map *map, struct entry *entry)
     return home;
 }
 
-struct fm_fiber *fm__conflict_stays_locked(struct stripe *stripe, const struct map_key *key,
-                                           struct place place,
-                                           const struct fm_map_run_options *options,
-                                           struct run_more *more)
+static inline struct entry *home_of_locked(struct fm_map *map, struct entry *entry)
 {
-    struct entry *holder = fm__conflict_gives_way(options->conflict)
+    return __builtin_expect(entry->shared & SHARED_MOVED, 0) ? home_of_moved_locked(map, entry)
+                                                             : entry;
+}
+
+/* Inline: what run_wait does for each of its callers is for the most part this. */
+static inline __attribute__((always_inline)) struct fm_fiber *stays_locked(
+    struct stripe *stripe, const struct map_key *key, struct place place,
+    const struct fm_map_run_options *options, uint32_t conflict, struct run_more *more,
+    bool waits)
+{
+    struct entry *holder = fm__conflict_gives_way(conflict)
                                ? fm__holder_locked(stripe, key, place)
                                : NULL;
-    if (!holder || (options->conflict == FM_JOIN && fm__share_stopping_locked(holder)) ||
+    if (!holder || (conflict == FM_JOIN && fm__share_stopping_locked(holder)) ||
         ((options->flags & FM_MAP_DYING_IS_ABSENT) &&
          (fm__idle_expired_locked(holder) ||
           is_dying(fm__entry_counted(fm__entry_read(holder))))))
         return NULL;
     struct fm_fiber *incumbent = fm__present_locked(holder);
-    if (incumbent && options->conflict != FM_FAIL)
+    if (incumbent && conflict != FM_FAIL)
         fm__idle_use_locked(stripe, holder);
-    if (incumbent && more && more->waits) {
+    if (incumbent && waits) {
         fm__share_join_locked(holder);
         more->home = home_of_locked(stripe->map, holder);
     }
+    return incumbent;
+}
+
+struct fm_fiber *fm__conflict_stays_locked(struct stripe *stripe, const struct map_key *key,
+                                           struct place place,
+                                           const struct fm_map_run_options *options,
+                                           struct run_more *more)
+{
+    return stays_locked(stripe, key, place, options, options->conflict, more,
+                        more && more->waits);
+}
+
+struct fm_fiber *fm__conflict_join(struct fm_map *map, const struct map_key *key,
+                                   const struct fm_map_run_options *options,
+                                   struct run_more *more)
+{
+    struct stripe *stripe = fm__map_stripe(map, key);
+    struct fm_fiber *incumbent = NULL;
+
+    fm__lock(&stripe->lock);
+    struct place place = fm__stripe_find_locked(stripe, key);
+    if (fm__map_is_open(map))
+        incumbent = stays_locked(stripe, key, place, options, FM_JOIN, more, true);
+    fm__unlock(&stripe->lock);
     return incumbent;
 }
 

@@ -14,9 +14,22 @@
 
 /* What goes for a caller who gives no options. */
 extern const struct fm_map_run_options fm__run_by_default;
+extern const struct fm_map_run_options fm__run_to_join; /* the same, of FM_JOIN */
 #define RUN_FLAGS \
     (FM_MAP_PROPAGATE_INTERRUPT | FM_MAP_ISOLATE_FAILURE | FM_MAP_DYING_IS_ABSENT | \
      FM_AWAIT_PROCEED)
+
+/* Options of our shape. 0 · -EINVAL */
+static inline int fm__run_options_check(const struct fm_map_run_options *options)
+{
+    if (options->conflict > FM_QUEUE || options->stack_bytes > 1u << 20 ||
+        (options->flags & ~RUN_FLAGS) || options->deadline_ns < 0 || options->own_map > 1 ||
+        options->reuse > FM_REUSE_ANY || options->reuse_reserved || options->idle_ttl_ns < 0)
+        return -EINVAL;
+    if (options->flags & FM_AWAIT_PROCEED && options->conflict == FM_QUEUE)
+        return -EINVAL;
+    return options->restart ? fm__restart_check(options->restart) : 0;
+}
 
 /* The options to go by: the caller's own where they have our shape, else a copy. */
 static inline int fm__run_options_read(const struct fm_map_run_options *given,
@@ -34,13 +47,7 @@ static inline int fm__run_options_read(const struct fm_map_run_options *given,
         options = copy;
     }
     *ret_options = options;
-    if (options->conflict > FM_QUEUE || options->stack_bytes > 1u << 20 ||
-        (options->flags & ~RUN_FLAGS) || options->deadline_ns < 0 || options->own_map > 1 ||
-        options->reuse > FM_REUSE_ANY || options->reuse_reserved || options->idle_ttl_ns < 0)
-        return -EINVAL;
-    if (options->flags & FM_AWAIT_PROCEED && options->conflict == FM_QUEUE)
-        return -EINVAL;
-    return options->restart ? fm__restart_check(options->restart) : 0;
+    return fm__run_options_check(options);
 }
 
 /* Whether a run with this conflict option gives way to who holds the key. */
@@ -97,6 +104,14 @@ static inline int fm__conflict_look(struct fm_map *map, struct stripe *stripe,
     struct fm_fiber *incumbent = fm__map_look(map, key);
     return incumbent ? fm__conflict_held(incumbent, options->conflict, ret_fiber) : 0;
 }
+
+/*
+ * For a caller who joins and waits, before he has made anything: a reference to whoever holds
+ * the key, for whom he is counted as waiting; NULL: nobody does whom he may join.
+ */
+struct fm_fiber *fm__conflict_join(struct fm_map *map, const struct map_key *key,
+                                   const struct fm_map_run_options *options,
+                                   struct run_more *more);
 
 /* The entry that holds the key against who comes: of who is under it, or is the next to be. */
 static inline struct entry *fm__holder_locked(struct stripe *stripe, const struct map_key *key,

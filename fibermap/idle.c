@@ -311,7 +311,7 @@ void fm__idle_left(struct stripe *stripe, struct entry *entry)
 
 /* ---- who uses it ---- */
 
-void fm__idle_use_locked(struct stripe *stripe, struct entry *entry)
+void fm__idle_used_locked(struct stripe *stripe, struct entry *entry)
 {
     struct fm_map *map = stripe->map;
 

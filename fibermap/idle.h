@@ -53,7 +53,12 @@ void fm__idle_left(struct stripe *stripe, struct entry *entry);
 /* ---- who uses it: of any entry ---- */
 
 /* Its fiber, present, is used at this moment; for evict.c, too. */
-void fm__idle_use_locked(struct stripe *stripe, struct entry *entry);
+void fm__idle_used_locked(struct stripe *stripe, struct entry *entry);
+static inline void fm__idle_use_locked(struct stripe *stripe, struct entry *entry)
+{
+    if (__builtin_expect(entry->idles || stripe->map->ledger, 0))
+        fm__idle_used_locked(stripe, entry);
+}
 /* Nobody has used it for so long that it has been interrupted, or is about to be. */
 static inline bool fm__idle_expired_locked(const struct entry *entry)
 {

@@ -200,18 +200,6 @@ struct fm_fiber *fm__map_look(struct fm_map *map, const struct map_key *key)
     }
 }
 
-struct fm_fiber *fm__present_locked(struct entry *entry)
-{
-    uint64_t id;
-    while (entry && (id = fm__entry_counted(fm__entry_read(entry))) != 0) {
-        struct fm_fiber *fiber = fm__fiber_ref_id(id);
-        if (fiber)
-            return fiber;
-        /* gone, so its exit has left the entry: the next read sees that */
-    }
-    return NULL;
-}
-
 /* What fm_map_get does when there is more to do than a glance. */
 static __attribute__((noinline)) int get_properly(struct fm_map *map, struct fm_key given,
                                                   struct fm_fiber **ret_fiber)

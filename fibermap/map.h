@@ -141,13 +141,25 @@ struct entry *fm__home_lock(struct fm_map *map, struct entry *home, struct strip
  * The same under the stripe lock, of the entry that was found there or in the queue (NULL:
  * NULL).
  */
-struct fm_fiber *fm__present_locked(struct entry *entry);
+static inline struct fm_fiber *fm__present_locked(struct entry *entry)
+{
+    uint64_t id;
+    while (entry && (id = fm__entry_counted(fm__entry_read(entry))) != 0) {
+        struct fm_fiber *fiber = fm__fiber_ref_id(id);
+        if (fiber)
+            return fiber;
+        /* gone, so its exit has left the entry: the next read sees that */
+    }
+    return NULL;
+}
 
 /* What callers within the map want of a run besides. */
 struct run_more {
     /* an owner node that the new fiber's exit is to tell; then its storage is its fn's */
     struct exit_node *told;
     bool waits;         /* for the fiber, started or found (share.h); ret_fiber is not NULL */
+    /* of one that gives way: looked up just now, and nobody was there; NULL: read it and look */
+    const struct map_key *looked;
     bool compares;      /* only in place of the fiber `expected`, or of nobody if that is 0 */
     uint64_t expected;
     bool stops;         /* if it is started: it ends when nobody waits for it any more */

@@ -186,15 +186,23 @@ static inline __attribute__((always_inline)) int run(
     struct map_key key;
     struct fm_fiber *fiber;
 
-    if (!map || !entry || !fm__key_read(&key, &map->seed, given))
-        return -EINVAL;
-    int r = fm__run_options_read(given_options, &copy, &options);
-    if (r < 0)
-        return r;
+    int r = 0;
+    const bool looked = more && more->looked;
+    if (__builtin_expect(looked, 0)) {
+        key = *more->looked;
+        more->looked = NULL; /* another time there may be somebody */
+        options = given_options;
+    } else {
+        if (!map || !entry || !fm__key_read(&key, &map->seed, given))
+            return -EINVAL;
+        r = fm__run_options_read(given_options, &copy, &options);
+        if (r < 0)
+            return r;
+    }
     if (!fm__map_is_open(map))
         return -ESHUTDOWN;
     struct stripe *stripe = fm__map_stripe(map, &key);
-    if (fm__conflict_gives_way(options->conflict)) {
+    if (fm__conflict_gives_way(options->conflict) && !looked) {
         r = fm__conflict_look(map, stripe, &key, options, more, ret_fiber);
         if (r != 0)
             return r;

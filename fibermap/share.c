@@ -24,6 +24,7 @@
 
 #include <errno.h>
 
+#include "fibermap/conflict.h"
 #include "fibermap/idle.h"
 #include "fibermap/map.h"
 #include "fibermap/member.h"
@@ -87,32 +88,55 @@ static int await(struct fm_fiber *fiber, int64_t deadline_ns, struct fm_exit *re
     return r < 0 ? r : hand_out(fiber, exit, ret_exit);
 }
 
-int fm_map_run_wait(struct fm_map *map, struct fm_key key, fm_entry_fn *entry, void *arg,
-                    const struct fm_map_run_options *given, int64_t deadline_ns,
+/* Of run_wait: those of a run that joins, in *copy. 0 · -EINVAL · -E2BIG */
+static int options_read(const struct fm_map_run_options *given, struct fm_map_run_options *copy,
+                        struct run_more *more)
+{
+    int r = fm__config_read(copy, sizeof *copy, given);
+    if (r < 0)
+        return r;
+    if (copy->conflict != FM_REPLACE && copy->conflict != FM_JOIN)
+        return -EINVAL;
+    copy->size = sizeof *copy;
+    copy->conflict = FM_JOIN;
+    more->stops = copy->flags & FM_MAP_STOP_WITH_LAST_WAITER;
+    copy->flags &= ~FM_MAP_STOP_WITH_LAST_WAITER;
+    return fm__run_options_check(copy);
+}
+
+int fm_map_run_wait(struct fm_map *map, struct fm_key given, fm_entry_fn *entry, void *arg,
+                    const struct fm_map_run_options *given_options, int64_t deadline_ns,
                     struct fm_exit *ret_exit)
 {
-    struct fm_map_run_options options;
+    const struct fm_map_run_options *options = &fm__run_to_join;
+    struct fm_map_run_options copy;
     struct run_more more = { .waits = true };
-    struct fm_fiber *fiber;
+    struct map_key key;
 
-    int r = fm__config_read(&options, sizeof options, given);
+    int r = 0;
+    if (given_options) {
+        r = options_read(given_options, &copy, &more);
+        options = &copy;
+    }
+    if (r == 0)
+        r = can_wait();
     if (r < 0)
         return r;
-    if (options.conflict != FM_REPLACE && options.conflict != FM_JOIN)
+    if (!map || !entry || !fm__key_read(&key, &map->seed, given))
         return -EINVAL;
-    options.size = sizeof options;
-    options.conflict = FM_JOIN;
-    more.stops = options.flags & FM_MAP_STOP_WITH_LAST_WAITER;
-    options.flags &= ~FM_MAP_STOP_WITH_LAST_WAITER;
-    r = can_wait();
-    if (r < 0)
-        return r;
-    r = fm__map_run(map, key, entry, arg, &options, __builtin_return_address(0), &more, &fiber);
-    if (r < 0)
-        return r;
+    struct fm_fiber *fiber = fm__conflict_join(map, &key, options, &more);
+    if (fiber) {
+        r = FM_MAP_KEPT;
+    } else {
+        more.looked = &key;
+        r = fm__map_run(map, given, entry, arg, options, __builtin_return_address(0), &more,
+                        &fiber);
+        if (r < 0)
+            return r;
+    }
     bool shared = r == FM_MAP_KEPT || r == FM_MAP_REUSED;
-    if (shared && options.arg_drop)
-        options.arg_drop(arg);
+    if (shared && options->arg_drop)
+        options->arg_drop(arg);
     if (r == FM_MAP_REUSED)
         /* written before it was retained; that it is public may take an instant more */
         r = hand_out(fiber, fiber->exit, ret_exit);
