@@ -36,9 +36,31 @@ static void feed_free(struct feed *feed)
     free(feed);
 }
 
+/* What is known of the key now, if anything is, behind what stands in out. 0 · -errno */
+static int feed_add_status(struct feed *feed, struct buffer *out)
+{
+    struct json_object *object;
+    if (!*feed->key || jobs_status(feed->exchange->server, feed->key, &object) < 0)
+        return 0;
+    const char *text = object
+                           ? json_object_to_json_string_ext(object,
+                                                            JSON_C_TO_STRING_PLAIN |
+                                                                JSON_C_TO_STRING_NOSLASHESCAPE)
+                           : NULL;
+    int r = text ? buffer_append_text(out, "event: status\ndata: ") : -ENOMEM;
+    r = r ? r : buffer_append_text(out, text);
+    r = r ? r : buffer_append_text(out, "\n\n");
+    json_object_put(object);
+    return r;
+}
+
+/*
+ * The state goes out with the head: whoever has read that hears of all that begins afterwards
+ * as an event.
+ */
 static void feed_begin(struct exchange *x, const char *key)
 {
-    size_t size = strlen(key) + 1;
+    size_t size = strlen(key) + 1, before = x->out->len;
     struct feed *feed = calloc(1, sizeof *feed + size);
     int r = feed ? events_listen(x->server->events, &feed->subscriber) : -ENOMEM;
     if (r < 0) {
@@ -48,10 +70,15 @@ static void feed_begin(struct exchange *x, const char *key)
     }
     feed->exchange = x;
     memcpy(feed->key, key, size);
-    if (answer_stream(x, "text/event-stream") == 0)
+    r = answer_stream(x, "text/event-stream");
+    r = r ? r : feed_add_status(feed, x->out);
+    if (r == 0) {
         x->feed = feed;
-    else
-        feed_free(feed);
+        return;
+    }
+    x->out->len = before;
+    x->close = true;
+    feed_free(feed);
 }
 
 void feed_all(struct exchange *x, const char *name)
@@ -74,27 +101,6 @@ static int feed_send(struct feed *feed, const char *text, size_t len)
     return n < 0 ? (int)n : 0;
 }
 
-/* What is known of the key now, if anything is. */
-static int feed_send_status(struct feed *feed)
-{
-    struct json_object *object;
-    if (!*feed->key || jobs_status(feed->exchange->server, feed->key, &object) < 0)
-        return 0;
-    const char *text = object
-                           ? json_object_to_json_string_ext(object,
-                                                            JSON_C_TO_STRING_PLAIN |
-                                                                JSON_C_TO_STRING_NOSLASHESCAPE)
-                           : NULL;
-    struct buffer out = { 0 };
-    int r = text ? buffer_append_text(&out, "event: status\ndata: ") : -ENOMEM;
-    r = r ? r : buffer_append_text(&out, text);
-    r = r ? r : buffer_append_text(&out, "\n\n");
-    r = r ? r : feed_send(feed, out.data, out.len);
-    buffer_fini(&out);
-    json_object_put(object);
-    return r;
-}
-
 static int feed_send_lost(struct feed *feed)
 {
     uint64_t lost = fm_subscriber_dropped(feed->subscriber);
@@ -104,8 +110,12 @@ static int feed_send_lost(struct feed *feed)
     int len = snprintf(text, sizeof text, "event: lost\ndata: {\"events\":%llu}\n\n",
                        (unsigned long long)(lost - feed->lost));
     feed->lost = lost;
-    int r = feed_send(feed, text, (size_t)len);
-    return r < 0 ? r : feed_send_status(feed);
+    struct buffer out = { 0 };
+    int r = buffer_append(&out, text, (size_t)len);
+    r = r ? r : feed_add_status(feed, &out);
+    r = r ? r : feed_send(feed, out.data, out.len);
+    buffer_fini(&out);
+    return r;
 }
 
 /* The next event, or a comment that keeps the connection open if there is none for long. */
@@ -134,9 +144,10 @@ int feed_run(struct feed *feed)
                sizeof(int));
     struct patience patience;
     patience_begin(&patience, feed->exchange);
-    int r = feed_send_status(feed);
-    while (r == 0)
+    int r;
+    do
         r = feed_next(feed);
+    while (r == 0);
     patience_end(&patience);
     feed_free(feed);
     return r == -ECANCELED ? 0 : r;
