@@ -43,14 +43,8 @@ void fm__scope_init(struct fm_scope *scope, struct fm_fiber *fiber)
     scope->failed = false;
 }
 
-int fm__scope_add(struct fm_scope *scope, struct fm_fiber *child)
+static void add_locked(struct fm_scope *scope, struct fm_fiber *child)
 {
-    scope->had_children = true;
-    fm__lock(&scope->lock);
-    if (scope->closing) {
-        fm__unlock(&scope->lock);
-        return -ESHUTDOWN;
-    }
     child->parent_scope = scope;
     child->sibling_prev = NULL;
     child->sibling_next = scope->children;
@@ -60,8 +54,28 @@ int fm__scope_add(struct fm_scope *scope, struct fm_fiber *child)
     scope->count++;
     if (scope->failed) /* it came after its siblings were signalled */
         fm__fiber_interrupt(child, FM_BY_PARENT);
+}
+
+int fm__scope_add(struct fm_scope *scope, struct fm_fiber *child)
+{
+    scope->had_children = true;
+    fm__lock(&scope->lock);
+    bool open = !scope->closing;
+    if (open)
+        add_locked(scope, child);
     fm__unlock(&scope->lock);
-    return 0;
+    return open ? 0 : -ESHUTDOWN;
+}
+
+int fm__scope_add_many(struct fm_scope *scope, struct fm_fiber *first)
+{
+    scope->had_children = true;
+    fm__lock(&scope->lock);
+    bool open = !scope->closing;
+    for (struct task *task = &first->task; open && task; task = task->next)
+        add_locked(scope, (struct fm_fiber *)task); /* its first member */
+    fm__unlock(&scope->lock);
+    return open ? 0 : -ESHUTDOWN;
 }
 
 /* Those on the list cannot go while we hold the lock: their last step is to take it. */

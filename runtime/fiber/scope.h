@@ -40,6 +40,8 @@ const void *fm__scope_note(struct fm_fiber *self);
 struct fm_exit fm__scope_close_body(struct fm_scope *body, struct fm_exit exit);
 /* Add a child that has not started: 0 · -ESHUTDOWN. */
 int fm__scope_add(struct fm_scope *scope, struct fm_fiber *child);
+/* The same for all that hang on `first` by their task links: all or none. */
+int fm__scope_add_many(struct fm_scope *scope, struct fm_fiber *first);
 /* A child has ended, observers and all. */
 void fm__scope_leave(struct fm_scope *scope, struct fm_fiber *child, struct fm_exit exit);
 

@@ -26,28 +26,25 @@ static int read_options(struct fm_spawn_options *options, const struct fm_spawn_
     return 0;
 }
 
-/* Create, and put into the scope it belongs to. Not started. */
-static int prepare(struct fm_fiber *self, fm_entry_fn *entry, void *arg,
-                   const struct fm_spawn_options *options, const void *site, bool reference,
-                   struct fm_fiber **ret_fiber)
+static void discard(struct fm_fiber *fiber, bool reference)
 {
-    struct fm_fiber *fiber;
-    int r = fm__fiber_create(self->runtime, entry, arg, options, site, reference, &fiber);
+    if (reference)
+        fm_fiber_unref(fiber);
+    fm__fiber_discard(fiber);
+}
+
+/* Create, in no scope. Not started. */
+static int make(struct fm_fiber *self, fm_entry_fn *entry, void *arg,
+                const struct fm_spawn_options *options, const void *site, bool reference,
+                struct fm_fiber **ret_fiber)
+{
+    int r = fm__fiber_create(self->runtime, entry, arg, options, site, reference, ret_fiber);
+    if (r < 0 || !atomic_load_explicit(&self->extra, memory_order_relaxed))
+        return r;
+    r = fm__locals_inherit(*ret_fiber, self);
     if (r < 0)
-        return r;
-    if (atomic_load_explicit(&self->extra, memory_order_relaxed))
-        r = fm__locals_inherit(fiber, self);
-    if (r == 0 && !(options && options->flags & FM_SPAWN_DETACHED))
-        /* no scope: the body is over, an observer or a drop function spawns */
-        r = self->scope ? fm__scope_add(self->scope, fiber) : -ESHUTDOWN;
-    if (r < 0) {
-        if (reference)
-            fm_fiber_unref(fiber);
-        fm__fiber_discard(fiber);
-        return r;
-    }
-    *ret_fiber = fiber;
-    return 0;
+        discard(*ret_fiber, reference);
+    return r;
 }
 
 int fm_fiber_spawn(fm_entry_fn *entry, void *arg, const struct fm_spawn_options *given,
@@ -66,9 +63,17 @@ int fm_fiber_spawn(fm_entry_fn *entry, void *arg, const struct fm_spawn_options 
             return r;
         options = &storage;
     }
-    int r = prepare(self, entry, arg, options, SPAWN_SITE(), ret_fiber != NULL, &fiber);
+    int r = make(self, entry, arg, options, SPAWN_SITE(), ret_fiber != NULL, &fiber);
     if (r < 0)
         return r;
+    if (!(options && options->flags & FM_SPAWN_DETACHED)) {
+        /* no scope: the body is over, an observer or a drop function spawns */
+        r = self->scope ? fm__scope_add(self->scope, fiber) : -ESHUTDOWN;
+        if (r < 0) {
+            discard(fiber, ret_fiber != NULL);
+            return r;
+        }
+    }
     if (ret_fiber)
         *ret_fiber = fiber;
     if (options && options->flags & FM_SPAWN_FIRST) {
@@ -140,8 +145,8 @@ int fm_fiber_spawn_many(fm_entry_fn *entry, void *const args[], size_t count,
     size_t made = 0;
     for (; made < count; made++) {
         struct fm_fiber *fiber;
-        r = prepare(self, entry, args ? args[made] : NULL, &options, SPAWN_SITE(),
-                    ret_fibers != NULL, &fiber);
+        r = make(self, entry, args ? args[made] : NULL, &options, SPAWN_SITE(),
+                 ret_fibers != NULL, &fiber);
         if (r < 0)
             break;
         if (last)
@@ -152,17 +157,14 @@ int fm_fiber_spawn_many(fm_entry_fn *entry, void *const args[], size_t count,
         if (ret_fibers)
             ret_fibers[made] = fiber;
     }
+    if (r == 0 && first && !(options.flags & FM_SPAWN_DETACHED))
+        r = self->scope ? fm__scope_add_many(self->scope, first) : -ESHUTDOWN;
     for (struct fm_fiber *fiber = first, *next; fiber; fiber = next) {
         next = (struct fm_fiber *)fiber->task.next;
-        if (r == 0) {
+        if (r == 0)
             fm__fiber_start(fiber);
-            continue;
-        }
-        if (fiber->parent_scope)
-            fm__scope_leave(fiber->parent_scope, fiber, fm_ok(NULL));
-        if (ret_fibers)
-            fm_fiber_unref(fiber);
-        fm__fiber_discard(fiber);
+        else
+            discard(fiber, ret_fibers != NULL);
     }
     return r;
 }

@@ -356,16 +356,36 @@ TIMED_TEST(scope, fail_fast_interrupts_siblings_and_becomes_the_exit) /* T221 */
         expect_interruption(finish(siblings[i]), FM_BY_PARENT);
 }
 
-static struct fm_exit spawn_in_finalizer_scope(void *arg);
+struct attempt {
+    int one, many;
+    _Atomic int started, freed;
+};
+
+static void count_freed(void *arg)
+{
+    atomic_fetch_add(&((struct attempt *)arg)->freed, 1);
+}
+
+static struct fm_exit count_start(void *arg)
+{
+    atomic_fetch_add(&((struct attempt *)arg)->started, 1);
+    return fm_ok(NULL);
+}
 
 static int try_to_spawn(void *arg, struct fm_exit exit)
 {
+    struct attempt *attempt = arg;
+    struct fm_spawn_options options = FM_SPAWN_OPTIONS_INIT;
+    void *args[] = { attempt, attempt, attempt };
+    struct fm_fiber *fibers[3];
     (void)exit;
-    *(int *)arg = fm_fiber_spawn(return_arg, NULL, NULL, NULL);
+    options.arg_drop = count_freed;
+    attempt->one = fm_fiber_spawn(count_start, attempt, &options, NULL);
+    attempt->many = fm_fiber_spawn_many(count_start, args, 3, &options, fibers);
     return 0;
 }
 
-static struct fm_exit spawn_in_finalizer_scope(void *arg)
+static struct fm_exit spawn_in_finalizer(void *arg)
 {
     fm_defer(try_to_spawn, arg);
     return fm_ok(NULL);
@@ -373,9 +393,12 @@ static struct fm_exit spawn_in_finalizer_scope(void *arg)
 
 FIBER_TEST(scope, a_closing_scope_takes_no_child)
 {
-    int result = 0;
-    finish(start(spawn_in_finalizer_scope, &result));
-    cr_assert_eq(result, -ESHUTDOWN);
+    struct attempt attempt = { 0 };
+    finish(start(spawn_in_finalizer, &attempt));
+    cr_assert_eq(attempt.one, -ESHUTDOWN);
+    cr_assert_eq(attempt.many, -ESHUTDOWN);
+    cr_assert_eq(attempt.started, 0);
+    cr_assert_eq(attempt.freed, 0, "the arguments stay the caller's");
 }
 
 FIBER_TEST(scope, no_memory_is_an_error_and_nothing_else)
