@@ -59,12 +59,15 @@ class Peer:
     """A socket to the server, for those who mind every byte."""
 
     def __init__(self, port, receive_bytes=None):
-        self.socket = socket.socket()
+        """port: of 127.0.0.1, or the path of a socket"""
+        local = isinstance(port, str)
+        self.socket = socket.socket(socket.AF_UNIX if local else socket.AF_INET)
         if receive_bytes:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
         self.socket.settimeout(WAIT_S)
-        self.socket.connect(('127.0.0.1', port))
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket.connect(port if local else ('127.0.0.1', port))
+        if not local:
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.buffer = b''
 
     def __enter__(self):
@@ -115,18 +118,20 @@ class Peer:
 class Server:
     """A running server. Ends it and looks at how it ended."""
 
-    def __init__(self, *options, address='127.0.0.1'):
+    def __init__(self, *options, address='127.0.0.1', launcher=(), **how):
+        """address: where it says it listens, None for a path; launcher: what starts it; how: of Popen"""
         # ThreadSanitizer would have each of many servers wait for a second before it exits
-        environment = {**os.environ, 'TSAN_OPTIONS': os.environ.get('TSAN_OPTIONS', '') + ':atexit_sleep_ms=0'}
-        self.process = subprocess.Popen([BINARY, '--port=0', *options], stdout=subprocess.PIPE,
-                                        stderr=subprocess.PIPE, text=True, env=environment)
+        environment = {**os.environ, **how.pop('environment', {}), 'TSAN_OPTIONS': os.environ.get('TSAN_OPTIONS', '') + ':atexit_sleep_ms=0'}
+        self.process = subprocess.Popen([*launcher, BINARY, '--port=0', *options], stdout=subprocess.PIPE,
+                                        stderr=subprocess.PIPE, text=True, env=environment, **how)
         self.errors = []
         self.reader = threading.Thread(target=lambda: self.errors.extend(self.process.stderr), daemon=True)
         self.reader.start()
         first = self.process.stdout.readline()
-        match = re.search(rf'listening on http://{re.escape(address)}:(\d+)$', first.strip())
+        where = rf'http://{re.escape(address)}:(\d+)' if address else 'unix:(/.*)'
+        match = re.search(f'listening on {where}$', first.strip())
         assert match, f'no address: {first!r} {self.stderr()}'
-        self.port = int(match[1])
+        self.port = int(match[1]) if address else match[1]
         self.url = f'http://127.0.0.1:{self.port}'
 
     def stderr(self):

@@ -110,7 +110,7 @@ def each_request_is_a_line_of_json(_):
             lines = [json.loads(line) for line in file]
         for line in lines:
             assert re.fullmatch(r'\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z', line['time']), line
-        equal([lines[0]['event'], lines[0]['port']], ['listening', server.port])
+        equal([lines[0][name] for name in ('event', 'door', 'port')], ['listening', server.url, server.port])
         requests = [line for line in lines if line['event'] == 'request']
         equal([(r['client'], r['method'], r['target'], r['status']) for r in requests[:3]],
               [('127.0.0.1', 'GET', '/hello', 200), ('127.0.0.1', 'POST', '/api/process', 202),

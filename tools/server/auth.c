@@ -88,8 +88,10 @@ bool auth_passes(const struct auth *auth, const struct http_request *request)
            CRYPTO_memcmp(digest, auth->digest, sizeof digest) == 0;
 }
 
-static bool is_loopback(const struct sockaddr *address)
+bool auth_is_local(const struct sockaddr *address)
 {
+    if (address->sa_family == AF_UNIX)
+        return true;
     if (address->sa_family == AF_INET) {
         const struct sockaddr_in *four = (const struct sockaddr_in *)address;
         return ntohl(four->sin_addr.s_addr) >> 24 == 127;
@@ -108,7 +110,7 @@ bool auth_is_loopback(const char *address)
         return false;
     bool all = found != NULL;
     for (const struct addrinfo *at = found; at && all; at = at->ai_next)
-        all = is_loopback(at->ai_addr);
+        all = auth_is_local(at->ai_addr);
     if (found)
         freeaddrinfo(found);
     return all;

@@ -6,6 +6,7 @@
 #define SERVER_AUTH_H
 
 #include <stdbool.h>
+#include <sys/socket.h>
 
 #include "tools/server/http.h"
 
@@ -22,6 +23,8 @@ struct auth *auth_free(struct auth *auth);
 /* Does the request bear the token? In a time that tells nothing of how much of it is right. */
 bool auth_passes(const struct auth *auth, const struct http_request *request);
 
+/* Can only who is on this machine come from there? */
+bool auth_is_local(const struct sockaddr *address);
 /*
  * Is every address that this one names on this machine only? Resolves, and waits for it; thread
  * only. One that cannot be resolved is not.

@@ -8,25 +8,21 @@
 #include "tools/server/listen.h"
 
 #include <errno.h>
-#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "tools/server/connection.h"
 
 enum {
-    BACKLOG = 1024,
     BACKOFF_FIRST_MS = 10,
     BACKOFF_MOST_MS = 500,
 };
 
 struct listener {
     struct server *server;
-    int fd;
-    unsigned port;
+    struct door door;
     struct fm_fiber *fiber;
     struct fm_semaphore *slots;
     bool failed;
@@ -66,7 +62,7 @@ static bool exhausted(int r)
 /* One connection: 0 · -errno */
 static int accept_one(struct listener *listener, uint64_t number)
 {
-    int fd = fm_accept(listener->fd, NULL, NULL, FM_NEVER);
+    int fd = fm_accept(listener->door.fd, NULL, NULL, FM_NEVER);
     if (fd < 0)
         return fd;
     int r = connection_start(listener->server, fd, number, listener->slots);
@@ -105,40 +101,30 @@ static struct fm_exit accept_entry(void *arg)
         fprintf(stderr, "fibermap-serve: cannot accept any more: %s\n", fm_strerror(r));
         kill(getpid(), SIGTERM);
     }
-    fm_close(listener->fd);
+    fm_close(listener->door.fd);
     return fm_fail(r);
 }
 
-static unsigned port_of(int fd)
-{
-    struct sockaddr_storage address;
-    socklen_t len = sizeof address;
-    if (getsockname(fd, (struct sockaddr *)&address, &len) < 0)
-        return 0;
-    if (address.ss_family == AF_INET6)
-        return ntohs(((struct sockaddr_in6 *)&address)->sin6_port);
-    return ntohs(((struct sockaddr_in *)&address)->sin_port);
-}
-
-/* fm_listen_tcp is for fibers only. */
+/* Listening sockets are opened by fibers only. */
 static struct fm_exit open_entry(void *arg)
 {
     struct listener *listener = arg;
-    const struct options *options = &listener->server->options;
-    int r = fm_listen_tcp(options->address, (uint16_t)options->port, BACKLOG, &listener->fd);
-    if (r < 0)
-        return fm_fail(r);
-    listener->port = port_of(listener->fd);
-    return fm_ok(NULL);
+    struct server *server = listener->server;
+    int r = door_open(&listener->door, &server->options, server->inherited_fd);
+    if (r == 0 && listener->door.is_public && !server->auth) {
+        fm_close(listener->door.fd);
+        door_remove(&listener->door, &server->options);
+        r = -ENOKEY;
+    }
+    return r < 0 ? fm_fail(r) : fm_ok(NULL);
 }
 
-int listener_start(struct server *server, struct listener **ret_listener, unsigned *ret_port)
+int listener_start(struct server *server, struct listener **ret_listener)
 {
     struct listener *listener = calloc(1, sizeof *listener);
     if (!listener)
         return -ENOMEM;
     listener->server = server;
-    listener->fd = -1;
     int r = fm_semaphore_create(server->options.max_connections, &listener->slots);
     if (r < 0)
         goto free_listener;
@@ -152,13 +138,13 @@ int listener_start(struct server *server, struct listener **ret_listener, unsign
     options.name = "accept";
     r = fm_runtime_spawn(server->runtime, accept_entry, listener, &options, &listener->fiber);
     if (r < 0)
-        goto close_fd;
+        goto close_door;
     *ret_listener = listener;
-    *ret_port = listener->port;
     return 0;
 
-close_fd:
-    fm_close(listener->fd);
+close_door:
+    fm_close(listener->door.fd);
+    door_remove(&listener->door, &server->options);
 destroy_slots:
     fm_semaphore_destroy(listener->slots);
 free_listener:
@@ -169,6 +155,12 @@ free_listener:
 void listener_stop(struct listener *listener)
 {
     fm_fiber_stop(listener->fiber, FM_NEVER, NULL);
+    door_remove(&listener->door, &listener->server->options);
+}
+
+const struct door *listener_door(const struct listener *listener)
+{
+    return &listener->door;
 }
 
 bool listener_failed(const struct listener *listener)

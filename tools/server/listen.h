@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 
+#include "tools/server/door.h"
 #include "tools/server/server.h"
 
 struct listener;
@@ -14,9 +15,11 @@ struct listener;
 /*
  * Open the door and start the fiber that stands in it. Thread only.
  *
- * Returns    0, with the port that is listened on in *ret_port · -errno
+ * Returns    0 · -ENOKEY others than this machine could come, and there is no token · -errno
  */
-int listener_start(struct server *server, struct listener **ret_listener, unsigned *ret_port);
+int listener_start(struct server *server, struct listener **ret_listener);
+/* Borrowed. */
+const struct door *listener_door(const struct listener *listener);
 /* Close it: no connection starts after this has returned. Thread only. */
 void listener_stop(struct listener *listener);
 /* It could not go on accepting, and has sent the process SIGTERM. After listener_stop. */

@@ -30,6 +30,7 @@
 #include "tools/server/rates.h"
 #include "tools/server/results.h"
 #include "tools/server/server.h"
+#include "tools/server/systemd.h"
 #include "tools/server/users.h"
 
 static void die(const char *what, int r)
@@ -85,6 +86,25 @@ static struct fm_map *map_create(struct server *server, const char *name)
     if (r < 0)
         die("cannot create a map", r);
     return map;
+}
+
+static void say_cannot_listen(const struct server *server, int r)
+{
+    const struct options *options = &server->options;
+    const char *reason =
+        r == -ENOKEY && !server->auth
+            ? "without --token-file on loopback and sockets of this machine only"
+            : fm_strerror(r);
+    if (server->inherited_fd >= 0)
+        fprintf(stderr,
+                "fibermap-serve: cannot listen on the socket that was handed over: %s\n",
+                reason);
+    else if (options->unix_path)
+        fprintf(stderr, "fibermap-serve: cannot listen on %s: %s\n", options->unix_path,
+                reason);
+    else
+        fprintf(stderr, "fibermap-serve: cannot listen on %s port %u: %s\n", options->address,
+                options->port, reason);
 }
 
 /* Who may ask, how often, and what is written down of it. */
@@ -148,20 +168,21 @@ static void server_fini(struct server *server)
     server->log = log_close(server->log);
 }
 
-static void announce(const struct options *options, unsigned port)
+static void announce(const struct door *door)
 {
-    bool six = strchr(options->address, ':');
-    char url[128];
-    snprintf(url, sizeof url, "http://%s%s%s:%u", six ? "[" : "", options->address,
-             six ? "]" : "", port);
-    printf("fibermap-serve: listening on %s\n"
-           "  curl %s/\n"
-           "  curl -d '{\"key\": \"nap\", \"kind\": \"sleep\", \"ms\": 60000}' %s/api/process\n"
-           "  curl %s/api/status/nap\n"
-           "  curl -X DELETE %s/api/cancel/nap\n"
-           "  curl %s/api/fibers\n"
-           "  curl -d 'hello' %s/api/send/ann      # for whoever opens ws%s/ws/ann\n",
-           url, url, url, url, url, url, url, url + 4);
+    const char *url = door->name;
+    printf("fibermap-serve: listening on %s\n", url);
+    if (door->port)
+        printf("  curl %s/\n"
+               "  curl -d '{\"key\": \"nap\", \"kind\": \"sleep\", \"ms\": 60000}' "
+               "%s/api/process\n"
+               "  curl %s/api/status/nap\n"
+               "  curl -X DELETE %s/api/cancel/nap\n"
+               "  curl %s/api/fibers\n"
+               "  curl -d 'hello' %s/api/send/ann      # for whoever opens ws%s/ws/ann\n",
+               url, url, url, url, url, url, url + 4);
+    else
+        printf("  curl --unix-socket %s http://localhost/\n", url + strlen("unix:"));
     fflush(stdout);
 }
 
@@ -170,21 +191,25 @@ int main(int argc, char *argv[])
     static struct server server;
     options_read(&server.options, argc, argv);
     signals_block();
+    server.inherited_fd = -1;
+    int taken = systemd_take_socket(&server.inherited_fd);
+    if (taken < 0)
+        die("cannot take the socket that was handed over", taken);
     libraries_init();
     server_init(&server);
     struct listener *listener;
-    unsigned port;
-    int r = listener_start(&server, &listener, &port);
+    int r = listener_start(&server, &listener);
     if (r < 0) {
-        fprintf(stderr, "fibermap-serve: cannot listen on %s port %u: %s\n",
-                server.options.address, server.options.port, fm_strerror(r));
+        say_cannot_listen(&server, r);
         server_fini(&server);
         return 1;
     }
-    announce(&server.options, port);
+    const struct door *door = listener_door(listener);
+    announce(door);
+    systemd_notify("READY=1");
     const struct log_field where[] = {
-        { "address", { server.options.address, strlen(server.options.address) }, 0 },
-        { "port", { NULL, 0 }, port },
+        { "door", { door->name, strlen(door->name) }, 0 },
+        { "port", { NULL, 0 }, door->port },
     };
     log_line(server.log, "listening", where, sizeof where / sizeof where[0]);
 
@@ -193,6 +218,7 @@ int main(int argc, char *argv[])
     second_signal_watch();
     fprintf(stderr, "fibermap-serve: %s, draining\n", strsignal(number));
     log_line(server.log, "draining", NULL, 0);
+    systemd_notify("STOPPING=1");
     r = drain(&server, listener);
     if (r < 0) {
         fprintf(stderr, "fibermap-serve: not all has ended: %s\n", fm_strerror(r));

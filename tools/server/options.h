@@ -11,6 +11,7 @@ struct options {
     const char *token_file; /* NULL: no token */
     const char *log;        /* where to; NULL: no log */
     unsigned port;
+    const char *unix_path;  /* listened on in their place; NULL: none */
     unsigned workers; /* 0: what the machine offers */
     unsigned max_connections;
     unsigned max_jobs;    /* live at once */

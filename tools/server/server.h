@@ -22,6 +22,7 @@ struct users;
 
 struct server {
     struct options options;
+    int inherited_fd; /* the listening socket that the process was started with; -1: none */
     struct fm_runtime *runtime;
     struct fm_map *connections; /* key: the connection's number */
     struct fm_map *jobs;        /* key: as the client chose */
