@@ -36,6 +36,7 @@ ASKED = [
     ('DELETE', '/api/cancel?prefix=described', None, 200), ('DELETE', '/api/cancel', None, 400),
     ('POST', '/api/send/{described}', 'hello', 202), ('POST', '/api/send/{}', 'hello', 400),
     ('POST', '/api/send/{described}', 'x' * 65537, 413),
+    ('POST', '/api/send', 'hello', 200), ('POST', '/api/send', '\udc00', 400), ('GET', '/api/users', None, 200),
     ('GET', '/ws/{described}', None, 426),
 ]
 
@@ -104,7 +105,7 @@ def each_operation_answers_as_described(server):
     for method, path, body, status in ASKED:
         operation = document['paths'][described_path(path)][method.lower()]
         plain = path.replace('{', '').replace('}', '').encode()
-        content = body.encode() if isinstance(body, str) else b'' if body is None else None
+        content = body.encode('utf-8', 'surrogatepass') if isinstance(body, str) else b'' if body is None else None
         if content is None:
             schema = operation['requestBody']['content']['application/json']['schema']
             equal(fault(document, schema, body) is None, status != 400, f'the request of {method} {path}')

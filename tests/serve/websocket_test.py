@@ -159,6 +159,52 @@ async def messages_reach_one_connection_none_twice(server):
 
 @test
 @asynchronous
+async def a_message_to_all_reaches_everybody_who_is_connected(_):
+    with Server('--queue=1') as server:
+        equal((await call(server.post, '/api/send', 'nobody hears it')).json(), {'delivered': 0, 'full': 0})
+        await call(server.post, '/api/send/absent', 'waits')
+        async with connect(server, 'ann') as ann, connect(server, 'b%20b') as bob:
+            equal((await call(server.get, '/api/users')).json(),
+                  {'connected': 2, 'users': [{'user': 'absent', 'connected': False, 'waiting': 1},
+                                             {'user': 'ann', 'connected': True, 'waiting': 0},
+                                             {'user': 'b b', 'connected': True, 'waiting': 0}]})
+            for text in ('to all, é', ''):
+                answer = await call(server.post, '/api/send', text.encode())
+                equal((answer.status, answer.json()), (200, {'delivered': 2, 'full': 0}))
+                equal([await ann.recv(), await bob.recv()], [text, text])
+            equal((await call(server.post, '/api/send', b'\xff')).status, 400)
+            equal((await call(server.post, '/api/send', b'x' * 65537)).status, 413)
+        async with connect(server, 'absent') as absent:
+            equal(await absent.recv(), 'waits')
+        until(lambda: server.get('/api/users').json() == {'connected': 0, 'users': []}, 'nobody is left')
+
+
+@test
+@asynchronous
+async def a_message_waits_so_long_and_no_longer(_):
+    with Server('--queue-ms=100', '--max-users=2') as server:
+        for user in ('ann', 'ann', 'bob'):
+            await call(server.post, f'/api/send/{user}', 'old')
+        # as long as ann and bob have places there is none for cid
+        until(lambda: server.post('/api/send/cid', 'new').status == 202, 'what has waited too long gives way')
+        until(lambda: server.get('/api/users').json()['users'] == [], 'all is forgotten')
+        async with connect(server, 'ann') as ann:
+            await ann.send('nothing came before')
+            equal(await ann.recv(), 'nothing came before')
+        assert b'fibermap_messages_expired_total' in (await call(server.get, '/metrics')).body
+
+
+@test
+@asynchronous
+async def compression_that_is_offered_is_not_taken(server):
+    async with connect(server, 'ann', compression='deflate') as ann:
+        equal(ann.extensions, [])
+        await ann.send('x' * 1000)
+        equal(await ann.recv(), 'x' * 1000)
+
+
+@test
+@asynchronous
 async def a_message_too_large_closes(server):
     async with connect(server, 'ann') as ann:
         await ann.send('x' * 65537)

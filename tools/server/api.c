@@ -59,7 +59,9 @@ static const char help[] =
     "\n"
     "GET    /ws/USER            WebSocket: the user's messages, and an echo of what it sends;\n"
     "                           a second connection replaces the first (close code 4000)\n"
-    "POST   /api/send/USER      the body is sent to the user as it is, or waits for it\n";
+    "POST   /api/send/USER      the body is sent to the user as it is, or waits for it\n"
+    "POST   /api/send           the same to all who are connected\n"
+    "GET    /api/users          who is connected, and for whom messages wait\n";
 
 /* ---- small things ---- */
 
@@ -101,6 +103,8 @@ static const struct route routes[] = {
     { HTTP_GET, "GET", "/api/events", feed_all },
     { HTTP_GET, "GET", "/api/events/", feed_key },
     { HTTP_POST, "POST", "/api/send/", user_api_send },
+    { HTTP_POST, "POST", "/api/send", user_api_send_all },
+    { HTTP_GET, "GET, HEAD", "/api/users", user_api_list },
     { HTTP_GET, "GET", "/ws/", websocket_accept },
     { HTTP_GET, "GET, HEAD", "/healthz", get_health },
     { HTTP_GET, "GET, HEAD", "/readyz", get_ready },

@@ -79,6 +79,8 @@ static void add_server(struct buffer *out, struct server *server)
         COUNTER("upgrades", "WebSockets ever", server_read(&server->upgraded)),
         COUNTER("messages_sent", "Messages framed for users",
                 server_read(&server->messages_sent)),
+        COUNTER("messages_expired", "Messages that have waited too long",
+                users_expired(server->users)),
         GAUGE("jobs", "Jobs under a key or in a queue", fm_map_size(server->jobs)),
         GAUGE("jobs_backing_off", "Jobs between two incarnations",
               fm_map_count(server->jobs, FM_MEMBER_BACKING_OFF)),

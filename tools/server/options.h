@@ -27,6 +27,8 @@ struct options {
     unsigned body_bytes;
     unsigned message_bytes; /* of one WebSocket message, in and out */
 
+    unsigned queue_ms; /* for which a message waits for its user; 0: for ever */
+
     unsigned head_ms; /* from a request's first byte to the end of its head */
     unsigned body_ms; /* from there to its last byte */
     unsigned idle_ms; /* without a request */

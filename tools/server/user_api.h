@@ -9,5 +9,9 @@
 
 /* The body, to one user. */
 void user_api_send(struct exchange *x, const char *user);
+/* The body, to all who are connected. */
+void user_api_send_all(struct exchange *x, const char *name);
+/* Who is connected, and for whom messages wait. */
+void user_api_list(struct exchange *x, const char *name);
 
 #endif

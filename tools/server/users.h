@@ -10,19 +10,13 @@
 #define SERVER_USERS_H
 
 #include <stddef.h>
-#include <sys/queue.h>
 
 #include "fm/map.h"
+#include "tools/server/message.h"
 #include "tools/server/server.h"
 
 struct users;
 struct websocket;
-
-struct message {
-    STAILQ_ENTRY(message) next; /* the mailbox's */
-    size_t len;
-    char text[];
-};
 
 /* 0 · -errno. The limits are read from options, which must outlive the users. */
 int users_create(struct fm_runtime *runtime, const struct options *options,
@@ -43,8 +37,8 @@ int users_enter(struct users *users, const char *user, struct websocket *websock
 /* It is no more; no effect if another has taken its place. */
 void users_leave(struct users *users, const char *user, struct websocket *websocket);
 /*
- * The next message for this connection, owned by the caller (free); NULL: none, or another has
- * taken its place.
+ * The next message for this connection, owned by the caller (message_free); NULL: none, or
+ * another has taken its place.
  */
 struct message *users_take(struct users *users, const char *user, struct websocket *websocket);
 /* Put back what was taken and not begun: it is the next again. The message is taken over. */
@@ -59,5 +53,23 @@ void users_return(struct users *users, const char *user, struct message *message
  *            (max_users) · -ENOMEM
  */
 int users_send(struct users *users, const char *user, const char *text, size_t len);
+
+/* What has come of a message to all who are connected. */
+struct users_told {
+    unsigned delivered;
+    unsigned full; /* whose mailbox had no room */
+};
+/* Send a text to everybody who is connected now. Fiber only. 0 · -ENOMEM, nobody gets it */
+int users_send_all(struct users *users, const char *text, size_t len,
+                   struct users_told *ret_told);
+
+/*
+ * Who is connected or has messages waiting, in the order of their names: at most max of them.
+ * visit runs under a lock, must not wait and must not call back.
+ */
+typedef void users_visit_fn(void *ctx, const char *user, bool connected, unsigned waiting);
+void users_visit(struct users *users, unsigned max, users_visit_fn *visit, void *ctx);
+/* How many messages have waited too long. */
+unsigned long long users_expired(struct users *users);
 
 #endif

@@ -208,13 +208,14 @@ static bool take_message_locked(struct websocket *ws, struct message **ret_unsen
     struct message *message = users_take(ws->server->users, ws->user, ws);
     if (!message)
         return true;
-    struct wslay_event_msg framed = { WSLAY_TEXT_FRAME, (const uint8_t *)message->text,
-                                      message->len };
+    const struct message_text *text = fm_value_pointer(message->text);
+    struct wslay_event_msg framed = { WSLAY_TEXT_FRAME, (const uint8_t *)text->bytes,
+                                      text->len };
     if (wslay_event_queue_msg(ws->wslay, &framed) != 0) {
         *ret_unsent = message;
         return false;
     }
-    free(message);
+    message_free(message);
     frame_locked(ws);
     server_count(&ws->server->messages_sent);
     return true;
