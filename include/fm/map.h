@@ -370,7 +370,7 @@ struct fm_map_run_options {
  * Order      all before this call happens before the first line of entry.
  * Cost       one stripe lock, under which no foreign code runs; FM_KEEP on a held key takes
  *            none. A body that waits for its turn has a stack meanwhile, and takes the lock
- *            each time somebody before it has ended.
+ *            each time somebody before it has ended. How many wait makes no difference.
  */
 FM_API int fm_map_run(struct fm_map *map, struct fm_key key, fm_entry_fn *entry, void *arg,
                       const struct fm_map_run_options *options, struct fm_fiber **ret_fiber);

@@ -33,6 +33,7 @@
 
 enum {
     BATCH = 1000,
+    CALLERS = 100,
     HUNDRED_THOUSAND = 100000,
     KEY_BYTES = 24,
 };
@@ -407,6 +408,62 @@ static void path_map_remove(uint64_t count)
     fm_map_destroy(map);
 }
 
+/* Each thousand stands in one line. */
+static void path_map_queue(uint64_t count)
+{
+    struct fm_map_run_options in_turn = FM_MAP_RUN_OPTIONS_INIT;
+    struct fm_map *map = make_map(NULL);
+    in_turn.conflict = FM_QUEUE;
+    for (uint64_t i = 0; i < count; i++) {
+        int r = fm_map_run(map, name(i / BATCH), nothing, NULL, &in_turn, NULL);
+        CHECK(r == (i % BATCH ? FM_MAP_QUEUED : 0));
+        if (i % BATCH == BATCH - 1)
+            CHECK(fm_map_await_quiescent(map, FM_NEVER) == 0);
+    }
+    fm_map_destroy(map);
+}
+
+struct party {
+    struct fm_map *map;
+    struct fm_key key;
+    uint64_t come, started;
+};
+
+static struct fm_exit until_all_have_come(void *arg)
+{
+    struct party *party = arg;
+    party->started++;
+    while (party->come % CALLERS)
+        fm_yield();
+    return fm_ok(party);
+}
+
+static struct fm_exit come(void *arg)
+{
+    struct party *party = arg;
+    struct fm_exit exit;
+    party->come++;
+    CHECK(fm_map_run_wait(party->map, party->key, until_all_have_come, party, NULL, FM_NEVER,
+                          &exit) >= 0);
+    return exit;
+}
+
+/* Callers of one key at a time, who share one run. */
+static void path_map_share(uint64_t count)
+{
+    struct fm_fiber *callers[CALLERS];
+    struct party party = { .map = make_map(NULL) };
+    for (uint64_t i = 0; i < count; i += CALLERS) {
+        party.key = name(i);
+        for (uint64_t c = 0; c < CALLERS; c++)
+            callers[c] = spawn(come, &party);
+        for (uint64_t c = 0; c < CALLERS; c++)
+            finish(callers[c]);
+    }
+    CHECK(party.started == count / CALLERS);
+    fm_map_destroy(party.map);
+}
+
 static void path_map_touch(uint64_t count)
 {
     struct fm_map_config config = FM_MAP_CONFIG_INIT;
@@ -484,6 +541,12 @@ int main(int argc, char **argv)
         { .name = "map_remove",
           .run = path_map_remove,
           .what = "run, let it wait, remove and await the end" },
+        { .name = "map_queue",
+          .run = path_map_queue,
+          .what = "run behind those who queue, a thousand, and have its turn" },
+        { .name = "map_share",
+          .run = path_map_share,
+          .what = "spawn, run_wait where somebody runs, and join" },
         { .name = "map_touch",
           .run = path_map_touch,
           .what = "touch, where the idle are evicted" },
