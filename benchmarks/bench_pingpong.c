@@ -5,11 +5,15 @@
  * Two fibers, one mutex, one condition each: whoever has the turn gives it to the other and
  * waits. Per round trip. With one worker both share it; with two each is pinned to its own.
  * `semaphore` does the same with two semaphores, `channel` with two channels without capacity,
- * `channel_1` with two that hold one value.
+ * `channel_1` with two that hold one value. `asleep` is played with semaphores by two workers,
+ * and whoever has the turn computes for so long that the other's worker has gone to sleep: of
+ * its round trip only the two times from the release to the other's next line count.
  */
 #include "benchmarks/support/bench.h"
 
 #include <stdatomic.h>
+
+static const int64_t think_ns = 50000;
 
 struct table {
     void (*play)(struct table *table, int me);
@@ -20,6 +24,8 @@ struct table {
     int turn;
     uint64_t rounds;
     uint64_t played[2];
+    int64_t released_ns; /* asleep: when the turn was given ... */
+    int64_t handed_ns;   /* ... and how long all of them were on their way */
     bool two_workers;
     _Atomic bool apart; /* the second player has its own worker */
 };
@@ -42,6 +48,21 @@ static void play_semaphore(struct table *table, int me)
     for (uint64_t i = 0; i < table->rounds; i++) {
         fm_semaphore_acquire(table->ball_of[me], 1, FM_NEVER);
         table->played[me]++;
+        fm_semaphore_release(table->ball_of[!me], 1);
+    }
+}
+
+static void play_asleep(struct table *table, int me)
+{
+    for (uint64_t i = 0; i < table->rounds; i++) {
+        fm_semaphore_acquire(table->ball_of[me], 1, FM_NEVER);
+        int64_t now = fm_now_ns();
+        if (i > 0 || me > 0)
+            table->handed_ns += now - table->released_ns;
+        table->played[me]++;
+        for (int64_t until = now + think_ns; now < until;)
+            now = fm_now_ns();
+        table->released_ns = now;
         fm_semaphore_release(table->ball_of[!me], 1);
     }
 }
@@ -90,7 +111,8 @@ static void play(const struct bench_run *run, struct table *table, const char *m
         fm_unpin();
     BENCH_CHECK(table->played[0] == run->count && table->played[1] == run->count,
                 "a turn is missing");
-    bench_record(run, metric, "ns", (double)(end - start) / (double)run->count);
+    int64_t ns = table->handed_ns ? table->handed_ns : end - start;
+    bench_record(run, metric, "ns", (double)ns / (double)run->count);
 }
 
 static struct fm_exit cond(void *arg)
@@ -106,16 +128,27 @@ static struct fm_exit cond(void *arg)
     return fm_ok(NULL);
 }
 
-static struct fm_exit semaphore(void *arg)
+static struct fm_exit semaphores(void *arg, void (*player)(struct table *, int),
+                                 const char *metric)
 {
-    struct table table = { .play = play_semaphore };
+    struct table table = { .play = player };
     BENCH_CHECK(fm_semaphore_create(1, &table.ball_of[0]) == 0 &&
                     fm_semaphore_create(0, &table.ball_of[1]) == 0,
                 "no memory");
-    play(arg, &table, "ping-pong, semaphore");
+    play(arg, &table, metric);
     fm_semaphore_destroy(table.ball_of[0]);
     fm_semaphore_destroy(table.ball_of[1]);
     return fm_ok(NULL);
+}
+
+static struct fm_exit semaphore(void *arg)
+{
+    return semaphores(arg, play_semaphore, "ping-pong, semaphore");
+}
+
+static struct fm_exit asleep(void *arg)
+{
+    return semaphores(arg, play_asleep, "ping-pong, both asleep");
 }
 
 static struct fm_exit channels(void *arg, size_t capacity, const char *metric)
@@ -147,6 +180,7 @@ int main(int argc, char **argv)
         { .name = "semaphore", .body = semaphore, .count = 300000, .max_workers = 2 },
         { .name = "channel", .body = channel, .count = 300000, .max_workers = 2 },
         { .name = "channel_1", .body = channel_1, .count = 300000, .max_workers = 2 },
+        { .name = "asleep", .body = asleep, .count = 5000, .min_workers = 2, .max_workers = 2 },
     };
     return bench_main(argc, argv, "how long a round trip between two fibers takes", cases,
                       sizeof cases / sizeof cases[0]);

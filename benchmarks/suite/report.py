@@ -40,7 +40,8 @@ def summary(figures):
             if ours is not None and theirs > 0:
                 ratios.append(f'{ours / theirs:.2f}')
             if who in then:
-                targets.append(f'{target / then[who]:.2f}')
+                if target:
+                    targets.append(f'{target / then[who]:.2f}')
                 goals.append(f'{goal / then[who]:.2f}')
         yield _row([
             place.metric, str(place.workers), figures.units[place],

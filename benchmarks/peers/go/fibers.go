@@ -88,6 +88,42 @@ func pingPong(count int) {
 	check(sum == count, "a turn is missing")
 }
 
+// Whoever has the turn computes until the other's thread sleeps; from the send to the other's next line.
+func pingPongAsleep(count int) {
+	if runtime.GOMAXPROCS(0) == 1 {
+		return
+	}
+	const think = 50 * time.Microsecond
+	turnOf := [2]chan time.Time{make(chan time.Time, 1), make(chan time.Time, 1)}
+	var handed time.Duration
+	played := 0
+	play := func(me int) {
+		defer pinned()()
+		for i := 0; i < count; i++ {
+			released := <-turnOf[me]
+			now := time.Now()
+			if i > 0 || me > 0 {
+				handed += now.Sub(released)
+			}
+			played++
+			for until := now.Add(think); now.Before(until); {
+				now = time.Now()
+			}
+			turnOf[1-me] <- now
+		}
+	}
+	done := make(chan struct{})
+	go func() {
+		play(1)
+		close(done)
+	}()
+	turnOf[0] <- time.Now()
+	play(0)
+	<-done
+	report("ping-pong, both asleep", "ns", float64(handed)/float64(count))
+	check(played == 2*count, "a turn is missing")
+}
+
 func pingPongCond(count int) {
 	defer pinned()()
 	var mutex sync.Mutex
