@@ -128,6 +128,7 @@ static void set_running(struct batch *batch, struct job *job, struct fm_process 
         TAILQ_INSERT_TAIL(&batch->running, job, in_state);
     else
         TAILQ_REMOVE(&batch->running, job, in_state);
+    batch->running_count += process ? 1 : (size_t)-1;
     job->process = process;
     job->state = process ? JOB_RUNNING : JOB_READY;
     pthread_mutex_unlock(&batch->lock);

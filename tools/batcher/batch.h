@@ -19,7 +19,7 @@
 TAILQ_HEAD(job_list, job);
 
 struct each;
-struct joblog;
+struct lines;
 struct journal;
 struct slots;
 struct store;
@@ -33,7 +33,8 @@ struct batch {
     struct fm_fiber *conductor;
     struct fm_semaphore *news; /* a permit whenever the conductor should look again */
     struct printer *printer;
-    struct joblog *joblog;   /* NULL: none */
+    struct lines *joblog;    /* NULL: none */
+    struct lines *events;    /* NULL: none */
     struct journal *journal; /* NULL: none */
     struct store *store;     /* of the journal, which has it from then on */
     char **begun;            /* directory and words of a batch that is resumed */
@@ -43,6 +44,7 @@ struct batch {
     pthread_mutex_t lock;
     struct job_list ready;      /* lock */
     struct job_list running;    /* lock; those with a process */
+    size_t running_count;       /* lock */
     struct job_list skipped;    /* lock; to be told of */
     uint64_t all;               /* lock; how many there are; each: so far */
     bool all_known;             /* lock; no more will come */

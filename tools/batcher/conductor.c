@@ -22,6 +22,7 @@
 #include <stdlib.h>
 
 #include "tools/batcher/each.h"
+#include "tools/batcher/events.h"
 #include "tools/batcher/slots.h"
 #include "tools/batcher/work.h"
 
@@ -223,7 +224,10 @@ static int tell_of_skipped(struct batch *batch, struct job *job)
     int r = printer_put(batch->printer, job->number, &nothing);
     if (r < 0)
         conductor_give_up(batch, r, "cannot print");
-    return r;
+    int written = batch->events ? events_left_out(batch->events, job, JOB_SKIPPED) : 0;
+    if (written < 0)
+        conductor_give_up(batch, written, "cannot write the events");
+    return r < 0 ? r : written;
 }
 
 /* The slot passes to the job. What cannot be started counts as not run. */
@@ -318,9 +322,8 @@ static void begin(struct batch *batch)
     }
 }
 
-int conductor_run(struct batch *batch)
+void conductor_init(struct batch *batch)
 {
-    struct fm_fiber *conductor;
     TAILQ_INIT(&batch->ready);
     TAILQ_INIT(&batch->running);
     TAILQ_INIT(&batch->skipped);
@@ -328,6 +331,11 @@ int conductor_run(struct batch *batch)
     batch->all = batch->each ? 0 : batch->plan.count;
     batch->all_known = !batch->each;
     begin(batch);
+}
+
+int conductor_run(struct batch *batch)
+{
+    struct fm_fiber *conductor;
     int r = fm_fiber_spawn(conductor_entry, batch, NULL, &conductor);
     if (r < 0)
         return r;

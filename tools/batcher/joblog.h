@@ -6,14 +6,11 @@
 #define BATCH_JOBLOG_H
 
 #include "tools/batcher/job.h"
+#include "tools/batcher/lines.h"
 
-struct joblog;
-
-/* Makes the file, or empties it; append: goes on in it. 0 · -errno of open(2) or write(2) */
-int joblog_create(const char *path, bool append, struct joblog **ret_joblog);
-/* NULL-safe, returns NULL. */
-struct joblog *joblog_destroy(struct joblog *joblog);
-/* Add a line, whole; command is what was run. Fiber only; 0 · -errno of write(2) */
-int joblog_add(struct joblog *joblog, const struct job *job, const char *command);
+/* The first line of the file. */
+extern const char joblog_head[];
+/* Add a job's; command is what was run. Fiber only; 0 · -ENOMEM · -errno of write(2) */
+int joblog_add(struct lines *joblog, const struct job *job, const char *command);
 
 #endif

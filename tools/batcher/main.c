@@ -16,9 +16,11 @@
 #include "tools/batcher/batch.h"
 #include "tools/batcher/conductor.h"
 #include "tools/batcher/each.h"
+#include "tools/batcher/events.h"
 #include "tools/batcher/jobfile.h"
 #include "tools/batcher/joblog.h"
 #include "tools/batcher/journal.h"
+#include "tools/batcher/progress.h"
 #include "tools/batcher/report.h"
 #include "tools/batcher/slots.h"
 
@@ -134,20 +136,44 @@ static void read_plan(struct batch *batch)
     }
 }
 
+/* All has ended: the last things to be said. */
+static void finish(struct batch *batch)
+{
+    int r = printer_flush(batch->printer);
+    if (r < 0)
+        conductor_give_up(batch, r, "cannot print");
+    r = batch->events ? events_over(batch->events, batch, report_exit_code(batch)) : 0;
+    if (r < 0)
+        conductor_give_up(batch, r, "cannot write the events");
+}
+
 static struct fm_exit program(void *arg)
 {
     struct batch *batch = arg;
-    struct fm_fiber *watcher;
+    struct fm_fiber *watcher, *progress = NULL;
     int r = fm_fiber_spawn(signals_entry, batch, NULL, &watcher);
     if (r < 0)
         return fm_fail(r);
+    if (progress_wanted(&batch->options))
+        fm_fiber_spawn(progress_entry, batch, NULL, &progress); /* without it: no progress */
     r = conductor_run(batch);
+    if (progress)
+        fm_fiber_stop(progress, FM_NEVER, NULL);
+    fm_fiber_unref(progress);
     fm_fiber_stop(watcher, FM_NEVER, NULL);
     fm_fiber_unref(watcher);
-    int printed = printer_flush(batch->printer);
-    if (printed < 0)
-        conductor_give_up(batch, printed, "cannot print");
+    printer_progress(batch->printer, "");
+    finish(batch);
     return r < 0 ? fm_fail(r) : fm_ok(NULL);
+}
+
+static struct lines *open_lines(const struct batch *batch, const char *path, const char *head)
+{
+    struct lines *lines = NULL;
+    int r = path ? lines_create(path, batch->options.resumed, head, &lines) : 0;
+    if (r < 0)
+        die(path, r);
+    return lines;
 }
 
 static void batch_init(struct batch *batch)
@@ -162,6 +188,7 @@ static void batch_init(struct batch *batch)
     config.name = "jobs";
     config.max_live = batch->options.jobs + WAITING_MAX;
     pthread_mutex_init(&batch->lock, NULL);
+    conductor_init(batch);
     r = fm_map_create(&config, &batch->map);
     if (r == 0)
         r = fm_semaphore_create(0, &batch->news);
@@ -173,11 +200,8 @@ static void batch_init(struct batch *batch)
         r = journal_create(batch->store, &batch->journal);
     if (r < 0)
         die("cannot start", r);
-    if (batch->options.joblog) {
-        r = joblog_create(batch->options.joblog, batch->options.resumed, &batch->joblog);
-        if (r < 0)
-            die(batch->options.joblog, r);
-    }
+    batch->joblog = open_lines(batch, batch->options.joblog, joblog_head);
+    batch->events = open_lines(batch, batch->options.events, "");
 }
 
 static void batch_fini(struct batch *batch)
@@ -185,7 +209,8 @@ static void batch_fini(struct batch *batch)
     batch->map = fm_map_destroy(batch->map);
     batch->each = each_destroy(batch->each);
     batch->runtime = fm_runtime_destroy(batch->runtime);
-    batch->joblog = joblog_destroy(batch->joblog);
+    batch->joblog = lines_destroy(batch->joblog);
+    batch->events = lines_destroy(batch->events);
     batch->journal = journal_destroy(batch->journal);
     strings_free(batch->begun);
     batch->slots = slots_destroy(batch->slots);

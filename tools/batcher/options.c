@@ -25,6 +25,7 @@ enum {
     DRY_RUN,
     RESULTS,
     JOBLOG,
+    JSON,
     JOURNAL,
     DURABLE,
     RETRY_FAILED,
@@ -43,6 +44,7 @@ static const struct argp_option common[] = {
     { "ungroup", 'u', NULL, 0, "Let jobs write to our output themselves, mixed", 3 },
     { "results", RESULTS, "FOLDER", 0, "Keep the outputs there", 3 },
     { "joblog", JOBLOG, "FILE", 0, "Write a line for each job that has ended", 3 },
+    { "json", JSON, "FILE", 0, "Write what happens as JSON, a line for each event", 3 },
     { "durable", DURABLE, NULL, 0, "Have each write of the journal reach the device", 3 },
     { "quiet", 'q', NULL, 0, "Say nothing of failures", 3 },
     { "verbose", 'v', NULL, 0, "Say what starts and ends", 3 },
@@ -112,6 +114,7 @@ static error_t read_common(int key, char *arg, struct argp_state *state)
     case DRY_RUN: options->dry_run = true; return 0;
     case RESULTS: options->results = arg; return 0;
     case JOBLOG: options->joblog = arg; return 0;
+    case JSON: options->events = arg; return 0;
     case DURABLE: options->durable = true; return 0;
     case HALT:
         if (halt_read(arg, &options->halt) < 0)

@@ -25,6 +25,7 @@ struct options {
     const char *results;        /* folder; NULL: none */
     const char *joblog;         /* file; NULL: none */
     const char *journal;        /* file; NULL: none */
+    const char *events;         /* file; NULL: none */
     bool durable;               /* the journal's writes reach the device */
     bool resumed, retry_failed; /* resume: the batch has begun before; failed jobs too */
 

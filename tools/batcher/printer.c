@@ -24,6 +24,7 @@ struct waiting {
 struct printer {
     struct fm_mutex *mutex;
     bool keep_order;
+    bool shown;    /* mutex; there is a line of progress */
     int error;     /* mutex; of the first write that failed */
     uint64_t next; /* mutex; keep_order: what is printed next */
     void *waiting; /* mutex; keep_order: outputs by their numbers */
@@ -69,6 +70,27 @@ struct printer *printer_destroy(struct printer *printer)
     return NULL;
 }
 
+struct line {
+    char text[1200];
+    size_t bytes;
+};
+
+static struct fm_exit say_entry(void *arg)
+{
+    struct line *line = arg;
+    write_whole(2, line->text, line->bytes);
+    return fm_ok(NULL);
+}
+
+/* Before anything else is written to the terminal. */
+static void erase_progress_locked(struct printer *printer)
+{
+    static struct line erasure = { "\r\033[K", 4 };
+    if (printer->shown)
+        fm_blocking(say_entry, &erasure, FM_NEVER, NULL);
+    printer->shown = false;
+}
+
 static struct fm_exit copy_entry(void *output)
 {
     int r = output_copy(output);
@@ -80,6 +102,7 @@ static void print_locked(struct printer *printer, struct output *output)
 {
     if (!printer->error && output->bytes[0] + output->bytes[1]) {
         struct fm_exit exit;
+        erase_progress_locked(printer);
         int r = fm_blocking(copy_entry, output, FM_NEVER, &exit);
         if (r == 0 && exit.kind != FM_SUCCESS)
             r = exit.code;
@@ -156,18 +179,6 @@ int printer_flush(struct printer *printer)
     return r;
 }
 
-struct line {
-    char text[1200];
-    size_t bytes;
-};
-
-static struct fm_exit say_entry(void *arg)
-{
-    struct line *line = arg;
-    write_whole(2, line->text, line->bytes);
-    return fm_ok(NULL);
-}
-
 void printer_say(struct printer *printer, const char *format, ...)
 {
     struct line line;
@@ -180,6 +191,20 @@ void printer_say(struct printer *printer, const char *format, ...)
     line.bytes = (size_t)n < sizeof line.text - 1 ? (size_t)n : sizeof line.text - 2;
     line.text[line.bytes++] = '\n';
     lock(printer);
+    erase_progress_locked(printer);
     fm_blocking(say_entry, &line, FM_NEVER, NULL);
+    unlock(printer);
+}
+
+void printer_progress(struct printer *printer, const char *text)
+{
+    struct line line;
+    int n = snprintf(line.text, sizeof line.text, "\r\033[K%s", text);
+    lock(printer);
+    if (*text || printer->shown) {
+        line.bytes = (size_t)n < sizeof line.text ? (size_t)n : sizeof line.text - 1;
+        fm_blocking(say_entry, &line, FM_NEVER, NULL);
+        printer->shown = *text;
+    }
     unlock(printer);
 }

@@ -26,6 +26,11 @@ struct printer *printer_destroy(struct printer *printer);
 int printer_put(struct printer *printer, uint64_t number, struct output *output);
 /* Print what waits for numbers that will not come. Results as printer_put. */
 int printer_flush(struct printer *printer);
+/*
+ * Show this on the last line of the terminal behind our error, in place of what it shows now;
+ * it goes before anything is printed. "": nothing.
+ */
+void printer_progress(struct printer *printer, const char *text);
 /* Print a line on our error, as it comes. */
 __attribute__((format(printf, 2, 3))) void printer_say(struct printer *printer,
                                                        const char *format, ...);

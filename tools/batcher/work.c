@@ -14,6 +14,7 @@
 
 #include "tools/batcher/attempt.h"
 #include "tools/batcher/conductor.h"
+#include "tools/batcher/events.h"
 #include "tools/batcher/joblog.h"
 #include "tools/batcher/journal.h"
 #include "tools/batcher/slots.h"
@@ -95,6 +96,13 @@ static int record_end(struct batch *batch, const struct job *job, enum job_state
     return record(batch, &end);
 }
 
+/* What could not be written ends all. */
+static void tell_event(struct batch *batch, int r)
+{
+    if (r < 0)
+        conductor_give_up(batch, r, "cannot write the events");
+}
+
 /* How long until the next attempt; FM_NEVER: there is none. */
 static int64_t delay_after(struct fm_schedule_run *run, const struct job *job,
                            enum job_state state)
@@ -131,6 +139,8 @@ static enum job_state work(struct batch *batch, struct job *job, struct fm_sched
         int64_t delay_ns = FM_NEVER;
         if (!conductor_stopping(batch) && record_start(batch, job) == 0) {
             output_close(&output);
+            if (batch->events)
+                tell_event(batch, events_start(batch->events, job, *slot));
             if (batch->options.dry_run)
                 pretend(batch, job, *slot, &output);
             else
@@ -138,6 +148,8 @@ static enum job_state work(struct batch *batch, struct job *job, struct fm_sched
             state = state_of(&job->ending);
             delay_ns = delay_after(run, job, state);
             record_end(batch, job, state, delay_ns == FM_NEVER);
+            if (batch->events)
+                tell_event(batch, events_end(batch->events, job, state, delay_ns));
         }
         if (conductor_stopping(batch))
             delay_ns = FM_NEVER;
