@@ -7,12 +7,13 @@ import sys
 import harness
 import run_test
 import each_test
+import control_test
 import display_test
 import end_test
 import journal_test
 
 if len(sys.argv) != 2:
     sys.exit(__doc__)
-assert run_test and each_test and end_test and journal_test and display_test
+assert run_test and each_test and end_test and journal_test and display_test and control_test
 harness.BINARY = os.path.abspath(sys.argv[1])
 sys.exit(harness.run_all())

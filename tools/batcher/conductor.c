@@ -157,6 +157,49 @@ bool conductor_stopping(struct batch *batch)
     return stopping;
 }
 
+bool conductor_lets(struct batch *batch, const struct job *job)
+{
+    pthread_mutex_lock(&batch->lock);
+    bool lets = batch->halting == GO_ON && !job->cancelled;
+    pthread_mutex_unlock(&batch->lock);
+    return lets;
+}
+
+/* It has not been started: it ends here, and is told of as those that are skipped. */
+static void cancel_waiting_locked(struct batch *batch, struct job *job)
+{
+    if (job->state == JOB_READY)
+        TAILQ_REMOVE(&batch->ready, job, in_state);
+    end_locked(batch, job, JOB_CANCELLED);
+    TAILQ_INSERT_TAIL(&batch->skipped, job, in_state);
+    dependents_locked(batch, job, false);
+}
+
+int conductor_cancel(struct batch *batch, const char *key)
+{
+    if (batch->each) /* who is not under way has not been read yet, or is about to start */
+        return fm_map_interrupt(batch->map, fm_key_str(key));
+    pthread_mutex_lock(&batch->lock);
+    struct job *job = plan_find(&batch->plan, key);
+    bool ended = job && job->state >= JOB_SUCCEEDED;
+    bool taken = job && job->taken;
+    if (job && !ended) {
+        job->cancelled = true;
+        if (!taken)
+            cancel_waiting_locked(batch, job);
+    }
+    pthread_mutex_unlock(&batch->lock);
+    if (!job)
+        return -ENOENT;
+    if (ended)
+        return -EALREADY;
+    if (taken)
+        fm_map_interrupt(batch->map, fm_key_str(key)); /* if it is not there yet it will see */
+    else
+        fm_semaphore_release(batch->news, 1);
+    return 0;
+}
+
 void conductor_kill_all(struct batch *batch)
 {
     struct job *job;
@@ -186,6 +229,7 @@ static enum next next_locked(struct batch *batch, bool has_slot, struct job **re
         return NEXT_SLOT;
     if (job) {
         TAILQ_REMOVE(&batch->ready, job, in_state);
+        job->taken = true;
         batch->under_way++;
         *ret_job = job;
         return NEXT_JOB;
@@ -218,13 +262,17 @@ static int take_argument(struct batch *batch)
 static int tell_of_skipped(struct batch *batch, struct job *job)
 {
     struct output nothing = OUTPUT_NONE;
-    if (!batch->options.quiet)
-        printer_say(batch->printer, "batch: job \"%s\" skipped: it needs \"%s\"", job->key,
+    const char *state = job_state_name(job->state);
+    if (!batch->options.quiet && job->blocker)
+        printer_say(batch->printer, "batch: job \"%s\" %s: it needs \"%s\"", job->key, state,
                     job->blocker->key);
+    else if (!batch->options.quiet)
+        printer_say(batch->printer, "batch: job \"%s\" %s before it was started", job->key,
+                    state);
     int r = printer_put(batch->printer, job->number, &nothing);
     if (r < 0)
         conductor_give_up(batch, r, "cannot print");
-    int written = batch->events ? events_left_out(batch->events, job, JOB_SKIPPED) : 0;
+    int written = batch->events ? events_left_out(batch->events, job, job->state) : 0;
     if (written < 0)
         conductor_give_up(batch, written, "cannot write the events");
     return r < 0 ? r : written;

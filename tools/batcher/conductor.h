@@ -23,8 +23,15 @@ void conductor_ended(struct batch *batch, struct job *job, enum job_state state)
 void conductor_halt(struct batch *batch, enum halting how, int signal);
 /* The same, because we cannot go on: `what` and why are said, once. Fiber only, waits. */
 void conductor_give_up(struct batch *batch, int error, const char *what);
+/*
+ * End one job: what runs is stopped, what waits does not start. Never waits. 0 · -ENOENT there
+ * is none · -EALREADY it has ended
+ */
+int conductor_cancel(struct batch *batch, const char *key);
 /* Is it halting? */
 bool conductor_stopping(struct batch *batch);
+/* May this job, which was started, begin an attempt? */
+bool conductor_lets(struct batch *batch, const struct job *job);
 /* SIGKILL to all that runs. Never waits. */
 void conductor_kill_all(struct batch *batch);
 

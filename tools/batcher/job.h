@@ -99,6 +99,8 @@ struct job {
 
     /* how it goes: the conductor's lock */
     enum job_state state;
+    bool taken;                 /* its fiber has been started, or is about to be */
+    bool cancelled;             /* by its key */
     struct fm_process *process; /* while an attempt runs */
     TAILQ_ENTRY(job) in_state;  /* ready, or running */
 

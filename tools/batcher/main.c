@@ -14,7 +14,9 @@
 #include <unistd.h>
 
 #include "tools/batcher/batch.h"
+#include "tools/batcher/client.h"
 #include "tools/batcher/conductor.h"
+#include "tools/batcher/control.h"
 #include "tools/batcher/each.h"
 #include "tools/batcher/events.h"
 #include "tools/batcher/jobfile.h"
@@ -127,6 +129,9 @@ static void read_plan(struct batch *batch)
     switch (batch->options.command) {
     case COMMAND_RUN: read_jobs(batch); break;
     case COMMAND_RESUME: read_journal(batch); break;
+    case COMMAND_STATUS:
+    case COMMAND_CANCEL:
+    case COMMAND_WAIT: break;
     case COMMAND_EACH: {
         int r = each_create(&batch->options, &batch->each);
         if (r < 0)
@@ -147,24 +152,43 @@ static void finish(struct batch *batch)
         conductor_give_up(batch, r, "cannot write the events");
 }
 
-static struct fm_exit program(void *arg)
+/* What could not be done, for the last message. */
+static const char *failed_at = "cannot go on";
+
+/* Everything, with those who look on: the signals, the terminal, the socket. */
+static int run_all(struct batch *batch)
 {
-    struct batch *batch = arg;
     struct fm_fiber *watcher, *progress = NULL;
+    struct control *control = NULL;
     int r = fm_fiber_spawn(signals_entry, batch, NULL, &watcher);
     if (r < 0)
-        return fm_fail(r);
-    if (progress_wanted(&batch->options))
+        return r;
+    if (batch->options.socket)
+        r = control_start(batch, batch->options.socket, &control);
+    if (r < 0)
+        failed_at = batch->options.socket;
+    if (r == 0 && progress_wanted(&batch->options))
         fm_fiber_spawn(progress_entry, batch, NULL, &progress); /* without it: no progress */
-    r = conductor_run(batch);
+    if (r == 0)
+        r = conductor_run(batch);
     if (progress)
         fm_fiber_stop(progress, FM_NEVER, NULL);
     fm_fiber_unref(progress);
     fm_fiber_stop(watcher, FM_NEVER, NULL);
     fm_fiber_unref(watcher);
+    control_stop(control);
+    return r;
+}
+
+static struct fm_exit program(void *arg)
+{
+    struct batch *batch = arg;
+    int r = run_all(batch);
+    if (r < 0)
+        return fm_fail(r);
     printer_progress(batch->printer, "");
     finish(batch);
-    return r < 0 ? fm_fail(r) : fm_ok(NULL);
+    return fm_ok(NULL);
 }
 
 static struct lines *open_lines(const struct batch *batch, const char *path, const char *head)
@@ -224,6 +248,10 @@ int main(int argc, char *argv[])
 {
     static struct batch batch;
     options_read(&batch.options, argc, argv);
+    if (batch.options.command >= COMMAND_STATUS) {
+        signal(SIGPIPE, SIG_IGN);
+        return client_run(&batch.options);
+    }
     signals_block();
     read_plan(&batch);
     batch_init(&batch);
@@ -231,7 +259,7 @@ int main(int argc, char *argv[])
     struct fm_exit exit;
     int r = fm_runtime_run(batch.runtime, program, &batch, &exit);
     if (r < 0 || exit.kind != FM_SUCCESS)
-        die("cannot go on", r < 0 ? r : exit.code);
+        die(failed_at, r < 0 ? r : exit.code);
     report_print(&batch, fm_now_ns() - start_ns);
     int code = report_exit_code(&batch);
     batch_fini(&batch);

@@ -26,6 +26,7 @@ enum {
     RESULTS,
     JOBLOG,
     JSON,
+    SOCKET,
     JOURNAL,
     DURABLE,
     RETRY_FAILED,
@@ -45,6 +46,7 @@ static const struct argp_option common[] = {
     { "results", RESULTS, "FOLDER", 0, "Keep the outputs there", 3 },
     { "joblog", JOBLOG, "FILE", 0, "Write a line for each job that has ended", 3 },
     { "json", JSON, "FILE", 0, "Write what happens as JSON, a line for each event", 3 },
+    { "socket", SOCKET, "PATH", 0, "Listen there for status, cancel and wait", 3 },
     { "durable", DURABLE, NULL, 0, "Have each write of the journal reach the device", 3 },
     { "quiet", 'q', NULL, 0, "Say nothing of failures", 3 },
     { "verbose", 'v', NULL, 0, "Say what starts and ends", 3 },
@@ -115,6 +117,7 @@ static error_t read_common(int key, char *arg, struct argp_state *state)
     case RESULTS: options->results = arg; return 0;
     case JOBLOG: options->joblog = arg; return 0;
     case JSON: options->events = arg; return 0;
+    case SOCKET: options->socket = arg; return 0;
     case DURABLE: options->durable = true; return 0;
     case HALT:
         if (halt_read(arg, &options->halt) < 0)
@@ -261,9 +264,11 @@ static struct options defaults(void)
 
 static const struct {
     const char *name, *program;
-} commands[] = { [COMMAND_RUN] = { "run", "batch run" },
-                 [COMMAND_EACH] = { "each", "batch each" },
-                 [COMMAND_RESUME] = { "resume", "batch resume" } };
+} commands[] = {
+    [COMMAND_RUN] = { "run", "batch run" },          [COMMAND_EACH] = { "each", "batch each" },
+    [COMMAND_RESUME] = { "resume", "batch resume" }, [COMMAND_STATUS] = { "status", NULL },
+    [COMMAND_CANCEL] = { "cancel", NULL },           [COMMAND_WAIT] = { "wait", NULL }
+};
 enum { COMMANDS = sizeof commands / sizeof commands[0] };
 
 /* Which command the word is; what is none ends the program. */
@@ -288,6 +293,18 @@ static enum batch_command read_command(const char *word)
     return (enum batch_command)command;
 }
 
+/* The socket, and for cancel the key. */
+static void read_question(struct options *options, int argc, char *argv[])
+{
+    if (argc != (options->command == COMMAND_CANCEL ? 2 : 1)) {
+        fprintf(stderr, "batch: usage: batch %s SOCKET%s\n", commands[options->command].name,
+                options->command == COMMAND_CANCEL ? " KEY" : "");
+        exit(BATCH_ERROR);
+    }
+    options->socket = argv[0];
+    options->key = argc > 1 ? argv[1] : NULL;
+}
+
 void options_read(struct options *options, int argc, char *argv[])
 {
     argp_err_exit_status = BATCH_ERROR;
@@ -295,6 +312,10 @@ void options_read(struct options *options, int argc, char *argv[])
     options->command = read_command(argc > 1 ? argv[1] : "");
     options->argc = argc - 1;
     options->argv = argv + 1;
+    if (options->command >= COMMAND_STATUS) {
+        read_question(options, argc - 2, argv + 2);
+        return;
+    }
     argv[1] = (char *)commands[options->command].program;
     read_all(options, argc - 1, argv + 1);
 }

@@ -8,7 +8,14 @@
 #include "tools/batcher/halt.h"
 #include "tools/batcher/job.h"
 
-enum batch_command { COMMAND_RUN, COMMAND_EACH, COMMAND_RESUME };
+enum batch_command {
+    COMMAND_RUN,
+    COMMAND_EACH,
+    COMMAND_RESUME,
+    COMMAND_STATUS,
+    COMMAND_CANCEL,
+    COMMAND_WAIT
+};
 
 /* Exit code: nothing was run because something is wrong with what we were given. */
 #define BATCH_ERROR 255
@@ -26,6 +33,8 @@ struct options {
     const char *joblog;         /* file; NULL: none */
     const char *journal;        /* file; NULL: none */
     const char *events;         /* file; NULL: none */
+    const char *socket;         /* path; NULL: none. status, cancel, wait: whom to ask */
+    const char *key;            /* cancel: whom */
     bool durable;               /* the journal's writes reach the device */
     bool resumed, retry_failed; /* resume: the batch has begun before; failed jobs too */
 

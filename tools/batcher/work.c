@@ -137,7 +137,7 @@ static enum job_state work(struct batch *batch, struct job *job, struct fm_sched
     enum job_state state = JOB_NOT_RUN;
     for (;;) {
         int64_t delay_ns = FM_NEVER;
-        if (!conductor_stopping(batch) && record_start(batch, job) == 0) {
+        if (conductor_lets(batch, job) && record_start(batch, job) == 0) {
             output_close(&output);
             if (batch->events)
                 tell_event(batch, events_start(batch->events, job, *slot));
@@ -151,7 +151,7 @@ static enum job_state work(struct batch *batch, struct job *job, struct fm_sched
             if (batch->events)
                 tell_event(batch, events_end(batch->events, job, state, delay_ns));
         }
-        if (conductor_stopping(batch))
+        if (!conductor_lets(batch, job))
             delay_ns = FM_NEVER;
         if (delay_ns == FM_NEVER) {
             int r = printer_put(batch->printer, job->number, &output);
@@ -203,6 +203,11 @@ static struct fm_exit work_entry(void *arg)
         job->ending.step = "its retries cannot be planned";
     }
     fm_schedule_unref(schedule);
+    if (state == JOB_NOT_RUN && !conductor_stopping(batch)) { /* cancelled at its first step */
+        state = JOB_CANCELLED;
+        job->ending.stopped = true;
+        job->ending.error = -ECANCELED;
+    }
     tell_of_end(batch, job, state);
     if (batch->joblog && job->attempts)
         log_end(batch, job);
@@ -222,7 +227,11 @@ static void work_drop(void *arg)
         job->ending.step = "its fiber cannot be started";
     }
     slots_give(job->batch->slots, job->ending.slot);
-    conductor_ended(job->batch, job, interrupted ? JOB_NOT_RUN : JOB_FAILED);
+    bool stopping = conductor_stopping(job->batch);
+    conductor_ended(job->batch, job,
+                    !interrupted ? JOB_FAILED
+                    : stopping   ? JOB_NOT_RUN
+                                 : JOB_CANCELLED);
 }
 
 int work_start(struct batch *batch, struct job *job, unsigned slot)
