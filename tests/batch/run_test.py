@@ -67,6 +67,23 @@ def a_timeout_ends_a_job_with_its_children(folder):
 
 
 @test
+def jobs_share_resources_and_who_waits_for_much_is_not_passed(folder):
+    jobs = [{'key': 'a', 'shell': 'echo +a >> log; until test -e two; do sleep 0.01; done; echo -a >> log', 'resources': {'memory': 3}},
+            {'key': 'b', 'shell': 'echo +b >> log; echo -b >> log', 'resources': {'memory': 4, 'gpu': 1}},
+            {'key': 'c', 'shell': 'echo +c >> log; echo -c >> log', 'resources': {'memory': 1}},
+            {'key': 'd', 'shell': 'echo + > two'}]
+    done = run(folder, jobs, '-j4', '--resource=memory=4', '--resource=gpu=2')
+    equal(done.code, 0, done)
+    equal(lines((folder / 'log').read_text()), ['+a', '-a', '+b', '-b', '+c', '-c'])
+    for options, words in ((['--resource=memory=4'], 'job "b" wants of "gpu", which there is not'),
+                           (['--resource=memory=3', '--resource=gpu=1'], 'job "b" wants 4 of "memory", of which there is 3'),
+                           (['--resource=memory'], 'memory is not a new NAME=AMOUNT')):
+        done = run(folder, jobs, *options)
+        equal(done.code, 255, done)
+        assert words in done.err, done
+
+
+@test
 def a_job_that_fails_is_tried_again_as_its_schedule_says(folder):
     done = run(folder, [{'key': 'a', 'shell': 'echo $BATCH_ATTEMPT >> tries; echo says $BATCH_ATTEMPT; test $BATCH_ATTEMPT = 3',
                          'retry': {'times': 5, 'delay': '5ms', 'factor': 2, 'max_delay': '8ms', 'jitter': True}},

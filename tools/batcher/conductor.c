@@ -24,64 +24,10 @@
 #include "tools/batcher/each.h"
 #include "tools/batcher/events.h"
 #include "tools/batcher/slots.h"
+#include "tools/batcher/states.h"
 #include "tools/batcher/work.h"
 
 /* ---- ends ---- */
-
-static void make_ready_locked(struct batch *batch, struct job *job)
-{
-    job->state = JOB_READY;
-    TAILQ_INSERT_TAIL(&batch->ready, job, in_state);
-}
-
-static void end_locked(struct batch *batch, struct job *job, enum job_state state)
-{
-    job->state = state;
-    batch->count[state]++;
-}
-
-static void skip_direct_locked(struct batch *batch, struct job *job)
-{
-    for (size_t i = 0; i < job->dependent_count; i++) {
-        struct job *dependent = job->dependents[i];
-        if (dependent->state != JOB_WAITING)
-            continue;
-        dependent->blocker = job;
-        end_locked(batch, dependent, JOB_SKIPPED);
-        TAILQ_INSERT_TAIL(&batch->skipped, dependent, in_state);
-    }
-}
-
-/* Those that need it, those that need them, and so on. */
-static void skip_dependents_locked(struct batch *batch, struct job *job)
-{
-    struct job *before = TAILQ_LAST(&batch->skipped, job_list);
-    skip_direct_locked(batch, job);
-    for (job = before ? TAILQ_NEXT(before, in_state) : TAILQ_FIRST(&batch->skipped); job;
-         job = TAILQ_NEXT(job, in_state))
-        skip_direct_locked(batch, job);
-}
-
-static enum failure_policy policy_of(const struct batch *batch, const struct job *job)
-{
-    enum failure_policy policy = job->on_failure ? job->on_failure : batch->options.on_failure;
-    return policy ? policy : FAILURE_SKIP;
-}
-
-static void dependents_locked(struct batch *batch, struct job *job, bool go_on)
-{
-    if (batch->halting != GO_ON)
-        return; /* they are not run, whatever became of this one */
-    if (!go_on) {
-        skip_dependents_locked(batch, job);
-        return;
-    }
-    for (size_t i = 0; i < job->dependent_count; i++) {
-        struct job *dependent = job->dependents[i];
-        if (--dependent->unmet == 0 && dependent->state == JOB_WAITING)
-            make_ready_locked(batch, dependent);
-    }
-}
 
 /* What the end of this job makes of the whole. */
 static enum halting verdict_locked(struct batch *batch, const struct job *job, bool failed)
@@ -94,19 +40,20 @@ static enum halting verdict_locked(struct batch *batch, const struct job *job, b
         batch->halt_code = ending_code(&job->ending) & 0xff;
     if (how != GO_ON && batch->halting == GO_ON && batch->options.halt.event == HALT_SUCCESS)
         batch->halt_code = 0;
-    return failed && policy_of(batch, job) == FAILURE_STOP ? HALT_NOW : how;
+    return failed && states_policy(batch, job) == FAILURE_STOP ? HALT_NOW : how;
 }
 
 void conductor_ended(struct batch *batch, struct job *job, enum job_state state)
 {
     bool failed = state == JOB_FAILED || state == JOB_TIMED_OUT;
     pthread_mutex_lock(&batch->lock);
-    end_locked(batch, job, state);
-    dependents_locked(batch, job,
-                      state == JOB_SUCCEEDED ||
-                          (failed && policy_of(batch, job) == FAILURE_CONTINUE));
+    states_end(batch, job, state);
+    states_release(batch, job,
+                   state == JOB_SUCCEEDED ||
+                       (failed && states_policy(batch, job) == FAILURE_CONTINUE));
     enum halting how = verdict_locked(batch, job, failed);
     batch->under_way--;
+    resources_give(&batch->options.resources, job);
     bool news = !TAILQ_EMPTY(&batch->ready) || !TAILQ_EMPTY(&batch->skipped) ||
                 !batch->under_way;
     pthread_mutex_unlock(&batch->lock);
@@ -165,16 +112,6 @@ bool conductor_lets(struct batch *batch, const struct job *job)
     return lets;
 }
 
-/* It has not been started: it ends here, and is told of as those that are skipped. */
-static void cancel_waiting_locked(struct batch *batch, struct job *job)
-{
-    if (job->state == JOB_READY)
-        TAILQ_REMOVE(&batch->ready, job, in_state);
-    end_locked(batch, job, JOB_CANCELLED);
-    TAILQ_INSERT_TAIL(&batch->skipped, job, in_state);
-    dependents_locked(batch, job, false);
-}
-
 int conductor_cancel(struct batch *batch, const char *key)
 {
     if (batch->each) /* who is not under way has not been read yet, or is about to start */
@@ -186,7 +123,7 @@ int conductor_cancel(struct batch *batch, const char *key)
     if (job && !ended) {
         job->cancelled = true;
         if (!taken)
-            cancel_waiting_locked(batch, job);
+            states_cancel(batch, job);
     }
     pthread_mutex_unlock(&batch->lock);
     if (!job)
@@ -213,6 +150,19 @@ void conductor_kill_all(struct batch *batch)
 
 enum next { NEXT_JOB, NEXT_SLOT, NEXT_SKIPPED, NEXT_NEWS, NEXT_ARGUMENT, NEXT_END };
 
+/* What one that does not fit waits for is kept for it: nobody behind it takes of that. */
+static struct job *first_that_fits_locked(struct batch *batch)
+{
+    struct job *job;
+    uint64_t closed = 0;
+    TAILQ_FOREACH(job, &batch->ready, in_state) {
+        if (resources_fit(&batch->options.resources, job, closed))
+            return job;
+        closed |= resources_set(job);
+    }
+    return NULL;
+}
+
 /* What the conductor does now; it has a slot for a job, or has not. */
 static enum next next_locked(struct batch *batch, bool has_slot, struct job **ret_job)
 {
@@ -224,11 +174,12 @@ static enum next next_locked(struct batch *batch, bool has_slot, struct job **re
     }
     if (batch->halting != GO_ON)
         return NEXT_END;
-    job = TAILQ_FIRST(&batch->ready);
+    job = first_that_fits_locked(batch);
     if (job && !has_slot)
         return NEXT_SLOT;
     if (job) {
         TAILQ_REMOVE(&batch->ready, job, in_state);
+        resources_take(&batch->options.resources, job);
         job->taken = true;
         batch->under_way++;
         *ret_job = job;
@@ -248,7 +199,7 @@ static int take_argument(struct batch *batch)
     pthread_mutex_lock(&batch->lock);
     if (r > 0) {
         batch->all++;
-        make_ready_locked(batch, job);
+        states_make_ready(batch, job);
     } else {
         batch->all_known = true;
     }
@@ -322,6 +273,10 @@ static struct fm_exit conductor_entry(void *arg)
         pthread_mutex_unlock(&batch->lock);
         if (next == NEXT_END)
             break;
+        if (slot && (next == NEXT_NEWS || next == NEXT_ARGUMENT)) {
+            slots_give(batch->slots, slot); /* somebody who tries again may wait for it */
+            slot = 0;
+        }
         r = next == NEXT_JOB        ? start(batch, job, &slot)
             : next == NEXT_SLOT     ? slots_take(batch->slots, &slot)
             : next == NEXT_SKIPPED  ? tell_of_skipped(batch, job)
@@ -342,10 +297,10 @@ static void count_the_rest(struct batch *batch)
     struct job *job;
     STAILQ_FOREACH(job, &batch->plan.jobs, in_plan)
         if (job->state < JOB_SUCCEEDED)
-            end_locked(batch, job, JOB_NOT_RUN);
+            states_end(batch, job, JOB_NOT_RUN);
     while (batch->each && (job = TAILQ_FIRST(&batch->ready))) {
         TAILQ_REMOVE(&batch->ready, job, in_state);
-        end_locked(batch, job, JOB_NOT_RUN);
+        states_end(batch, job, JOB_NOT_RUN);
         job_destroy(job);
     }
     if (batch->each && each_count(batch->each))
@@ -359,14 +314,14 @@ static void begin(struct batch *batch)
     STAILQ_FOREACH(job, &batch->plan.jobs, in_plan) {
         if (job->state < JOB_SUCCEEDED || job->blocker)
             continue;
-        end_locked(batch, job, job->state);
-        dependents_locked(batch, job,
-                          job->state == JOB_SUCCEEDED ||
-                              policy_of(batch, job) == FAILURE_CONTINUE);
+        states_end(batch, job, job->state);
+        states_release(batch, job,
+                       job->state == JOB_SUCCEEDED ||
+                           states_policy(batch, job) == FAILURE_CONTINUE);
     }
     STAILQ_FOREACH(job, &batch->plan.jobs, in_plan) {
         if (job->state == JOB_WAITING && !job->unmet)
-            make_ready_locked(batch, job);
+            states_make_ready(batch, job);
     }
 }
 

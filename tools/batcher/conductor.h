@@ -10,7 +10,8 @@
 /* What stands below the batch's lock, from the plan; before there is a fiber. */
 void conductor_init(struct batch *batch);
 /*
- * Run everything: returns when nothing runs any more and nothing will. The main fiber's. 0 · -ENOMEM and what else a fiber cannot be had for
+ * Run everything: returns when nothing runs any more and nothing will. The main fiber's. 0 ·
+ * -ENOMEM and what else a fiber cannot be had for
  */
 int conductor_run(struct batch *batch);
 

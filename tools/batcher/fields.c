@@ -144,6 +144,27 @@ static int read_needs(struct job *job, struct json_object *value)
     return texts_of(value, &job->needs);
 }
 
+static int read_resources(struct job *job, struct json_object *value)
+{
+    if (!json_object_is_type(value, json_type_object) || job->shares)
+        return -EINVAL;
+    job->shares = calloc((size_t)json_object_object_length(value) + 1, sizeof *job->shares);
+    if (!job->shares)
+        return -ENOMEM;
+    json_object_object_foreach(value, name, item)
+    {
+        struct share *share = &job->shares[job->share_count];
+        if (!json_object_is_type(item, json_type_int) || json_object_get_int64(item) < 1)
+            return -EINVAL;
+        share->amount = json_object_get_int64(item);
+        share->name = strdup(name);
+        if (!share->name)
+            return -ENOMEM;
+        job->share_count++;
+    }
+    return 0;
+}
+
 static int read_timeout(struct job *job, struct json_object *value)
 {
     return duration_of(value, &job->timeout_ns);
@@ -208,6 +229,7 @@ static const struct {
     { "stdin", read_stdin, "a text" },
     { "stdin_file", read_stdin_file, "a text, the name of a file" },
     { "needs", read_needs, "an array of keys" },
+    { "resources", read_resources, "an object of whole numbers from 1" },
     { "timeout", read_timeout, "a number of seconds or a text such as \"1m30s\"" },
     { "retry", read_retry,
       "a number, or an object with times, delay, factor (1 to 1000), max_delay, jitter" },

@@ -55,6 +55,9 @@ struct job *job_destroy(struct job *job)
     strings_free(job->argv);
     strings_free(job->env);
     strings_free(job->needs);
+    for (size_t i = 0; i < job->share_count; i++)
+        free(job->shares[i].name);
+    free(job->shares);
     free(job->key);
     free(job->definition);
     free(job->shell);

@@ -69,6 +69,13 @@ struct ending {
     size_t out_bytes;
 };
 
+/* What it takes of a resource while it is under way. */
+struct share {
+    char *name;
+    int64_t amount;
+    unsigned resource; /* its place in struct resources, from resources_bind() */
+};
+
 struct job {
     struct batch *batch;
     char *key;
@@ -90,6 +97,9 @@ struct job {
     struct retry retry;
     bool has_retry; /* false: the batch's */
     enum failure_policy on_failure;
+
+    struct share *shares;
+    size_t share_count;
 
     /* the graph, plan.c */
     struct job **dependents;

@@ -90,6 +90,13 @@ static void make_journal(struct batch *batch)
         die_of(&complaint);
 }
 
+static void bind_resources(struct batch *batch)
+{
+    struct complaint complaint;
+    if (resources_bind(&batch->options.resources, &batch->plan, &complaint) < 0)
+        die_of(&complaint);
+}
+
 static void read_jobs(struct batch *batch)
 {
     struct complaint complaint;
@@ -98,6 +105,7 @@ static void read_jobs(struct batch *batch)
         die_of(&complaint);
     if (r < 0)
         die(batch->options.file, r);
+    bind_resources(batch);
     if (batch->options.journal && !batch->options.dry_run)
         make_journal(batch);
 }
@@ -121,6 +129,7 @@ static void read_journal(struct batch *batch)
         die_of(&complaint);
     if (r < 0)
         die(path, r);
+    bind_resources(batch);
 }
 
 static void read_plan(struct batch *batch)

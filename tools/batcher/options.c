@@ -30,6 +30,7 @@ enum {
     JOURNAL,
     DURABLE,
     RETRY_FAILED,
+    RESOURCE,
 };
 
 static const struct argp_option common[] = {
@@ -137,6 +138,7 @@ static const struct argp_option run_table[] = {
       "skip who needs a job that failed (skip-dependents), nobody (keep-going), or stop all "
       "(fail-fast)",
       2 },
+    { "resource", RESOURCE, "NAME=AMOUNT", 0, "Jobs that run take no more of it together", 1 },
     { "journal", JOURNAL, "FILE", 0, "Make this file, to resume from", 3 },
     { "retry-failed", RETRY_FAILED, NULL, 0, "Of resume: jobs that failed are run again", 2 },
     { 0 },
@@ -152,6 +154,10 @@ static error_t read_run(int key, char *arg, struct argp_state *state)
             argp_error(state, "%s is not skip-dependents, keep-going or fail-fast", arg);
         return 0;
     case JOURNAL: options->journal = arg; return 0;
+    case RESOURCE:
+        if (resources_add(&options->resources, arg) < 0)
+            argp_error(state, "%s is not a new NAME=AMOUNT, a whole number from 1", arg);
+        return 0;
     case RETRY_FAILED: options->retry_failed = true; return 0;
     case ARGP_KEY_ARG:
         if (state->arg_num)
@@ -328,7 +334,11 @@ void options_resume(struct options *options, char *begun[])
         count++;
     *options = defaults();
     read_all(options, count, begun);
+    const struct resources before = options->resources;
+    options->resources.count = 0;
     read_all(options, now.argc, now.argv);
+    if (!options->resources.count)
+        options->resources = before;
     options->resumed = true;
     options->journal = now.file;
 }

@@ -7,6 +7,7 @@
 
 #include "tools/batcher/halt.h"
 #include "tools/batcher/job.h"
+#include "tools/batcher/resources.h"
 
 enum batch_command {
     COMMAND_RUN,
@@ -27,6 +28,7 @@ struct options {
     int64_t grace_ns;   /* between SIGTERM and SIGKILL */
     struct retry retry; /* of jobs that say nothing themselves */
     enum failure_policy on_failure;
+    struct resources resources; /* of run */
     struct halt halt;
     bool keep_order, dry_run, ungroup, quiet, verbose;
     const char *results;        /* folder; NULL: none */

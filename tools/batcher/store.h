@@ -13,7 +13,7 @@
 
 struct store;
 
-/* A start: state is JOB_RUNNING. An end: what the attempt came to, and whether it was the last. */
+/* A start: state is JOB_RUNNING. An end: what it came to, and whether it was the last one. */
 struct record {
     uint64_t number; /* of the job */
     unsigned attempt;

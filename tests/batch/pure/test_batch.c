@@ -12,6 +12,7 @@
 #include "tools/batcher/duration.h"
 #include "tools/batcher/halt.h"
 #include "tools/batcher/jobfile.h"
+#include "tools/batcher/resources.h"
 #include "tools/batcher/template.h"
 
 TEST(batch_duration, units_add_up_and_everything_else_is_refused)
@@ -228,5 +229,34 @@ TEST(batch_plan, a_ring_is_refused_and_named)
     plan_fini(&plan);
     cr_assert_eq(parse("{\"key\": \"a\", \"shell\": \"x\", \"needs\": [\"a\"]}"), -EINVAL);
     cr_assert_not_null(strstr(complaint.text, "\"a\" needs \"a\""), "%s", complaint.text);
+    plan_fini(&plan);
+}
+
+/* ---- resources ---- */
+
+TEST(batch_resources, shares_are_bound_taken_and_given_back)
+{
+    struct resources resources = { .count = 0 };
+    cr_assert_eq(resources_add(&resources, "memory=4"), 0);
+    cr_assert_eq(resources_add(&resources, "gpu=1"), 0);
+    cr_assert_eq(resources_add(&resources, "gpu=2"), -EEXIST);
+    static const char *const bad[] = { "", "x", "=1", "x=", "x=0", "x=-1", "x=1k", "x= 1" };
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        cr_assert_eq(resources_add(&resources, bad[i]), -EINVAL, "%s", bad[i]);
+    cr_assert_eq(parse("{\"key\": \"a\", \"shell\": \"x\", \"resources\": {\"memory\": 3}}"
+                       "{\"key\": \"b\", \"shell\": \"x\","
+                       " \"resources\": {\"gpu\": 1, \"memory\": 2}}"),
+                 0, "%s", complaint.text);
+    struct job *a = plan_find(&plan, "a"), *b = plan_find(&plan, "b");
+    cr_assert_eq(resources_bind(&resources, &plan, &complaint), 0, "%s", complaint.text);
+    cr_assert(resources_fit(&resources, a, 0) && resources_fit(&resources, b, 0));
+    cr_assert_not(resources_fit(&resources, a, resources_set(b)), "memory is kept for b");
+    resources_take(&resources, a);
+    cr_assert_not(resources_fit(&resources, b, 0));
+    resources_give(&resources, a);
+    cr_assert(resources_fit(&resources, b, 0));
+    plan_fini(&plan);
+    cr_assert_eq(parse("{\"key\": \"a\", \"shell\": \"x\", \"resources\": {\"gpu\": 0}}"),
+                 -EINVAL);
     plan_fini(&plan);
 }

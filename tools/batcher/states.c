@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * states.c - what the end of one job makes of the others
+ */
+#include "tools/batcher/states.h"
+
+void states_make_ready(struct batch *batch, struct job *job)
+{
+    job->state = JOB_READY;
+    TAILQ_INSERT_TAIL(&batch->ready, job, in_state);
+}
+
+void states_end(struct batch *batch, struct job *job, enum job_state state)
+{
+    job->state = state;
+    batch->count[state]++;
+}
+
+static void skip_direct(struct batch *batch, struct job *job)
+{
+    for (size_t i = 0; i < job->dependent_count; i++) {
+        struct job *dependent = job->dependents[i];
+        if (dependent->state != JOB_WAITING)
+            continue;
+        dependent->blocker = job;
+        states_end(batch, dependent, JOB_SKIPPED);
+        TAILQ_INSERT_TAIL(&batch->skipped, dependent, in_state);
+    }
+}
+
+/* Those that need it, those that need them, and so on. */
+static void skip_dependents(struct batch *batch, struct job *job)
+{
+    struct job *before = TAILQ_LAST(&batch->skipped, job_list);
+    skip_direct(batch, job);
+    for (job = before ? TAILQ_NEXT(before, in_state) : TAILQ_FIRST(&batch->skipped); job;
+         job = TAILQ_NEXT(job, in_state))
+        skip_direct(batch, job);
+}
+
+enum failure_policy states_policy(const struct batch *batch, const struct job *job)
+{
+    enum failure_policy policy = job->on_failure ? job->on_failure : batch->options.on_failure;
+    return policy ? policy : FAILURE_SKIP;
+}
+
+void states_release(struct batch *batch, struct job *job, bool go_on)
+{
+    if (batch->halting != GO_ON)
+        return; /* they are not run, whatever became of this one */
+    if (!go_on) {
+        skip_dependents(batch, job);
+        return;
+    }
+    for (size_t i = 0; i < job->dependent_count; i++) {
+        struct job *dependent = job->dependents[i];
+        if (--dependent->unmet == 0 && dependent->state == JOB_WAITING)
+            states_make_ready(batch, dependent);
+    }
+}
+
+/* It has not been started: it ends here, and is told of as those that are skipped. */
+void states_cancel(struct batch *batch, struct job *job)
+{
+    if (job->state == JOB_READY)
+        TAILQ_REMOVE(&batch->ready, job, in_state);
+    states_end(batch, job, JOB_CANCELLED);
+    TAILQ_INSERT_TAIL(&batch->skipped, job, in_state);
+    states_release(batch, job, false);
+}
