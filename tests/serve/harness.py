@@ -118,7 +118,7 @@ class Peer:
 class Server:
     """A running server. Ends it and looks at how it ended."""
 
-    def __init__(self, *options, address='127.0.0.1', launcher=(), **how):
+    def __init__(self, *options, address='127.0.0.1', scheme='http', launcher=(), **how):
         """address: where it says it listens, None for a path; launcher: what starts it; how: of Popen"""
         # ThreadSanitizer would have each of many servers wait for a second before it exits
         environment = {**os.environ, **how.pop('environment', {}), 'TSAN_OPTIONS': os.environ.get('TSAN_OPTIONS', '') + ':atexit_sleep_ms=0'}
@@ -128,11 +128,11 @@ class Server:
         self.reader = threading.Thread(target=lambda: self.errors.extend(self.process.stderr), daemon=True)
         self.reader.start()
         first = self.process.stdout.readline()
-        where = rf'http://{re.escape(address)}:(\d+)' if address else 'unix:(/.*)'
+        where = rf'{scheme}://{re.escape(address)}:(\d+)' if address else 'unix:(/.*)'
         match = re.search(f'listening on {where}$', first.strip())
         assert match, f'no address: {first!r} {self.stderr()}'
         self.port = int(match[1]) if address else match[1]
-        self.url = f'http://127.0.0.1:{self.port}'
+        self.url = f'{scheme}://127.0.0.1:{self.port}'
 
     def stderr(self):
         self.reader.join(0.5)

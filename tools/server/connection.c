@@ -246,7 +246,7 @@ static struct fm_exit connection_entry(void *arg)
 }
 
 /* The address of who is there, for the log and the limit: 0 · -ENOMEM */
-static int connection_know_client(struct connection *c)
+static int connection_know_client(struct connection *c, int peer)
 {
     struct server *server = c->server;
     if (!server->log && !server->rates)
@@ -255,7 +255,7 @@ static int connection_know_client(struct connection *c)
     const struct sockaddr_in *four = (const struct sockaddr_in *)&storage;
     const struct sockaddr_in6 *six = (const struct sockaddr_in6 *)&storage;
     socklen_t len = sizeof storage;
-    if (getpeername(c->fd, (struct sockaddr *)&storage, &len) < 0)
+    if (getpeername(peer, (struct sockaddr *)&storage, &len) < 0)
         storage.ss_family = AF_UNSPEC; /* gone already */
     if (storage.ss_family == AF_INET)
         inet_ntop(AF_INET, &four->sin_addr, c->client, sizeof c->client);
@@ -269,7 +269,8 @@ static int connection_know_client(struct connection *c)
     return server->rates && !c->exchange.rate ? -ENOMEM : 0;
 }
 
-int connection_start(struct server *server, int fd, uint64_t number, struct fm_semaphore *slots)
+int connection_start(struct server *server, int fd, int peer, uint64_t number,
+                     struct fm_semaphore *slots)
 {
     struct connection *c = calloc(1, sizeof *c);
     if (!c)
@@ -293,7 +294,7 @@ int connection_start(struct server *server, int fd, uint64_t number, struct fm_s
     struct fm_map_run_options options = FM_MAP_RUN_OPTIONS_INIT;
     options.name = "connection";
     options.arg_drop = connection_drop;
-    int r = connection_know_client(c);
+    int r = connection_know_client(c, peer);
     if (r == 0)
         r = fm_map_run(server->connections, FM_KEY_U64(number), connection_entry, c, &options,
                        NULL);

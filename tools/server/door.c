@@ -20,7 +20,7 @@
 enum { BACKLOG = 1024 };
 
 /* What it is called, as the kernel knows it. */
-static int door_look(struct door *door)
+static int door_look(struct door *door, const struct options *options)
 {
     struct sockaddr_storage storage = { 0 };
     const struct sockaddr *address = (const struct sockaddr *)&storage;
@@ -41,8 +41,8 @@ static int door_look(struct door *door)
     bool six = storage.ss_family == AF_INET6;
     door->port = ntohs(six ? ((const struct sockaddr_in6 *)&storage)->sin6_port
                            : ((const struct sockaddr_in *)&storage)->sin_port);
-    snprintf(door->name, sizeof door->name, "http://%s%s%s:%s", six ? "[" : "", host,
-             six ? "]" : "", port);
+    snprintf(door->name, sizeof door->name, "%s://%s%s%s:%s",
+             options->tls_cert ? "https" : "http", six ? "[" : "", host, six ? "]" : "", port);
     return 0;
 }
 
@@ -84,7 +84,7 @@ int door_open(struct door *door, const struct options *options, int inherited_fd
     if (r < 0)
         return r;
     door->has_file = inherited_fd < 0 && options->unix_path;
-    r = door_look(door);
+    r = door_look(door, options);
     if (r < 0) {
         fm_close(door->fd);
         door_remove(door, options);

@@ -43,7 +43,8 @@ static size_t drain_map(struct server *server, struct fm_map *map, const char *n
     fprintf(stderr, "fibermap-serve: %s: %zu ended, %zu of them failed, %zu stuck", name,
             report.awaited, report.failed, report.stuck);
     for (size_t i = 0; i < report.stuck_count; i++)
-        print_key(report.stuck_members[i].key, map == server->connections);
+        print_key(report.stuck_members[i].key,
+                  map != server->jobs && map != users_map(server->users));
     fputc('\n', stderr);
     const struct log_field fields[] = {
         { "map", { name, strlen(name) }, 0 },
@@ -67,5 +68,7 @@ int drain(struct server *server, struct listener *listener)
     size_t stuck = drain_map(server, server->jobs, "jobs", grace_ns, deadline_ns);
     stuck += drain_map(server, users_map(server->users), "users", 0, deadline_ns);
     stuck += drain_map(server, server->connections, "connections", 0, deadline_ns);
+    if (server->tls)
+        stuck += drain_map(server, server->tunnels, "tunnels", 0, deadline_ns);
     return stuck ? -ETIMEDOUT : fm_runtime_shutdown(server->runtime, deadline_ns);
 }

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "tools/server/connection.h"
+#include "tools/server/tls.h"
 
 enum {
     BACKOFF_FIRST_MS = 10,
@@ -65,7 +66,9 @@ static int accept_one(struct listener *listener, uint64_t number)
     int fd = fm_accept(listener->door.fd, NULL, NULL, FM_NEVER);
     if (fd < 0)
         return fd;
-    int r = connection_start(listener->server, fd, number, listener->slots);
+    struct server *server = listener->server;
+    int r = server->tls ? tls_start(server, fd, number, listener->slots)
+                        : connection_start(server, fd, fd, number, listener->slots);
     if (r < 0)
         close(fd);
     return r;

@@ -31,6 +31,7 @@
 #include "tools/server/results.h"
 #include "tools/server/server.h"
 #include "tools/server/systemd.h"
+#include "tools/server/tls.h"
 #include "tools/server/users.h"
 
 static void die(const char *what, int r)
@@ -123,6 +124,10 @@ static void policies_init(struct server *server)
                 options->address);
         exit(1);
     }
+    const char *key_file = options->tls_key ? options->tls_key : options->tls_cert;
+    r = options->tls_cert ? tls_create(options->tls_cert, key_file, &server->tls) : 0;
+    if (r < 0)
+        die("cannot read certificate and key", r);
     unsigned burst = options->rate_burst ? options->rate_burst : options->rate;
     r = options->rate ? rates_create(options->rate, burst, &server->rates) : 0;
     if (r < 0)
@@ -141,6 +146,7 @@ static void server_init(struct server *server)
     if (r < 0)
         die("cannot start the runtime", r);
     server->connections = map_create(server, "connections");
+    server->tunnels = map_create(server, "tunnels");
     server->hellos = map_create(server, "hellos");
     r = jobs_create(server->runtime, server->options.max_jobs, &server->jobs);
     if (r < 0)
@@ -159,12 +165,14 @@ static void server_fini(struct server *server)
     server->jobs = fm_map_destroy(server->jobs);
     server->users = users_destroy(server->users);
     server->connections = fm_map_destroy(server->connections);
+    server->tunnels = fm_map_destroy(server->tunnels);
     server->hellos = fm_map_destroy(server->hellos);
     server->runtime = fm_runtime_destroy(server->runtime);
     server->results = results_destroy(server->results);
     server->events = events_destroy(server->events);
     server->rates = rates_destroy(server->rates);
     server->auth = auth_free(server->auth);
+    server->tls = tls_destroy(server->tls);
     server->log = log_close(server->log);
 }
 

@@ -96,6 +96,8 @@ static const struct argp_option table[] = {
     { "address", 'a', "ADDRESS", 0, "Listen here (127.0.0.1)", 1 },
     { "port", 'p', "PORT", 0, "and on this port; 0 takes a free one and prints it (8080)", 1 },
     { "unix", 'u', "PATH", 0, "Listen on this socket in place of address and port", 1 },
+    { "tls-cert", 'c', "FILE", 0, "Speak TLS, with this chain of certificates, in PEM", 1 },
+    { "tls-key", 'k', "FILE", 0, "and this key (it stands in the same file)", 1 },
     { "token-file", 't', "FILE", 0,
       "Answer only to bearers of the token in its first line; without, listen on loopback only",
       1 },
@@ -131,6 +133,8 @@ static error_t read_option(int key, char *arg, struct argp_state *state)
     switch (key) {
     case 'a': options->address = arg; return 0;
     case 'u': options->unix_path = arg; return 0;
+    case 'c': options->tls_cert = arg; return 0;
+    case 'k': options->tls_key = arg; return 0;
     case 't': options->token_file = arg; return 0;
     case 'l': options->log = arg; return 0;
     case 'p': key = PORT; break;

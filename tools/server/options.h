@@ -8,6 +8,8 @@
 /* Numbers are unsigned int, so that one table can read and bound them all. */
 struct options {
     const char *address;
+    const char *tls_cert;   /* NULL: no TLS */
+    const char *tls_key;    /* NULL: it stands in the same file */
     const char *token_file; /* NULL: no token */
     const char *log;        /* where to; NULL: no log */
     unsigned port;

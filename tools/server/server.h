@@ -18,6 +18,7 @@ struct events;
 struct log;
 struct rates;
 struct results;
+struct tls;
 struct users;
 
 struct server {
@@ -25,6 +26,7 @@ struct server {
     int inherited_fd; /* the listening socket that the process was started with; -1: none */
     struct fm_runtime *runtime;
     struct fm_map *connections; /* key: the connection's number */
+    struct fm_map *tunnels;     /* key: the same; what encrypts them */
     struct fm_map *jobs;        /* key: as the client chose */
     struct fm_map *hellos;      /* key: hello-NUMBER; who answers /hello/keyed */
     struct users *users;        /* mailboxes, and the map of WebSocket connections by user */
@@ -32,6 +34,7 @@ struct server {
     struct events *events; /* of jobs, to those who listen */
     struct auth *auth;     /* NULL: whoever is on this machine may ask */
     struct rates *rates;   /* of clients; NULL: no limit */
+    struct tls *tls;       /* NULL: nothing is encrypted */
     struct log *log;       /* NULL: none is kept */
 
     /* Counters for /api/stats. relaxed: nothing is concluded from one about the others. */
