@@ -27,10 +27,12 @@ def judge(builder, index, mutant, costs, tolerance):
         return False, f"STALE      {mutant.name}: {error}"
     except subprocess.CalledProcessError as error:
         return False, f"NO BUILD   {mutant.name}\n{error.stderr}"
-    fault = verdict(now, costs[mutant.model], tolerance)
-    if now < costs[mutant.model] or not fault:
-        return False, f"NOT FOUND  {mutant.name}\n           {mutant.model}: {now}"
-    return True, f"found      {mutant.name}\n           {mutant.model}: {now}, {fault}"
+    then = costs[mutant.model]
+    fault = verdict(now, then, tolerance)
+    cheaper = now.instructions < then.instructions and now.atomics <= then.atomics
+    if cheaper or not fault:
+        return False, f"NOT FOUND  {mutant.name}\n           {mutant.model}: {now.instructions}"
+    return True, f"found      {mutant.name}\n           {mutant.model}: {now.instructions}, {fault}"
 
 
 def main():
