@@ -2,7 +2,8 @@
  * line.c - turns in the lines of their keys
  *
  * The lines of a stripe stand in a table of buckets, by hash, which grows with their number: so
- * a step costs the same however many keys have a line, and however many turns a line has.
+ * a step costs the same however many keys have a line, and however many turns a line has. Lines
+ * of nobody but LEFT turns go when their bucket is looked at, and before they make it grow.
  *
  * Owns        the table, from the first turn of a stripe to the end of the map; LEFT turns.
  * Knows not   entries, waiting.
@@ -20,6 +21,8 @@ enum { FIRST_LOG2 = 6, LAST_LOG2 = 24 };
 
 struct turn_lines {
     uint32_t count; /* of lines */
+    uint32_t room;  /* above so many it is asked whether more buckets are wanted */
+    uint32_t left;  /* LEFT turns, in all lines */
     unsigned log2;  /* of the number of buckets */
     struct line *bucket[];
 };
@@ -40,6 +43,7 @@ int fm__lines_spare(struct stripe *stripe, struct turn_lines **ret_spare)
     if (!spare)
         return none ? -ENOMEM : 0; /* longer chains will do */
     spare->log2 = log2;
+    spare->room = UINT32_C(1) << log2;
     *ret_spare = spare;
     return 0;
 }
@@ -71,6 +75,7 @@ void fm__lines_give(struct stripe *stripe, struct turn_lines **spare)
         }
     }
     new->count = old ? old->count : 0;
+    new->left = old ? old->left : 0;
     atomic_store_explicit(&stripe->lines_wanted, 0, memory_order_relaxed);
     /* release: not needed, a reader takes the lock; that it is there is told by (K) */
     atomic_store_explicit(&stripe->lines, new, memory_order_release);
@@ -103,38 +108,11 @@ struct line *fm__line_of(struct stripe *stripe, const struct map_key *key)
     return lines ? *find(lines, key) : NULL;
 }
 
-/* ---- turns in and out ---- */
+/* ---- turns out ---- */
 
 static struct turn_list *list_of(struct line *line, const struct turn *turn)
 {
     return turn->state == TURN_QUEUES ? &line->queue : &line->rest;
-}
-
-static struct line *begin_line(struct stripe *stripe, struct line **link, struct turn *turn)
-{
-    struct turn_lines *lines = lines_of(stripe);
-
-    turn->line = (struct line) { 0 };
-    *link = &turn->line;
-    if (++lines->count > UINT32_C(1) << lines->log2 && lines->log2 < LAST_LOG2)
-        atomic_store_explicit(&stripe->lines_wanted, (uint8_t)(lines->log2 + 1),
-                              memory_order_relaxed);
-    return &turn->line;
-}
-
-void fm__line_push(struct turn *turn, enum turn_state state)
-{
-    struct line **link = find(lines_of(turn->stripe), &turn->key);
-    struct line *line = *link ? *link : begin_line(turn->stripe, link, turn);
-
-    turn->state = state;
-    turn->stands = true;
-    struct turn_list *list = list_of(line, turn);
-    turn->next = NULL;
-    turn->prev = list->last;
-    *(list->last ? &list->last->next : &list->first) = turn;
-    list->last = turn;
-    line->queued += state == TURN_QUEUES;
 }
 
 static void take_out(struct turn_lines *lines, struct line **link, struct turn *turn)
@@ -148,6 +126,7 @@ static void take_out(struct turn_lines *lines, struct line **link, struct turn *
     turn->stands = false;
     line->queued -= turn->state == TURN_QUEUES;
     line->left -= turn->state == TURN_LEFT;
+    lines->left -= turn->state == TURN_LEFT;
     struct turn *heir = line->rest.first ? line->rest.first : line->queue.first;
     if (!heir) {
         *link = line->below;
@@ -166,8 +145,10 @@ void fm__line_remove(struct turn *turn)
 
 void fm__line_left(struct turn *turn)
 {
+    struct turn_lines *lines = lines_of(turn->stripe);
     turn->state = TURN_LEFT;
-    fm__line_of(turn->stripe, &turn->key)->left++;
+    (*find(lines, &turn->key))->left++;
+    lines->left++;
 }
 
 void fm__turn_free_later(struct turn *turn, struct turn **gone)
@@ -212,15 +193,15 @@ static uint64_t displaced(struct turn_lines *lines, struct line **link, struct t
     return found;
 }
 
-uint64_t fm__line_displaced(struct stripe *stripe, const struct map_key *key,
-                            struct turn **gone)
+/* Through a bucket, for this key; NULL: for what may go alone. */
+static uint64_t look_in(struct turn_lines *lines, struct line **link, const struct map_key *key,
+                        struct turn **gone)
 {
-    struct turn_lines *lines = lines_of(stripe);
     uint64_t found = 0;
 
-    for (struct line **link = lines ? bucket_of(lines, key) : NULL; link && *link;) {
+    while (*link) {
         struct line *below = (*link)->below;
-        bool ours = is_of(*link, key);
+        bool ours = key && is_of(*link, key);
         if (ours || (*link)->left) {
             uint64_t id = displaced(lines, link, gone);
             found = ours ? id : found;
@@ -231,11 +212,61 @@ uint64_t fm__line_displaced(struct stripe *stripe, const struct map_key *key,
     return found;
 }
 
+uint64_t fm__line_displaced(struct stripe *stripe, const struct map_key *key,
+                            struct turn **gone)
+{
+    struct turn_lines *lines = lines_of(stripe);
+    return lines ? look_in(lines, bucket_of(lines, key), key, gone) : 0;
+}
+
 struct turn *fm__line_awaiting(const struct line *line, const struct entry *entry)
 {
     /* whoever came later displaced it, or found the key free: it is under it no more */
     struct turn *last = line ? line->rest.last : NULL;
     return last && last->state == TURN_AWAITS && last->mine == entry ? last : NULL;
+}
+
+/* ---- turns in ---- */
+
+/*
+ * A key that never comes again leaves its LEFT turns where nobody looks. Such lines must not
+ * make the table grow, in which others would then be looked at still less: where they are many,
+ * those with nothing more to say go first. That is one look for each line that began since.
+ */
+static void room_for_more(struct stripe *stripe, struct turn_lines *lines, struct turn **gone)
+{
+    uint32_t buckets = UINT32_C(1) << lines->log2, half = buckets / 2;
+
+    if (lines->left > half)
+        for (uint32_t i = 0; i < buckets; i++)
+            look_in(lines, &lines->bucket[i], NULL, gone);
+    if (lines->count > half && lines->log2 < LAST_LOG2)
+        atomic_store_explicit(&stripe->lines_wanted, (uint8_t)(lines->log2 + 1),
+                              memory_order_relaxed);
+    /* at the end of the scale, or where memory lacks: again after so many */
+    lines->room = lines->count > half ? lines->count + half : buckets;
+}
+
+void fm__line_push(struct turn *turn, enum turn_state state)
+{
+    struct turn_lines *lines = lines_of(turn->stripe);
+    struct line **link = find(lines, &turn->key), *line = *link;
+
+    if (!line) {
+        turn->line = (struct line) { 0 };
+        *link = line = &turn->line;
+        lines->count++;
+    }
+    turn->state = state;
+    turn->stands = true;
+    struct turn_list *list = list_of(line, turn);
+    turn->next = NULL;
+    turn->prev = list->last;
+    *(list->last ? &list->last->next : &list->first) = turn;
+    list->last = turn;
+    line->queued += state == TURN_QUEUES;
+    if (lines->count > lines->room)
+        room_for_more(turn->stripe, lines, &turn->gone);
 }
 
 void fm__turn_lines_free(struct stripe *stripe)

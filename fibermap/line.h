@@ -58,7 +58,7 @@ void fm__lines_give(struct stripe *stripe, struct turn_lines **spare);
 
 /* The line of this key; NULL: nobody of it stands there. Until the next push or remove. */
 struct line *fm__line_of(struct stripe *stripe, const struct map_key *key);
-/* At the end of its line. */
+/* At the end of its line. What of other keys goes with that is in turn->gone. */
 void fm__line_push(struct turn *turn, enum turn_state state);
 void fm__line_remove(struct turn *turn);
 /* It waits no more, and stays for whom it displaced. */

@@ -39,8 +39,8 @@
  * So the exit does for a line what it does for any joiner, and a key without a line costs
  * nothing.
  *
- * Owns        turns, until their bodies begin; LEFT ones until the next look at their bucket,
- *             or the end of the map.
+ * Owns        turns, until their bodies begin; LEFT ones until the next look at their bucket
+ *             (line.c), or the end of the map.
  * Locks       the stripe's. Under it nothing is allocated or freed, and no reference is taken:
  *             fibers are asked by id.
  */

@@ -239,8 +239,8 @@ static inline void fm__state_end(state_word *word)
 }
 
 /*
- * A descriptor that is used again: ACTIVE, no flags, the epoch goes on. Nobody holds a reference;
- * late wakers read the epoch.
+ * A descriptor that is used again: ACTIVE, no flags, the epoch goes on. Nobody holds a
+ * reference; late wakers read the epoch.
  */
 static inline void fm__state_recycle(state_word *word)
 {

@@ -5,6 +5,8 @@
  *
  * On one worker and the virtual clock: pass_ms() returns when all that is due has happened.
  */
+#include "fibermap/line.h"
+#include "fibermap/map.h"
 #include "tests/fibermap/turn_test.h"
 
 /* ---- the old one is stuck ---- */
@@ -122,6 +124,51 @@ EXACT_TEST(map_await, lines_are_apart_however_many_keys_have_one)
     for (int i = 0; i < KEYS; i++)
         told_is(&parts[i].told, "A-BaCcDd");
     cr_assert_eq(fm_map_size(map), 0);
+    fm_map_destroy(map);
+    free(parts);
+}
+
+enum { WAVES = 24 };
+
+static bool has_line(struct fm_map *map, int given)
+{
+    struct stripe *stripe = map->stripes;
+    struct map_key key;
+    cr_assert(fm__key_read(&key, &map->seed, fm_key_bytes(&given, sizeof given)));
+    fm__lock(&stripe->lock);
+    bool has = fm__line_of(stripe, &key) != NULL;
+    fm__unlock(&stripe->lock);
+    return has;
+}
+
+/* Each key comes once: nobody looks at its line again, but for those that want a new one. */
+EXACT_TEST(map_await, what_was_given_up_does_not_gather_under_keys_that_never_come_again)
+{
+    struct part *parts = calloc((size_t)WAVES * KEYS, sizeof *parts);
+    struct fm_fiber *given_up[KEYS];
+    struct fm_map_config config = FM_MAP_CONFIG_INIT;
+    struct fm_map *map;
+    int lines = 0;
+    config.stripe_count = 1;
+    cr_assert_eq(fm_map_create(&config, &map), 0);
+    for (int first = 0; first < WAVES * KEYS; first += KEYS) {
+        for (int i = 0; i < KEYS; i++)
+            act_on(map, parts, first + i, 0, FM_REPLACE, 0, NULL);
+        pass_ms(0);
+        for (int i = 0; i < KEYS; i++)
+            act_on(map, parts, first + i, 1, FM_REPLACE_AWAIT, FM_MAP_REPLACED, &given_up[i]);
+        pass_ms(0);
+        for (int i = 0; i < KEYS; i++) {
+            fm_fiber_interrupt(given_up[i]);
+            fm_fiber_unref(given_up[i]);
+        }
+        pass_ms(SLOW);
+    }
+    for (int key = 0; key < WAVES * KEYS; key++) {
+        told_is(&parts[key].told, "A-Ba");
+        lines += has_line(map, key);
+    }
+    cr_assert_leq(lines, 4 * KEYS, "%d lines of nobody", lines);
     fm_map_destroy(map);
     free(parts);
 }
