@@ -11,7 +11,7 @@
 #include "runtime/platform/futex.h"
 #include "runtime/platform/turn.h"
 
-enum { SPINS = 60, LOCK_NAP_NS = 50000 };
+enum { SPINS = 60, NAP_NS = 50000, NAP_MAX_NS = 64 * NAP_NS };
 
 void fm__lock_slow(struct lock *lock)
 {
@@ -27,12 +27,23 @@ void fm__lock_slow(struct lock *lock)
                                                     memory_order_acquire, memory_order_relaxed))
             return;
     }
+    int64_t nap_ns = 0;
+    uint32_t was;
     /*
      * acquire (A); 2 also when nobody sleeps any more: one wake too many is the price of one
      * word
      */
-    while (atomic_exchange_explicit(&lock->word, 2, memory_order_acquire) != 0)
-        fm__futex_wait(&lock->word, 2, fm__clock_ns() + LOCK_NAP_NS);
+    while ((was = atomic_exchange_explicit(&lock->word, 2, memory_order_acquire)) != 0) {
+        /*
+         * It was 1: the holder may have read that already and not see our 2, so we nap until
+         * the lock is ours. It was 2: the holder wrote it himself as he took the lock, or
+         * another who then naps, for all.
+         */
+        nap_ns = was == 1 ? NAP_NS : nap_ns < NAP_MAX_NS ? 2 * nap_ns : nap_ns;
+        /* where turns are taken nobody is overlooked: see the unlock */
+        bool naps = nap_ns && !fm__turn_taken();
+        fm__futex_wait(&lock->word, 2, naps ? fm__clock_ns() + nap_ns : INT64_MAX);
+    }
 }
 
 void fm__lock_wake(struct lock *lock)

@@ -12,8 +12,8 @@
  * may be freed by the next holder.
  *
  * Nobody but the holder writes 0, so an unlock reads whether somebody sleeps and stores: a
- * locked instruction would be half of what a lock costs that nobody else wants. Who writes his
- * 2 between the two is not woken: so sleepers look again after LOCK_NAP_NS.
+ * locked instruction would be half the cost of a lock that nobody else wants. Who makes a 2 of
+ * the 1 between the two is not woken: he naps, for all who find the 2, until the lock is his.
  *
  * Ranks: a thread that holds one lock may take only locks of a higher rank. Debug builds check
  * it, that no lock is held at a switch, and no lock of a stripe or of a map's waiters where
@@ -112,7 +112,7 @@ static inline void fm__unlock(struct lock *lock)
     fm__lock_forget(lock);
     uint32_t was;
     if (fm__turn_taken()) {
-        /* time, and a nap with it, ends only where nobody can go on: nobody is overlooked */
+        /* virtual time should not hang on naps: nobody is overlooked, and nobody naps */
         was = atomic_exchange_explicit(&lock->word, 0, memory_order_release); /* (B) */
     } else {
         /* relaxed: only whether to wake hangs on it */

@@ -50,18 +50,25 @@ static void *pass_through(void *arg)
     return NULL;
 }
 
-/* Its mark came between the two halves of the unlock: the store alone is left of it. */
-TEST(lock, a_sleeper_that_the_unlock_overlooked_looks_again)
+/*
+ * The mark of the first came between the two halves of the unlock: the store alone is left of
+ * it. The others rely on the first.
+ */
+TEST(lock, sleepers_that_the_unlock_overlooked_look_again)
 {
+    enum { SLEEPERS = 3 };
     static struct lock lock = LOCK_INIT(LOCK_SYNC);
-    pthread_t thread;
+    pthread_t threads[SLEEPERS];
     fm__lock(&lock);
-    cr_assert_eq(pthread_create(&thread, NULL, pass_through, &lock), 0);
-    while (atomic_load(&lock.word) != 2)
-        sched_yield();
+    for (int i = 0; i < SLEEPERS; i++) {
+        cr_assert_eq(pthread_create(&threads[i], NULL, pass_through, &lock), 0);
+        while (atomic_load(&lock.word) != 2)
+            sched_yield();
+    }
     fm__lock_forget(&lock);
     atomic_store(&lock.word, 0);
-    pthread_join(thread, NULL);
+    for (int i = 0; i < SLEEPERS; i++)
+        pthread_join(threads[i], NULL);
     cr_assert(fm__lock_try(&lock));
     fm__unlock(&lock);
 }
