@@ -1,18 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The deque on one thread, against an array. Several threads: stress_deque_steal.c, and every
- * order of a few steps: tests/model/model_deque.c.
+ * The deque on one thread, against an array, and the inject list, against a count. Several
+ * threads: stress_deque_steal.c, and every order of a few steps: tests/model/model_deque.c,
+ * model_idle.c.
  */
 #include "runtime/queue/deque.h"
 
 #include <errno.h>
 
 #include "runtime/platform/memory.h"
+#include "runtime/queue/inject.h"
 #include "tests/support/stress.h"
 #include "tests/support/test.h"
 
-/* The deque never looks inside a task. */
+/* The deque never looks inside a task; the inject list knows its link, with which it begins. */
 struct task {
+    struct task *next;
     int number;
 };
 
@@ -173,4 +176,34 @@ TEST(deque, agrees_with_an_array_over_many_turns)
         cr_assert_eq(fm__deque_count(&d), count);
     }
     fini(&d);
+}
+
+/* The lanes are eight: batches, single ones and parts of them that are taken begin in each. */
+TEST(inject, tasks_go_as_they_came_alone_or_in_batches)
+{
+    enum { MOST = 40 };
+    uint64_t random = stress_seed();
+    struct inject inject;
+    unsigned in = 0, out = 0;
+    fm__inject_init(&inject);
+    for (int step = 0; step < 20000 || in != out; step++) {
+        unsigned many = (unsigned)(stress_random(&random) % MOST) + 1;
+        unsigned what = step < 20000 && in - out < 2048 ? stress_random(&random) % 4 : 3;
+        if (what == 0) {
+            fm__inject_push(&inject, &tasks[in++ % 4096]);
+        } else if (what == 1) {
+            struct inject_batch batch;
+            fm__inject_batch_init(&batch);
+            for (unsigned i = 0; i < many; i++)
+                fm__inject_batch_add(&batch, &tasks[in++ % 4096]);
+            fm__inject_push_batch(&inject, &batch);
+        } else {
+            struct task *taken[MOST];
+            unsigned count = fm__inject_take(&inject, many, taken);
+            cr_assert_eq(count, in - out < many ? in - out : many);
+            for (unsigned i = 0; i < count; i++)
+                cr_assert_eq(taken[i], &tasks[out++ % 4096]);
+        }
+        cr_assert_eq(fm__inject_count(&inject), in - out);
+    }
 }
