@@ -106,3 +106,7 @@ def wrong_options_are_refused(folder):
         assert text in done.err, done
     done = Batch(folder, 'what').wait()
     assert done.code == 255 and 'no command what' in done.err and 'usage' in done.err, done
+    done = Batch(folder, '--help').wait()
+    equal(done.code, 0, done)
+    for command in ('run', 'resume', 'each', 'status', 'cancel', 'wait'):
+        assert f' {command} ' in done.out, (command, done)

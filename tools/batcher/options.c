@@ -218,9 +218,9 @@ static error_t read_each(int key, char *arg, struct argp_state *state)
 
 static const char overview[] =
     "usage: batch run [OPTION...] FILE                          the jobs of a file\n"
-    "       batch resume [OPTION...] JOURNAL                     the rest of them, after a "
-    "kill\n"
+    "       batch resume [OPTION...] JOURNAL                     what a kill has left of them\n"
     "       batch each [OPTION...] COMMAND... [::: ARGUMENT...]  one for each argument\n"
+    "       batch status SOCKET | cancel SOCKET KEY | wait SOCKET  ask one that runs\n"
     "\n"
     "  batch each --jobs=4 'gzip -k {}' ::: *.log\n"
     "  find . -name '*.c' | batch each --keep-order wc -l {}\n"
