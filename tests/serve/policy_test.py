@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 
 import harness
-from harness import Server, WAIT_S, equal, test
+from harness import Peer, Server, WAIT_S, equal, test
 from jobs_test import problem
 
 TOKEN = 'correct-horse-battery-staple'
@@ -123,12 +123,17 @@ def each_request_is_a_line_of_json(_):
 
 @test
 def the_log_may_be_standard_output(_):
-    with Server('--log=-') as server:
-        server.get('/hello')
-        equal(server.process.stdout.readline().strip()[:6], 'curl h')
-        while '"event":"request"' not in (line := server.process.stdout.readline()):
-            assert line, 'no line for a request'
-        equal(json.loads(line)['target'], '/hello')
+    process = subprocess.Popen([harness.BINARY, '--port=0', '--log=-'], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    listening = json.loads(process.stdout.readline())
+    equal(listening['event'], 'listening')
+    with Peer(listening['port']) as peer:
+        peer.send(b'GET /hello HTTP/1.1\r\nHost: x\r\n\r\n')
+        equal(peer.answer().status, 200)
+    equal(json.loads(process.stdout.readline())['target'], '/hello')
+    process.terminate()
+    out, errors = process.communicate(timeout=WAIT_S)
+    equal((process.returncode, [json.loads(line)['event'] for line in out.splitlines()]), (0, ['draining'] + ['drained'] * 3))
+    assert 'listening on ' + listening['door'] in errors, errors
 
 
 def metrics(server):

@@ -176,22 +176,25 @@ static void server_fini(struct server *server)
     server->log = log_close(server->log);
 }
 
-static void announce(const struct door *door)
+/* Standard output is the log's alone, where that is kept there. */
+static void announce(const struct door *door, const char *log)
 {
     const char *url = door->name;
-    printf("fibermap-serve: listening on %s\n", url);
+    FILE *out = log && !strcmp(log, "-") ? stderr : stdout;
+    fprintf(out, "fibermap-serve: listening on %s\n", url);
     if (door->port)
-        printf("  curl %s/\n"
-               "  curl -d '{\"key\": \"nap\", \"kind\": \"sleep\", \"ms\": 60000}' "
-               "%s/api/process\n"
-               "  curl %s/api/status/nap\n"
-               "  curl -X DELETE %s/api/cancel/nap\n"
-               "  curl %s/api/fibers\n"
-               "  curl -d 'hello' %s/api/send/ann      # for whoever opens ws%s/ws/ann\n",
-               url, url, url, url, url, url, url + 4);
+        fprintf(out,
+                "  curl %s/\n"
+                "  curl -d '{\"key\": \"nap\", \"kind\": \"sleep\", \"ms\": 60000}' "
+                "%s/api/process\n"
+                "  curl %s/api/status/nap\n"
+                "  curl -X DELETE %s/api/cancel/nap\n"
+                "  curl %s/api/fibers\n"
+                "  curl -d 'hello' %s/api/send/ann      # for whoever opens ws%s/ws/ann\n",
+                url, url, url, url, url, url, url + 4);
     else
-        printf("  curl --unix-socket %s http://localhost/\n", url + strlen("unix:"));
-    fflush(stdout);
+        fprintf(out, "  curl --unix-socket %s http://localhost/\n", url + strlen("unix:"));
+    fflush(out);
 }
 
 int main(int argc, char *argv[])
@@ -213,13 +216,13 @@ int main(int argc, char *argv[])
         return 1;
     }
     const struct door *door = listener_door(listener);
-    announce(door);
-    systemd_notify("READY=1");
     const struct log_field where[] = {
         { "door", { door->name, strlen(door->name) }, 0 },
         { "port", { NULL, 0 }, door->port },
     };
     log_line(server.log, "listening", where, sizeof where / sizeof where[0]);
+    announce(door, server.options.log);
+    systemd_notify("READY=1");
 
     int number = 0;
     sigwait(&signals, &number);
