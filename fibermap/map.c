@@ -48,7 +48,7 @@ static uint32_t stripe_count(const struct fm_map_config *config)
 {
     uint32_t wanted = config->stripe_count, count = 1;
     if (!wanted) {
-        wanted = 4 * config->runtime->config.worker_count;
+        wanted = 4 * fm__sched_at_once(&config->runtime->sched);
         wanted = wanted < 8 ? 8 : wanted;
     }
     while (count < wanted && count < STRIPES_MAX)

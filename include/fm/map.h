@@ -87,7 +87,7 @@ enum fm_on_failure {
 
 struct fm_map_config {
     uint32_t size;               /* set by FM_MAP_CONFIG_INIT */
-    /* locks, rounded up to a power of two; 0: four per worker, at least 8 */
+    /* locks, rounded up to a power of two; 0: four per worker that can run, at least 8 */
     uint32_t stripe_count;
     struct fm_runtime *runtime;  /* where fibers run; NULL: the caller's, -EINVAL in a thread */
     uint32_t hash;               /* enum fm_hash */

@@ -3,6 +3,7 @@
  *
  * Knows not   queues, threads, how a worker is made to run.
  * Invariant   under the lock: awake + sleepers = workers; searching <= awake.
+ *             1 <= enough while there are workers.
  */
 #include "runtime/sched/idle.h"
 
@@ -10,21 +11,52 @@
 #define SEARCHING (UINT64_C(1) << 16)
 #define EPOCH (UINT64_C(1) << 32)
 
-void fm__idle_init(struct idle *idle)
+void fm__idle_init(struct idle *idle, uint32_t processors)
 {
     atomic_init(&idle->word, 0);
+    atomic_init(&idle->enough, 0);
     fm__lock_init(&idle->lock, LOCK_IDLE);
     idle->sleeper_count = 0;
+    idle->processors = processors;
+    idle->away = 0;
+    atomic_init(&idle->workers, 0);
+}
+
+static void count_locked(struct idle *idle)
+{
+    /* relaxed: written under the lock alone */
+    uint32_t workers = atomic_load_explicit(&idle->workers, memory_order_relaxed);
+    uint32_t places = idle->processors + idle->away;
+    /* seq_cst: see fm__idle_no_need */
+    atomic_store_explicit(&idle->enough, places < workers ? places : workers,
+                          memory_order_seq_cst);
 }
 
 void fm__idle_join(struct idle *idle)
 {
+    fm__lock(&idle->lock);
+    atomic_fetch_add_explicit(&idle->workers, 1, memory_order_relaxed);
+    count_locked(idle);
+    /* last: a submitter must not take one too many for enough */
     atomic_fetch_add_explicit(&idle->word, AWAKE, memory_order_seq_cst);
+    fm__unlock(&idle->lock);
 }
 
 void fm__idle_leave(struct idle *idle)
 {
+    fm__lock(&idle->lock);
     atomic_fetch_sub_explicit(&idle->word, AWAKE, memory_order_seq_cst);
+    atomic_fetch_sub_explicit(&idle->workers, 1, memory_order_relaxed);
+    count_locked(idle);
+    fm__unlock(&idle->lock);
+}
+
+void fm__idle_away(struct idle *idle, uint32_t away)
+{
+    fm__lock(&idle->lock);
+    idle->away = away;
+    count_locked(idle);
+    fm__unlock(&idle->lock);
 }
 
 bool fm__idle_search(struct idle *idle)
@@ -92,9 +124,7 @@ int fm__idle_wake(struct idle *idle, bool force, int avoid)
     int named = -1;
 
     fm__lock(&idle->lock);
-    if (idle->sleeper_count &&
-        (force ||
-         IDLE_SEARCHING(atomic_load_explicit(&idle->word, memory_order_seq_cst)) == 0)) {
+    if (idle->sleeper_count && (force || !fm__idle_no_need(idle))) {
         named = idle->sleepers[idle->sleeper_count - 1];
         if (named == avoid && idle->sleeper_count > 1)
             named = idle->sleepers[idle->sleeper_count - 2];

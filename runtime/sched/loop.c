@@ -128,7 +128,6 @@ void *fm__worker_main(void *arg)
     hand_over(w);
     fm__trace_leaves(w);
     fm__idle_leave(&sched->idle);
-    atomic_fetch_sub_explicit(&sched->worker_live, 1, memory_order_seq_cst);
     sched->ops->worker_fini(w);
     fm__stack_cache_flush(&w->stacks);
     fm__overflow_detach_thread(w->altstack);

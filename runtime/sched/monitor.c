@@ -4,8 +4,10 @@
  * Every TICK_MS while work flows: a task that has run for long without a switch has had its
  * turn, and then is reported; a task stuck in its worker's slot is moved to where others find
  * it; where nobody has polled or fired timers for a tick, that is done here and a sleeper is
- * woken to take it on. When no worker has been awake for some ticks the monitor sleeps, and the
- * next worker that wakes up rouses it: an idle process uses no CPU.
+ * woken to take it on. Where there are more workers than processors, sleepers are let wake in
+ * place of workers that block in the kernel, and one more where all have been busy with one
+ * task each. When no worker has been awake for some ticks the monitor sleeps, and the next
+ * worker that wakes up rouses it: an idle process uses no CPU.
  *
  * Knows not   fibers: ops->slice_over ends a turn, ops->stalled makes the report.
  */
@@ -29,6 +31,7 @@ enum {
     QUIET_TICKS = 8, /* so many without an awake worker: sleep */
     TRIM_AGE_S = 10, /* a stack that has lain unused for so long is given back */
     TRIM_BATCH = 256,
+    ASKED_MOST = 8, /* threads whose state is read in a tick: some microseconds each */
 };
 
 struct watched {
@@ -39,6 +42,7 @@ struct watched {
     int64_t throttled_ns;
     uint32_t next_ms; /* told next when it has lasted so long; 0: seen but once */
     bool counted;
+    bool blocked; /* its worker was, when last asked */
 };
 
 struct monitor {
@@ -47,6 +51,10 @@ struct monitor {
     _Atomic uint32_t asleep; /* futex: 1 until roused */
     _Atomic bool quit;
     _Atomic uint64_t stalls;
+    /* of the tick that runs: workers with a task that ... */
+    uint32_t blocked;   /* block in the kernel */
+    uint32_t computing; /* do not, and have the same task as at the last tick */
+    uint32_t ask_from;  /* the worker that is asked next */
     struct watched watched[WORKERS_MAX];
 };
 
@@ -110,16 +118,79 @@ static void watch_longer(struct monitor *m, uint32_t index, struct worker *w,
     sched->ops->stalled(sched, &stall);
 }
 
-static void watch(struct monitor *m, uint32_t index, struct worker *w, int64_t now)
+/* Returns whether the worker has a task, the same as at the last tick. */
+static bool watch(struct monitor *m, uint32_t index, struct worker *w, int64_t now)
 {
     struct watched *seen = &m->watched[index];
     uint32_t runs = atomic_load_explicit(&w->runs, memory_order_relaxed);
     struct task *current = atomic_load_explicit(&w->current, memory_order_acquire);
 
-    if (!current || runs != seen->runs)
-        *seen = (struct watched) { .runs = runs, .since_ns = now };
-    else
-        watch_longer(m, index, w, seen, current, now);
+    if (!current || runs != seen->runs) {
+        *seen = (struct watched) {
+            .runs = runs, .since_ns = now, .blocked = current && seen->blocked
+        };
+        return false;
+    }
+    watch_longer(m, index, w, seen, current, now);
+    return true;
+}
+
+/* ---- more workers than processors ---- */
+
+static bool blocks(struct worker *w)
+{
+    char state = fm__thread_state(atomic_load_explicit(&w->kernel_id, memory_order_relaxed));
+    return state == 'S' || state == 'D';
+}
+
+/*
+ * Watch them all, and count those whose place others may take. Returns whether any has a task.
+ */
+static bool watch_all(struct monitor *m, int64_t now)
+{
+    struct sched *sched = m->sched;
+    /* Asked only where somebody could be woken for something. */
+    uint32_t asks = fm__idle_has_spare(&sched->idle) && fm__sched_work_queued(sched)
+                        ? ASKED_MOST
+                        : 0;
+    uint32_t ask_from = m->ask_from;
+    bool busy = false;
+
+    m->blocked = m->computing = m->ask_from = 0;
+    for (uint32_t i = 0; i < WORKERS_MAX; i++) {
+        struct worker *w = atomic_load_explicit(&sched->workers[i], memory_order_acquire);
+        if (!w)
+            break;
+        bool same = watch(m, i, w, now);
+        if (!atomic_load_explicit(&w->current, memory_order_relaxed))
+            continue;
+        busy = true;
+        if (asks && i >= ask_from) {
+            m->watched[i].blocked = blocks(w);
+            if (--asks == 0)
+                m->ask_from = i + 1;
+        }
+        if (m->watched[i].blocked)
+            m->blocked++;
+        else if (same)
+            m->computing++;
+    }
+    return busy;
+}
+
+/*
+ * Who computes has its processor and is counted on: but where none of those that may be awake
+ * comes to the queues any more, one more may.
+ */
+static void let_others(struct monitor *m)
+{
+    struct sched *sched = m->sched;
+    uint32_t processors = sched->idle.processors, away = m->blocked;
+
+    if (m->computing >= processors)
+        away += m->computing + 1 - processors;
+    if (fm__idle_has_spare(&sched->idle))
+        fm__sched_away(sched, away);
 }
 
 /* Timers and io that nobody looks after. */
@@ -153,17 +224,10 @@ static void *monitor_main(void *arg)
     pthread_setname_np(pthread_self(), "fm-monitor");
     while (!atomic_load_explicit(&m->quit, memory_order_acquire)) {
         int64_t now = fm__clock_ns();
-        bool awake = false;
-        for (uint32_t i = 0; i < WORKERS_MAX; i++) {
-            struct worker *w = atomic_load_explicit(&sched->workers[i], memory_order_acquire);
-            if (!w)
-                break;
-            watch(m, i, w, now);
-            awake = awake || atomic_load_explicit(&w->current, memory_order_relaxed);
-        }
-        awake = awake || IDLE_AWAKE(fm__idle_read(&sched->idle));
+        bool awake = watch_all(m, now) || IDLE_AWAKE(fm__idle_read(&sched->idle));
         if (awake)
             look_after(m, now);
+        let_others(m);
         quiet = awake ? 0 : quiet + 1;
         /* Stacks are given back once a second at most, and once more on the way to sleep. */
         if (++ticks % (1000 / TICK_MS) == 0)

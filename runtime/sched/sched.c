@@ -32,13 +32,10 @@ static int start_worker(struct sched *sched, uint32_t index)
         sched->worker_made = index + 1;
     }
     atomic_store_explicit(&w->retire, RETIRE_STAY, memory_order_relaxed);
-    /* before it counts as awake: see fm__sched_cover */
-    atomic_fetch_add_explicit(&sched->worker_live, 1, memory_order_seq_cst);
     fm__idle_join(&sched->idle);
     r = fm__thread_create(&w->thread, fm__worker_main, w);
     if (r < 0) {
         fm__idle_leave(&sched->idle);
-        atomic_fetch_sub_explicit(&sched->worker_live, 1, memory_order_seq_cst);
         sched->ops->worker_fini(w);
         return r;
     }
@@ -91,18 +88,16 @@ int fm__sched_resize(struct sched *sched, uint32_t count)
 
 int fm__sched_init(struct sched *sched, uint32_t count)
 {
-    fm__idle_init(&sched->idle);
+    /* Where threads take turns, what happens must not hang on the machine. */
+    bool turns = fm__turn_taken();
+    fm__idle_init(&sched->idle, turns ? WORKERS_MAX : fm__cpu_count());
     fm__lock_init(&sched->resize_lock, LOCK_RUNTIME);
     fm__lock_init(&sched->trace.lock, LOCK_SLAB);
     for (uint32_t i = 0; i < INJECT_SHARDS; i++)
         fm__inject_init(&sched->inject[i]);
     atomic_store_explicit(&sched->poll_until_ns, INT64_MIN, memory_order_relaxed);
-    /*
-     * Where threads take turns there is nothing to spin for, and the monitor's watch is real
-     * time.
-     */
-    bool turns = fm__turn_taken();
-    sched->spin = !turns && count <= fm__cpu_count() && !fm__cpu_quota();
+    /* There, there is nothing to spin for either, and the monitor's watch is real time. */
+    sched->spin = !turns && !fm__cpu_quota();
     int r = turns ? 0 : fm__monitor_start(sched);
     if (r < 0)
         return r;
@@ -138,6 +133,12 @@ void fm__sched_fini(struct sched *sched)
     free(sched->monitor);
     sched->monitor = NULL;
     fm__trace_fini(sched);
+}
+
+uint32_t fm__sched_at_once(const struct sched *sched)
+{
+    uint32_t workers = atomic_load_explicit(&sched->worker_count, memory_order_relaxed);
+    return workers < sched->idle.processors ? workers : sched->idle.processors;
 }
 
 struct task *fm__sched_running(struct sched *sched, uint32_t index)

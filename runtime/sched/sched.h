@@ -110,8 +110,8 @@ struct sched {
     FM_ALONE _Atomic uint32_t polling;
     _Atomic int64_t poll_until_ns;          /* how long the token's holder means to wait */
     _Atomic int64_t polled_ns;              /* when a poll last ended */
-    FM_ALONE _Atomic uint32_t worker_count; /* that should run */
-    _Atomic uint32_t worker_live;           /* that do: awake or asleep in `idle` */
+    /* that should run; one that was told to go counts in `idle` until it has gone */
+    FM_ALONE _Atomic uint32_t worker_count;
     uint32_t worker_made;                   /* ever: workers[0 .. made) are not NULL */
     _Atomic(struct worker *) workers[WORKERS_MAX];
     struct lock resize_lock;
@@ -133,6 +133,9 @@ int fm__sched_init(struct sched *sched, uint32_t count);
 void fm__sched_fini(struct sched *sched);
 /* Live. 0 · -EAGAIN · -ENOMEM */
 int fm__sched_resize(struct sched *sched, uint32_t count);
+
+/* How many of its workers can have a processor at once. */
+uint32_t fm__sched_at_once(const struct sched *sched);
 
 /* Make a task runnable: any thread. It may run and be gone before this returns. */
 void fm__sched_ready(struct sched *sched, struct task *task);

@@ -71,7 +71,8 @@ static struct task *await_gift(struct worker *w, int64_t ns, bool injected)
 {
     struct sched *sched = w->sched;
 
-    if (!sched->spin || !atomic_load_explicit(&sched->workers[1], memory_order_acquire))
+    if (!sched->spin || !fm__idle_may_spin(&sched->idle) ||
+        !atomic_load_explicit(&sched->workers[1], memory_order_acquire))
         return NULL;
     int64_t until = fm__clock_ns() + ns;
     for (unsigned round = 1;; round++) {
@@ -116,7 +117,7 @@ struct task *fm__worker_search(struct worker *w)
         if (task || count < 2)
             return task;
         /* Where threads take turns, no monitor looks after a slot that is stuck. */
-        if (!sched->spin)
+        if (!sched->spin || !fm__idle_may_spin(&sched->idle))
             return fm__turn_taken() ? steal_lifo(w, runs, count) : NULL;
         if (round % 16 == 0) {
             int64_t now = fm__clock_ns();

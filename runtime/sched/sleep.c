@@ -55,6 +55,14 @@ void fm__sched_kick(struct sched *sched)
     fm__sched_wake_one(sched, true);
 }
 
+void fm__sched_away(struct sched *sched, uint32_t away)
+{
+    fm__idle_away(&sched->idle, away);
+    /* afterwards: either we see what was queued, or who queued it has seen us */
+    if (fm__sched_work_queued(sched))
+        fm__sched_wake_one(sched, false);
+}
+
 /* ---- the token ---- */
 
 bool fm__sched_take_token(struct sched *sched, uint32_t holder)
@@ -90,15 +98,11 @@ void fm__sched_deadline_moved(struct sched *sched, int64_t deadline_ns)
 
 /* ---- looking at every queue ---- */
 
-/* Whether anything that this worker may run is visible. All loads seq_cst: (D) of idle.h. */
-static bool work_visible(struct worker *w)
+bool fm__sched_work_queued(struct sched *sched)
 {
-    struct sched *sched = w->sched;
     for (uint32_t i = 0; i < INJECT_SHARDS; i++)
         if (fm__inject_count(&sched->inject[i]))
             return true;
-    if (fm__inject_count(&w->inbox))
-        return true;
     for (uint32_t i = 0; i < WORKERS_MAX; i++) {
         /* acquire: the worker is complete when it is seen */
         struct worker *other = atomic_load_explicit(&sched->workers[i], memory_order_acquire);
@@ -108,6 +112,12 @@ static bool work_visible(struct worker *w)
             return true;
     }
     return false;
+}
+
+/* Whether anything that this worker may run is visible. All loads seq_cst: (D) of idle.h. */
+static bool work_visible(struct worker *w)
+{
+    return fm__inject_count(&w->inbox) || fm__sched_work_queued(w->sched);
 }
 
 bool fm__sched_at_rest(struct sched *sched)

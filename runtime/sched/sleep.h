@@ -16,15 +16,18 @@ void fm__sched_rouse(struct sched *sched, struct worker *worker);
 /* After a task was put where others can take it. */
 static inline void fm__sched_cover(struct sched *sched)
 {
-    /*
-     * How many there are, not how many there should be: one that was told to go counts as awake
-     * while it is busy. seq_cst: a worker that has come too late to be counted here has looked
-     * at the queues after our push.
-     */
-    uint32_t total = atomic_load_explicit(&sched->worker_live, memory_order_seq_cst);
-    if (!fm__idle_no_need(&sched->idle, total))
+    if (!fm__idle_no_need(&sched->idle))
         fm__sched_wake_one(sched, false);
 }
+
+/*
+ * So many of those who are awake let others have their processor, or are the only ones left to
+ * run what is queued and do not (idle.h): wake for what is queued, if that is too few now.
+ * Monitor thread.
+ */
+void fm__sched_away(struct sched *sched, uint32_t away);
+/* Whether anything is queued that any worker could run. */
+bool fm__sched_work_queued(struct sched *sched);
 
 /* ---- who has none: on the worker's own stack ---- */
 

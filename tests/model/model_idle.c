@@ -41,10 +41,10 @@ struct world {
     _Atomic uint32_t done;
 };
 
-static struct world *world_new(uint32_t total, uint32_t jobs)
+static struct world *world_of(uint32_t total, uint32_t processors, uint32_t jobs)
 {
     struct world *w = model_aligned(_Alignof(struct world), sizeof *w);
-    fm__idle_init(&w->idle);
+    fm__idle_init(&w->idle, processors);
     fm__inject_init(&w->inject);
     w->total = total;
     w->undone = jobs;
@@ -56,6 +56,11 @@ static struct world *world_new(uint32_t total, uint32_t jobs)
         fm__idle_join(&w->idle);
     }
     return w;
+}
+
+static struct world *world_new(uint32_t total, uint32_t jobs)
+{
+    return world_of(total, total, jobs);
 }
 
 /* --- as sleep.c and loop.c ------------------------------------------------------------- */
@@ -75,19 +80,23 @@ static void wake_one(struct world *w, bool force)
 
 static void cover(struct world *w)
 {
-    if (!fm__idle_no_need(&w->idle, w->total)) /* cover */
+    if (!fm__idle_no_need(&w->idle)) /* cover */
         wake_one(w, false);
 }
 
-static bool work_visible(struct worker *self)
+static bool work_queued(struct world *w)
 {
-    struct world *w = self->world;
-    if (fm__inject_count(&w->inject) || fm__inject_count(&self->inbox))
+    if (fm__inject_count(&w->inject))
         return true;
     for (uint32_t i = 0; i < w->total; i++)
         if (fm__deque_count(&w->workers[i].deque) > 0)
             return true;
     return false;
+}
+
+static bool work_visible(struct worker *self)
+{
+    return fm__inject_count(&self->inbox) || work_queued(self->world);
 }
 
 static struct task *take(struct worker *self)
@@ -266,11 +275,37 @@ static void two_submitters(void)
     settle(w, threads, 3);
 }
 
+/* One processor, two workers: whoever is awake is enough, and looks before it sleeps. */
+static void enough_are_awake(void)
+{
+    struct world *w = world_of(2, 1, 2);
+    int threads[] = { model_spawn(work, &w->workers[0]), model_spawn(work, &w->workers[1]) };
+    inject_one(w);
+    inject_another(w);
+    settle(w, threads, 2);
+}
+
+/*
+ * As monitor.c: the only one that is awake is at a task that lasts. Who pushes before the
+ * monitor has said so trusts it.
+ */
+static void one_is_away(void)
+{
+    struct world *w = world_of(2, 1, 1);
+    int threads[] = { model_spawn(work, &w->workers[0]), model_spawn(inject_one, w) };
+    fm__idle_away(&w->idle, 1);
+    if (work_queued(w)) /* away */
+        wake_one(w, false);
+    settle(w, threads, 2);
+}
+
 const struct model_scenario model_scenarios[] = {
     SCENARIO(inject_meets_sleep),
     SCENARIO(push_meets_sleep),
     SCENARIO(pinned_meets_sleep),
     SCENARIO(last_searcher_wakes_one_more, .less = 1),
     SCENARIO(two_submitters, .less = 1),
+    SCENARIO(enough_are_awake, .less = 1),
+    SCENARIO(one_is_away, .less = 1),
     SCENARIO_END,
 };

@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* test_stall.c - fibers that keep their workers are told by name, cause and place */
+/*
+ * test_stall.c - fibers that keep their workers are told by name, cause and place, and do not
+ * keep others from running where workers sleep
+ */
 #include "runtime/stall.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,6 +16,7 @@
 
 #include "runtime/platform/sanitizer.h"
 #include "runtime/platform/thread.h"
+#include "runtime/sched/idle.h"
 #include "tests/support/child.h"
 #include "tests/support/fibers.h"
 
@@ -311,4 +317,140 @@ TEST(stall, blocked_signals_do_not_hide_a_running_fiber)
         cr_assert(has_frame(last_seen(), spins_from));
     fm_fiber_unref(fiber);
     fm_runtime_destroy(runtime);
+}
+
+/* ---- more workers than processors ---- */
+
+TEST(spare, as_many_awake_as_there_are_processors_are_enough)
+{
+    static struct idle idle;
+    fm__idle_init(&idle, 2);
+    for (int i = 0; i < 4; i++)
+        fm__idle_join(&idle);
+    for (uint32_t i = 1; i < 4; i++)
+        cr_assert(!fm__idle_sleep(&idle, i, false));
+    cr_assert(!fm__idle_no_need(&idle), "one is awake");
+    cr_assert_eq(fm__idle_wake(&idle, false, -1), 3);
+    cr_assert(fm__idle_found(&idle));
+    cr_assert(fm__idle_no_need(&idle), "two are awake");
+    cr_assert_eq(fm__idle_wake(&idle, false, -1), -1);
+
+    fm__idle_away(&idle, 1);
+    cr_assert(!fm__idle_no_need(&idle), "two are awake, one of them is away");
+    cr_assert_eq(fm__idle_wake(&idle, false, -1), 2);
+    cr_assert(fm__idle_found(&idle));
+    cr_assert_eq(fm__idle_wake(&idle, false, -1), -1);
+    cr_assert_eq(fm__idle_wake(&idle, true, -1), 1);
+
+    fm__idle_away(&idle, 7);
+    cr_assert(fm__idle_found(&idle));
+    cr_assert(fm__idle_no_need(&idle), "there are no more");
+}
+
+/* On one processor: so many workers, of which one is enough. */
+static void run_on_one_processor(uint32_t workers, fm_entry_fn *entry)
+{
+    struct fm_runtime_config config = FM_RUNTIME_CONFIG_INIT;
+    struct fm_runtime *runtime = NULL;
+    cpu_set_t set;
+    int cpu = 0;
+    cr_assert_eq(sched_getaffinity(0, sizeof set, &set), 0);
+    while (!CPU_ISSET(cpu, &set))
+        cpu++;
+    CPU_ZERO(&set);
+    CPU_SET(cpu, &set);
+    cr_assert_eq(sched_setaffinity(0, sizeof set, &set), 0);
+    config.worker_count = workers;
+    config.flags = FM_RUNTIME_NO_STALL_REPORT;
+    cr_assert_eq(fm_runtime_create(&config, &runtime), 0);
+    cr_assert_eq(fm_runtime_run(runtime, entry, NULL, NULL), 0);
+    fm_runtime_destroy(runtime);
+}
+
+/* The other workers have nothing to do, and have seen it. */
+static void let_them_sleep(void)
+{
+    struct fm_runtime_stats stats;
+    do {
+        fm_yield();
+        cr_assert_eq(fm_runtime_stats(fm_runtime_current(), &stats), 0);
+    } while (stats.workers_awake > 1);
+}
+
+static void spawn_and_await(fm_entry_fn *entry, void *arg, int count)
+{
+    let_them_sleep();
+    for (int i = 0; i < count; i++)
+        cr_assert_eq(fm_fiber_spawn(entry, arg, NULL, NULL), 0);
+    cr_assert_eq(fm_scope_wait(FM_NEVER), 0);
+}
+
+static struct fm_exit meet(void *barrier)
+{
+    pthread_barrier_wait(barrier);
+    return fm_ok(NULL);
+}
+
+static struct fm_exit all_meet(void *arg)
+{
+    pthread_barrier_t barrier;
+    pthread_barrier_init(&barrier, NULL, 4);
+    spawn_and_await(meet, &barrier, 4);
+    pthread_barrier_destroy(&barrier);
+    return fm_ok(arg);
+}
+
+TEST(spare, threads_that_block_are_not_counted_on)
+{
+    run_on_one_processor(4, all_meet);
+}
+
+static _Atomic int inside;
+static _Atomic bool met;
+
+/* Too short to be seen as one task that lasts. */
+static struct fm_exit block_for_a_moment(void *arg)
+{
+    while (!atomic_load(&met)) {
+        if (atomic_fetch_add(&inside, 1) == 2)
+            atomic_store(&met, true);
+        usleep(500);
+        atomic_fetch_sub(&inside, 1);
+        fm_yield();
+    }
+    return fm_ok(arg);
+}
+
+static struct fm_exit all_block_for_moments(void *arg)
+{
+    spawn_and_await(block_for_a_moment, NULL, 6);
+    return fm_ok(arg);
+}
+
+TEST(spare, threads_that_block_again_and_again_are_not_counted_on)
+{
+    run_on_one_processor(4, all_block_for_moments);
+}
+
+static struct fm_exit come(void *count)
+{
+    atomic_fetch_add((_Atomic int *)count, 1);
+    return fm_ok(NULL);
+}
+
+static struct fm_exit compute_until_others_have_run(void *arg)
+{
+    _Atomic int came = 0;
+    let_them_sleep();
+    cr_assert_eq(fm_fiber_spawn(come, &came, NULL, NULL), 0);
+    cr_assert_eq(fm_fiber_spawn(come, &came, NULL, NULL), 0);
+    while (atomic_load(&came) < 2)
+        continue;
+    cr_assert_eq(fm_scope_wait(FM_NEVER), 0);
+    return fm_ok(arg);
+}
+
+TEST(spare, one_that_computes_holds_nobody_up)
+{
+    run_on_one_processor(2, compute_until_others_have_run);
 }
