@@ -11,7 +11,9 @@
  *      its tree depth first, in memory that grows with the depth and not with the breadth. What
  *      a spawn pushes out of the slot counts with them: it is older than the spawned task and
  *      younger than all others.
- *   3. the queue, oldest first.
+ *   3. the queue, oldest first. Where a task yields that has overflowed the queue, or another
+ *      did before: in turn with the list in which the older ones stand since then, so that
+ *      those that yield all the time do not pass them.
  *   4. every tick (about 200 us): timers and io, and then in turn one of the inbox, of the
  *      inject lists, and the oldest task of the own queue before anything newer (after ten
  *      ticks, if it was spawned and never ran): no runnable task waits for more than its turn
@@ -31,7 +33,7 @@ struct task *fm__worker_look_around(struct worker *w);
 
 /*
  * The next task from what is this worker's own; NULL if there is none, or if the worker leaves.
- * `yielding`: nobody may pass the oldest.
+ * `yielding`: nobody may pass the oldest, and the queue not those that it had no room for.
  */
 static inline struct task *fm__worker_pick(struct worker *w, bool yielding)
 {
@@ -43,6 +45,11 @@ static inline struct task *fm__worker_pick(struct worker *w, bool yielding)
             return NULL;
         }
         task = fm__worker_look_around(w);
+        if (task)
+            return task;
+    }
+    if (yielding && __builtin_expect(w->spilled, 0)) {
+        task = fm__worker_take_spilled(w);
         if (task)
             return task;
     }

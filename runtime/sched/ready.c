@@ -132,6 +132,7 @@ void fm__worker_spill(struct worker *w, struct task *task)
         fm__inject_batch_add(&batch, oldest);
     fm__inject_batch_add(&batch, task);
     fm__inject_push_batch(shard_of(w->sched, w), &batch);
+    w->spilled = true;
     fm__count(&w->overflows, 1);
 }
 
@@ -188,6 +189,17 @@ struct task *fm__worker_take_injected(struct worker *w)
         }
     }
     return NULL;
+}
+
+struct task *fm__worker_take_spilled(struct worker *w)
+{
+    w->spilled_next = !w->spilled_next;
+    if (!w->spilled_next)
+        return NULL;
+    struct task *task = take_injected_from(w, shard_of(w->sched, w), 1);
+    if (!task)
+        w->spilled = false;
+    return task;
 }
 
 /* ---- pins ---- */

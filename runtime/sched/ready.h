@@ -37,6 +37,12 @@ struct task *fm__worker_take_inbox(struct worker *w);
  */
 struct task *fm__worker_take_injected(struct worker *w);
 
+/*
+ * After a spill, every second time: the first of the list that it went to. NULL: it is the
+ * queue's turn, or the list is empty.
+ */
+struct task *fm__worker_take_spilled(struct worker *w);
+
 /* Parts of push that are rarely run. */
 void fm__worker_mark_sample(struct worker *w, struct task *task);
 void fm__worker_spill(struct worker *w, struct task *task);

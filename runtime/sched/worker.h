@@ -47,6 +47,8 @@ struct worker {
     int64_t looked_ns;       /* the last look around */
     int64_t sample_start_ns; /* of the running task, 0: not sampled */
     bool sample_next;        /* the next task that is queued is timed */
+    bool spilled;            /* some that the queue had no room for may stand in the list */
+    bool spilled_next;       /* it is their turn when a task yields */
     bool searching;
     bool in_poll;
     struct sched *ready_in;   /* sched; NULL while a trace runs: see trace.h */

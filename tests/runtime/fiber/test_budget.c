@@ -341,3 +341,41 @@ WORKER_TEST(budget, a_wait_that_suspends_renews_it)
     fm_channel_destroy(channels[0]);
     fm_channel_destroy(channels[1]);
 }
+
+/* ---- a queue that overflows ---- */
+
+enum { YIELDERS = 16, TURNS = 1600 };
+static int turns, turns_of[YIELDERS];
+
+static struct fm_exit take_turns(void *arg)
+{
+    int *mine = arg;
+    while (turns < TURNS) {
+        turns++;
+        ++*mine;
+        fm_yield();
+    }
+    return fm_ok(NULL);
+}
+
+static struct fm_exit all_take_turns(void *arg)
+{
+    for (int i = 0; i < YIELDERS; i++)
+        cr_assert_eq(fm_fiber_spawn(take_turns, &turns_of[i], NULL, NULL), 0);
+    cr_assert_eq(fm_scope_wait(FM_NEVER), 0);
+    return fm_ok(arg);
+}
+
+/* What a full queue has given to the lists has its turn as well. */
+TEST(budget, who_yields_passes_nobody_whom_the_queue_had_no_room_for)
+{
+    struct fm_runtime_config config = FM_RUNTIME_CONFIG_INIT;
+    struct fm_runtime *runtime;
+    config.worker_count = 1;
+    config.queue_size = 4;
+    cr_assert_eq(fm_runtime_create(&config, &runtime), 0);
+    cr_assert_eq(fm_runtime_run(runtime, all_take_turns, NULL, NULL), 0);
+    for (int i = 0; i < YIELDERS; i++)
+        cr_assert_geq(turns_of[i], TURNS / YIELDERS / 5, "%d: %d", i, turns_of[i]);
+    fm_runtime_destroy(runtime);
+}
