@@ -24,7 +24,7 @@ TARGETS = {
     ('skynet', 2): (300, 31, {'tbb': 108, 'tokio': 776, 'go': 1439}),
     ('ping-pong, condition', 1): (250, 80, {'boost.fiber': 693, 'go': 642}),
     ('ping-pong, condition', 2): (2000, 1100, {'go': 39800}),
-    ('ping-pong, both asleep', 2): (None, 16700, {'boost.fiber': 20000, 'go': 39800}),
+    ('ping-pong, both asleep', 2): (None, 16700, {'go': 39800}),
     ('ping-pong, channel', 1): (250, 80, {'go': 642, 'tokio': 447}),
     ('create cold and wait', 1): (4000, 2500, {'go': 3794}),
     ('create cold and wait', 2): (4000, 2500, {'go': 3429}),

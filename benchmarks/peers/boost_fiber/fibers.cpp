@@ -110,40 +110,6 @@ static void ping_pong(long count)
     check(played == 2 * count, "a turn is missing");
 }
 
-/* Two threads with a scheduler each; who has the turn computes until the other's thread sleeps. */
-static void ping_pong_asleep(long count)
-{
-    if (peer::workers() < 2)
-        return;
-    constexpr auto think = std::chrono::microseconds(50);
-    fibers::mutex mutex;
-    fibers::condition_variable turn_of[2];
-    int turn = 0;
-    long played = 0;
-    double handed_ns = 0;
-    clock_type::time_point released;
-    auto play = [&](int me) {
-        for (long i = 0; i < count; i++) {
-            std::unique_lock<fibers::mutex> lock(mutex);
-            turn_of[me].wait(lock, [&] { return turn == me; });
-            auto now = clock_type::now();
-            if (i > 0 || me > 0)
-                handed_ns += std::chrono::duration<double, std::nano>(now - released).count();
-            played++;
-            for (auto until = now + think; now < until;)
-                now = clock_type::now();
-            released = now;
-            turn = !me;
-            turn_of[!me].notify_one();
-        }
-    };
-    std::thread other([&] { play(1); });
-    play(0);
-    other.join();
-    peer::report("ping-pong, both asleep", "ns", handed_ns / static_cast<double>(count));
-    check(played == 2 * count, "a turn is missing");
-}
-
 static void channel(long count)
 {
     fibers::unbuffered_channel<long> values;
@@ -201,7 +167,6 @@ int main(int argc, char **argv)
                           { "spawn_join", "batch", 500000, spawn_batch },
                           { "fib", "later", 20, [](long n) { peer::fib(n, fib_of); } },
                           { "pingpong", "cond", 300000, ping_pong },
-                          { "pingpong", "asleep", 5000, ping_pong_asleep },
                           { "channel", "producer_consumer", 1000000, channel },
                       },
                       [](auto body) { with_workers(body); });
