@@ -416,24 +416,45 @@ TEST(channel, values_left_at_the_end_are_dropped)
     drop_body(NULL);
 }
 
-/* ---- the sweep: a fiber is interrupted, or its deadline passes, at each step ---- */
+/* ---- the sweep: a fiber is interrupted at each step ---- */
 
-enum { SWEEP_VALUES = 8 };
+enum { SWEEP_VALUES = 8, SWEEP_STEPS = 4 * SWEEP_VALUES + 4 }; /* the last: never come to */
 
+/*
+ * Who comes to the chosen step interrupts the victim: itself, or the other where that one
+ * waits, is about to run or has ended. Counted in steps of the two, not in turns of a third:
+ * how many steps of theirs such a turn is worth, nobody promises.
+ */
 struct sweep {
     struct fm_channel *channel;
-    int64_t deadline_ns;
-    unsigned sent, received; /* bits; one worker, so plain */
+    _Atomic(struct fm_fiber *) victim; /* nobody starts before it is known */
+    _Atomic int steps_left;
+    unsigned sent, received; /* bits, each with one writer, read when both have ended */
 };
+
+static void sweep_begin(struct sweep *sweep)
+{
+    while (!sweep->victim)
+        fm_yield();
+}
+
+static void sweep_step(struct sweep *sweep)
+{
+    if (sweep->steps_left-- == 0)
+        fm_fiber_interrupt(sweep->victim);
+}
 
 static struct fm_exit sweep_sender(void *arg)
 {
     struct sweep *sweep = arg;
+    sweep_begin(sweep);
     for (intptr_t i = 0; i < SWEEP_VALUES; i++) {
-        int r = fm_channel_send(sweep->channel, number(i), sweep->deadline_ns);
+        sweep_step(sweep);
+        int r = fm_channel_send(sweep->channel, number(i), FM_NEVER);
         if (r < 0)
             return fm_fail(r);
         sweep->sent |= 1u << i;
+        sweep_step(sweep);
         r = i % 2 ? fm_yield() : 0;
         if (r < 0)
             return fm_fail(r);
@@ -444,13 +465,16 @@ static struct fm_exit sweep_sender(void *arg)
 static struct fm_exit sweep_receiver(void *arg)
 {
     struct sweep *sweep = arg;
+    sweep_begin(sweep);
     for (int i = 0; i < SWEEP_VALUES; i++) {
         void *value;
-        int r = fm_channel_recv(sweep->channel, sweep->deadline_ns, &value);
+        sweep_step(sweep);
+        int r = fm_channel_recv(sweep->channel, FM_NEVER, &value);
         if (r < 0)
             return fm_fail(r);
         cr_assert_not(sweep->received & 1u << (intptr_t)value, "received twice");
         sweep->received |= 1u << (intptr_t)value;
+        sweep_step(sweep);
         r = i % 3 ? fm_yield() : 0;
         if (r < 0)
             return fm_fail(r);
@@ -463,17 +487,14 @@ static struct fm_exit sweep_body(void *arg)
     int ended = 0, unharmed = 0;
     for (size_t capacity = 0; capacity <= 2; capacity++) {
         for (int victim = 0; victim < 2; victim++) {
-            for (int step = 0; step < 30; step++) {
-                struct sweep sweep = { make(capacity), FM_NEVER, 0, 0 };
+            for (int step = 0; step < SWEEP_STEPS; step++) {
+                struct sweep sweep = { make(capacity), NULL, step, 0, 0 };
                 struct fm_fiber *fibers[2] = { start(sweep_sender, &sweep),
                                                start(sweep_receiver, &sweep) };
-                for (int i = 0; i < step; i++)
-                    fm_yield();
-                /* how many steps of theirs a yield is worth, nobody promises: the last are late */
-                for (int i = 0; i < 2 && step >= 28; i++)
-                    fm_fiber_join(fibers[i], FM_NEVER, NULL);
-                fm_fiber_interrupt(fibers[victim]);
+                sweep.victim = fibers[victim];
                 settle();
+                if (sweep.steps_left >= 0)
+                    fm_fiber_interrupt(fibers[victim]); /* too late for it, with one worker */
                 fm_channel_close(sweep.channel); /* who is left alone gets -EPIPE */
                 for (int i = 0; i < 2; i++) {
                     struct fm_exit exit = finish(fibers[i]);
