@@ -89,7 +89,11 @@ struct fm_exit {
     };
 };
 
-/* The first function of a fiber, and what releases a pointer that nobody else will. */
+/*
+ * The first function of a fiber or of a blocking job, and what releases a pointer that nobody
+ * else will. The first returns: pthread_exit in it stops the program, which would wait for ever
+ * for the thread that has gone.
+ */
 typedef struct fm_exit fm_entry_fn(void *arg);
 typedef void fm_drop_fn(void *pointer);
 

@@ -212,6 +212,7 @@ static void *serve(void *arg)
     struct blocking *b = arg;
 
     pthread_setname_np(pthread_self(), "fm-blocking");
+    fm__thread_serves();
     fm__lock(&b->lock);
     for (;;) {
         struct job *job = pop_locked(b);
@@ -237,6 +238,7 @@ static void *serve(void *arg)
     atomic_fetch_add_explicit(&b->ends, 1, memory_order_relaxed);
     fm__unlock(&b->lock);
     fm__futex_wake(&b->ends, 1);
+    fm__thread_may_end();
     if (had_ended)
         pthread_join(before, NULL);
     return NULL;

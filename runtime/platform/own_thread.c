@@ -5,8 +5,15 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdbool.h>
 
+#include "runtime/platform/check.h"
 #include "runtime/platform/memory.h"
+
+/* Set while a thread serves: the destructor runs if it ends so. */
+static pthread_key_t serving;
+static pthread_once_t serving_once = PTHREAD_ONCE_INIT;
+static bool serving_known;
 
 int fm__thread_create(pthread_t *ret_thread, void *(*body)(void *arg), void *arg)
 {
@@ -36,4 +43,29 @@ void fm__thread_refuse_cancel(void)
      * that may block and undoes it afterwards, by two atomic operations, unless it is so.
      */
     pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &old);
+}
+
+static void ended_while_serving(void *unused)
+{
+    (void)unused;
+    FM_BUG("a fiber or a blocking job has ended its thread (pthread_exit)");
+}
+
+static void make_key(void)
+{
+    /* without a key nobody is told, and all else is as it was */
+    serving_known = pthread_key_create(&serving, ended_while_serving) == 0;
+}
+
+void fm__thread_serves(void)
+{
+    pthread_once(&serving_once, make_key);
+    if (serving_known)
+        pthread_setspecific(serving, &serving);
+}
+
+void fm__thread_may_end(void)
+{
+    if (serving_known)
+        pthread_setspecific(serving, NULL);
 }

@@ -20,4 +20,11 @@ int fm__thread_create(pthread_t *ret_thread, void *(*body)(void *arg), void *arg
  */
 void fm__thread_refuse_cancel(void);
 
+/*
+ * Between the two the calling thread must not end. A fiber or a job that calls pthread_exit
+ * would take its worker along, and all would wait for that: it stops the program.
+ */
+void fm__thread_serves(void);
+void fm__thread_may_end(void);
+
 #endif

@@ -104,6 +104,7 @@ void *fm__worker_main(void *arg)
 
     fm__worker_set_self(w);
     fm__thread_refuse_cancel();
+    fm__thread_serves();
     snprintf(name, sizeof name, "fm-worker-%u", w->index);
     pthread_setname_np(pthread_self(), name);
     atomic_store_explicit(&w->kernel_id, (int)syscall(SYS_gettid), memory_order_relaxed);
@@ -133,6 +134,7 @@ void *fm__worker_main(void *arg)
     fm__overflow_detach_thread(w->altstack);
     w->altstack = NULL;
     fm__worker_set_self(NULL);
+    fm__thread_may_end();
     /* It may have been the one that submitters trusted, or the last that was awake. */
     fm__sched_wake_one(sched, true);
     return NULL;
