@@ -5,7 +5,7 @@
  * sweep() makes the nth allocation of a call fail, once and from there on, for n = 1, 2, ... until
  * the call gets through without having met the failure. Each time: the call fails with -ENOMEM and
  * nothing else, what was there is as it was, what the caller gave is still his, and the same call
- * works right afterwards. Leaks are found by the leak checker (TEST). F50, F51.
+ * works right afterwards. Leaks are found by the leak checker (TEST).
  */
 #include "tests/fibermap/map_test.h"
 #include "tests/fibermap/sweep.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_faults_options.c - maps with options, without memory: each call fails whole or gets through (F50, F51)
+ * test_faults_options.c - maps with options, without memory: each call fails whole or gets through
  */
 #include "tests/fibermap/map_test.h"
 #include "tests/fibermap/sweep.h"

@@ -147,6 +147,7 @@ static int replace_by_await(struct fm_map *map, struct act *act)
     return act_run(map, act, FM_REPLACE_AWAIT, NULL);
 }
 
+/* F60 */
 EXACT_TEST(map_await, further_replaces_drop_those_between_and_the_latest_wins)
 {
     struct told told = { 0 };

@@ -11,6 +11,7 @@
 
 /* ---- the old one is stuck ---- */
 
+/* F60 */
 EXACT_TEST(map_await, a_late_one_fails_without_its_body)
 {
     struct told told = { 0 };

@@ -78,7 +78,7 @@ TIMED_WORKER_TEST(map_close, closed_map_refuses_and_finds_nothing)
     fm_fiber_unref(old);
 }
 
-/* T043 */
+/* T043, F64 */
 TIMED_WORKER_TEST(map_close, waits_for_zombies)
 {
     struct fm_map *map = make_map();
@@ -388,6 +388,7 @@ static struct fm_exit run_destroyer(void *arg)
     return fm_ok(NULL);
 }
 
+/* F66 */
 TEST_WITH(map_destroy, by_a_member_stops_the_program, .signal = SIGABRT)
 {
     fm_run(run_destroyer, NULL, NULL);

@@ -286,7 +286,7 @@ WORKER_TEST(map_clear_matching, ends_those_that_match)
     finish(b);
 }
 
-/* X17, F32: two fibers that remove each other */
+/* Two fibers that remove each other */
 struct mutual {
     struct fm_map *map;
     const char *other;
@@ -303,6 +303,7 @@ static struct fm_exit remove_other(void *arg)
     return fm_ok(NULL);
 }
 
+/* X17, F32 */
 WORKER_TEST(map_remove, two_that_remove_each_other_do_not_hang)
 {
     struct fm_map *one = make_map(), *two = make_map();

@@ -182,6 +182,7 @@ static void search_and_attack(enum hash_kind kind)
     free(keys);
 }
 
+/* F55 */
 WORKER_TEST(map_enemy, million_keys_that_collide_under_aes_without_the_secret_cost_what_any_do)
 {
     if (!fm__aes_usable())
@@ -221,7 +222,7 @@ static struct hash_seed seed_of_new_runtime(void)
     return seed;
 }
 
-/* From the system: two runs of a program have nothing in common that one could have learned from the other. */
+/* From the system: two runs of a program have nothing in common that one could have learned from the other. F55. */
 TEST(map_enemy, each_runtime_draws_a_secret_of_its_own)
 {
     struct hash_seed one = seed_of_new_runtime(), two = seed_of_new_runtime();

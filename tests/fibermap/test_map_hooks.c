@@ -202,6 +202,7 @@ static void restarts_while_destroyed(void *ctx, struct fm_key key, struct fm_fib
     cr_assert_not(atomic_load(&last->destroyed));
 }
 
+/* F66 */
 FIBER_TEST(map_hooks, destroy_returns_after_the_last_one)
 {
     struct last_hook last = { 0 };
@@ -229,6 +230,7 @@ FIBER_TEST(map_hooks, destroy_returns_after_the_last_one)
     cr_assert_eq(finish(fiber).code, -EIO);
 }
 
+/* F54 */
 WORKER_TEST(map_hooks, a_hook_may_call_the_map_and_is_told_of_it_afterwards)
 {
     struct told told = { .calls_the_map = true };

@@ -128,6 +128,7 @@ WORKER_TEST(map_look, who_has_ended_is_absent_for_every_call)
     }
 }
 
+/* F42 */
 WORKER_TEST(map_look, who_has_ended_is_nobody_to_be_replaced_kept_or_awaited)
 {
     for (uint32_t kind = FM_REPLACE; kind <= FM_QUEUE; kind++) {
@@ -233,6 +234,7 @@ static void *act_in_thread(void *actor)
     return NULL;
 }
 
+/* F65 */
 FIBER_TEST(map_look, size_is_exact_whenever_all_is_at_rest)
 {
     struct fm_map *map = make_map();

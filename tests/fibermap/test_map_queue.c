@@ -114,6 +114,7 @@ EXACT_TEST(map_queue, keys_are_apart)
     fm_map_destroy(map);
 }
 
+/* F62 */
 EXACT_TEST(map_queue, so_many_may_wait_and_no_more)
 {
     struct told told = { 0 };
@@ -138,7 +139,7 @@ EXACT_TEST(map_queue, so_many_may_wait_and_no_more)
 
 /* ---- leaving the queue ---- */
 
-/* T246 */
+/* T246, F62 */
 EXACT_TEST(map_queue, one_that_waits_can_be_interrupted_and_the_others_keep_their_order)
 {
     struct told told = { 0 };
@@ -395,6 +396,7 @@ EXACT_TEST(map_queue, clear_ends_all_of_them)
     }
 }
 
+/* F62 */
 EXACT_TEST(map_queue, close_ends_all_of_them)
 {
     struct told told = { 0 };

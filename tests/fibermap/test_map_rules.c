@@ -111,6 +111,7 @@ static void has_called(int *calls)
     cr_assert_eq(scene.calls, ++*calls);
 }
 
+/* F54 */
 WORKER_TEST(map_rules, callbacks_call_the_map_on_any_key)
 {
     struct fm_map_run_options options = FM_MAP_RUN_OPTIONS_INIT;

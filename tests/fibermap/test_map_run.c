@@ -130,7 +130,7 @@ WORKER_TEST(map_run, keep_gives_the_incumbent_and_starts_nothing)
     fm_map_destroy(map);
 }
 
-/* T046, T081 */
+/* T046, T081, F42 */
 TIMED_WORKER_TEST(map_run, incumbent_that_is_ending_counts_as_present)
 {
     struct fm_map *map = make_map();

@@ -123,7 +123,7 @@ static struct fm_fiber *given_up(struct work *work)
     return fiber;
 }
 
-/* T224, tailscale#18919 */
+/* T224, tailscale#18919. F61 */
 TIMED_WORKER_TEST(map_share, a_caller_during_the_stop_gets_a_fresh_run)
 {
     struct work old = new_work(0, any()), fresh = { .map = old.map, .exit = fm_ok(&fresh) };

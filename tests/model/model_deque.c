@@ -84,7 +84,7 @@ static void steal_half(void *arg)
         take(task);
 }
 
-/* Owner and two thieves meet at the last tasks. */
+/* Owner and two thieves meet at the last tasks. F8. */
 static void last_task(void)
 {
     struct world *w = world_new(4);
@@ -113,7 +113,7 @@ static void refill(void)
     settle(w);
 }
 
-/* A ring of two: slots are written again while a thief may still read them. */
+/* A ring of two: slots are written again while a thief may still read them. F9, F10. */
 static void slots_come_round(void)
 {
     struct world *w = world_new(2);
@@ -139,7 +139,7 @@ static void owner_takes_oldest(void)
     settle(w);
 }
 
-/* Half of the owner's tasks move while it pops, and a third thread robs the thief. */
+/* Half of the owner's tasks move while it pops, and a third thread robs the thief. F9. */
 static void half_moves(void)
 {
     struct world *w = world_new(4);
@@ -164,7 +164,7 @@ static void steal_half_when_full(void *arg)
     steal_half(w);
 }
 
-/* A thief whose own queue is full takes one to run, and loses none of its own. */
+/* A thief whose own queue is full takes one to run, and loses none of its own. F10. */
 static void half_finds_no_room(void)
 {
     struct world *w = world_new(4);

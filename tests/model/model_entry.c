@@ -341,6 +341,7 @@ static void settle(unsigned fiber)
     }
 }
 
+/* F39 */
 static void exit_meets_replace(void)
 {
     struct world *w = world_new(1);
@@ -349,6 +350,7 @@ static void exit_meets_replace(void)
     model_assert(fm__entry_present(fm__entry_read(&w->entry[3])) == 3);
 }
 
+/* F40 */
 static void lookup_meets_two_replaces(void)
 {
     struct world *w = world_new(1);

@@ -198,7 +198,7 @@ static void inject_another(struct world *w)
     cover(w);
 }
 
-/* From outside, while the only worker goes to sleep. */
+/* From outside, while the only worker goes to sleep. F1. */
 static void inject_meets_sleep(void)
 {
     struct world *w = world_new(1, 1);
@@ -216,6 +216,7 @@ static void push_pinned(struct worker *to, struct job *job)
         name_worker(to);
 }
 
+/* F1 */
 static void pinned_meets_sleep(void)
 {
     struct world *w = world_new(2, 1);
@@ -231,6 +232,7 @@ static void push_one(struct worker *self)
     cover(self->world);
 }
 
+/* F1 */
 static void push_meets_sleep(void)
 {
     struct world *w = world_new(2, 1);
@@ -254,7 +256,7 @@ static void push_two(struct worker *self)
     }
 }
 
-/* The second push trusts the one who searches; that one finds the first and wakes one more. */
+/* The second push trusts the one who searches; that one finds the first and wakes one more. F2. */
 static void last_searcher_wakes_one_more(void)
 {
     struct world *w = world_new(3, 2);
@@ -264,7 +266,7 @@ static void last_searcher_wakes_one_more(void)
     settle(w, threads, 2);
 }
 
-/* Two from outside, each of whom may trust the worker that the other has woken. */
+/* Two from outside, each of whom may trust the worker that the other has woken. F2. */
 static void two_submitters(void)
 {
     struct world *w = world_new(2, 2);

@@ -142,11 +142,13 @@ static void together(struct world *w, void (*a)(void *), void (*b)(void *), void
     settle(nodes);
 }
 
+/* F26 */
 static void add_meets_seal(void)
 {
     together(world_new(), run_exit, add_observer_0, add_joiner_1, 2);
 }
 
+/* F25 */
 static void remove_meets_exit(void)
 {
     together(world_new(), run_exit, remove_0, NULL, 1);

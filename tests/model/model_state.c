@@ -126,7 +126,7 @@ static void interrupt(void *arg)
 
 /* --- scenarios ------------------------------------------------------------------------- */
 
-/* Value and deadline race for the first wait; the late one must not touch the second. */
+/* Value and deadline race for the first wait; the late one must not touch the second. F5, F6, F22. */
 static void two_wakers_two_waits(void)
 {
     struct world *w = world_new();
@@ -143,7 +143,7 @@ static void two_wakers_two_waits(void)
     model_join(c);
 }
 
-/* Ended by the interrupt, or by the value with the mark left for the next wait. */
+/* Ended by the interrupt, or by the value with the mark left for the next wait. F29. */
 static void interrupt_meets_value(void)
 {
     struct world *w = world_new();
@@ -176,7 +176,7 @@ static void interrupt_ends_a_wait(void)
     model_join(a);
 }
 
-/* Under a mask the value alone ends the wait; the mark stays. */
+/* Under a mask the value alone ends the wait; the mark stays. F30. */
 static void masked_wait(void)
 {
     struct world *w = world_new();
@@ -256,7 +256,7 @@ static void end_meets_await_ready(void)
     model_join(a);
 }
 
-/* The descriptor serves a second fiber; the deadline of the first one's wait comes late. */
+/* The descriptor serves a second fiber; the deadline of the first one's wait comes late. F6. */
 static void recycled_under_a_late_waker(void)
 {
     struct world *w = world_new();

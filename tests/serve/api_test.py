@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""api_test.py - jobs by key: started once, replaced, kept, interrupted, remembered (faults F108 and F109)"""
+"""api_test.py - jobs by key: started once, replaced, kept, interrupted, remembered"""
 import hashlib
 import json
 import threading
@@ -115,6 +115,7 @@ def what_is_not_known_is_not_found(server):
     equal(server.delete('/api/cancel/nobody').status, 404)
 
 
+# F108
 @test
 def json_that_is_none_is_refused(server):
     wrong = [b'', b'{', b'{"kind": "sleep"', b'[]', b'1', b'null', b'"x"', b'{"kind": "sleep"} x', b'{"kind": "sleep"}{}',
@@ -137,6 +138,7 @@ def json_that_is_none_is_refused(server):
     equal(answer.status, 202)
 
 
+# F109
 @test
 def any_key_comes_back_as_it_was(server):
     keys = ['a b', 'a/b', '../x', '%', '%41', 'é€𝄞', '"\\', '<>&', '?#', "o'clock", 'x' * 512, '+', ' ']
@@ -146,6 +148,7 @@ def any_key_comes_back_as_it_was(server):
         equal(server.delete('/api/cancel/' + quote(key, safe='')).json()['key'], key)
 
 
+# F109
 @test
 def a_name_in_a_path_is_checked(server):
     for name in ('', '%', '%4', '%zz', '%00', '%0a', '%7f', '%ff', '%c0%80', '%ed%a0%80', 'a/b', 'x' * 513):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""end_test.py - how the program starts and ends (fault F110)"""
+"""end_test.py - how the program starts and ends"""
 import contextlib
 import signal
 import socket
@@ -11,6 +11,7 @@ from harness import Server, WAIT_S, equal, test, until
 from websocket_test import asynchronous, code_of, connect, frame, handshake
 
 
+# F110
 @test
 @asynchronous
 async def a_signal_drains(_):
@@ -63,6 +64,7 @@ def refuses(port):
         return probe.connect_ex(('127.0.0.1', port)) != 0
 
 
+# F110
 @test
 def a_second_signal_ends_at_once(_):
     with Server('--grace-ms=3600000') as server:
@@ -83,6 +85,7 @@ def peers_that_never_read_do_not_hold_up_the_end(_):
         equal(server.end(), 0, server.stderr())
 
 
+# F110
 @test
 def it_drains_under_load(_):
     with Server() as server:
@@ -107,6 +110,7 @@ def it_drains_under_load(_):
         equal(code, 0, server.stderr())
 
 
+# F110
 @test
 def a_signal_before_the_start_is_not_lost(_):
     process = subprocess.Popen([harness.BINARY, '--port=0'], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -116,6 +120,7 @@ def a_signal_before_the_start_is_not_lost(_):
     equal(process.returncode, 0, err)
 
 
+# F110
 @test
 def what_cannot_start_says_why(server):
     for options, code, word in (([f'--port={server.port}'], 1, 'Address already in use'),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""http_test.py - requests and answers as bytes: framing, limits, deadlines (faults F99 to F103)"""
+"""http_test.py - requests and answers as bytes: framing, limits, deadlines"""
 import resource
 import socket
 import struct
@@ -91,6 +91,7 @@ REFUSED = {
 }
 
 
+# F99, F100
 @test
 def what_is_ambiguous_or_too_large_is_refused_however_it_is_cut(server):
     for name, (status, data) in REFUSED.items():
@@ -124,6 +125,7 @@ PLAIN = {
 }
 
 
+# F100
 @test
 def a_head_is_read_the_same_in_one_look_and_byte_by_byte(server):
     for name, (status, data) in PLAIN.items():
@@ -170,6 +172,7 @@ def requests_in_one_packet_are_answered_in_order(server):
         equal([got[0][1], got[1][1], got[3][1]], [b'hello', b'ok\n', b'hello'])
 
 
+# F103
 @test
 def ten_thousand_requests_in_one_write_are_answered(server):
     with server.peer() as peer:
@@ -190,6 +193,7 @@ def a_request_may_come_byte_by_byte(server):
         equal(peer.answer().status, 200)
 
 
+# F99
 @test
 def a_request_may_be_cut_at_any_byte(_):
     data = post(CHUNKED + b'X: y\r\n', b'3;a="b"\r\nfoo\r\n2\r\n\xc3\xa9\r\n0\r\nT: x\r\n\r\n') + HELLO
@@ -294,6 +298,7 @@ def options_tells_what_is_allowed(server):
         equal(peer.answer().status, 404)
 
 
+# F101
 @test
 def what_does_not_come_in_time_is_refused(_):
     with Server('--header-ms=150', '--body-ms=150', '--idle-ms=150') as server:
@@ -312,6 +317,7 @@ def what_does_not_come_in_time_is_refused(_):
             assert peer.closed(), 'and so it is after a request'
 
 
+# F101
 @test
 def slow_clients_do_not_slow_the_others(_):
     with Server('--header-ms=1000') as server:
@@ -327,6 +333,7 @@ def slow_clients_do_not_slow_the_others(_):
             peer.socket.close()
 
 
+# F101
 @test
 def a_client_that_never_reads_is_given_up(_):
     with Server('--send-ms=200') as server, server.peer(receive_bytes=4096) as peer:
@@ -337,6 +344,7 @@ def a_client_that_never_reads_is_given_up(_):
         assert not sender.is_alive()
 
 
+# F102
 @test
 def a_client_that_vanishes_leaves_nothing(server):
     before = server.counts()['connections']
@@ -365,6 +373,7 @@ def connections_beyond_the_limit_wait(_):
             equal(third.answer().status, 200)
 
 
+# F86
 @test
 def running_out_of_descriptors_passes(_):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""websocket_test.py - one connection per user, messages in their order, frames by the rules (faults F103 to F107)"""
+"""websocket_test.py - one connection per user, messages in their order, frames by the rules"""
 import asyncio
 import functools
 import os
@@ -107,6 +107,7 @@ async def a_second_connection_replaces_the_first(server):
         await first.close()
 
 
+# F107
 @test
 @asynchronous
 async def of_many_at_once_one_connection_remains(server):
@@ -125,6 +126,7 @@ async def of_many_at_once_one_connection_remains(server):
     await task
 
 
+# F107
 @test
 @asynchronous
 async def messages_reach_one_connection_none_twice(server):
@@ -203,6 +205,7 @@ async def compression_that_is_offered_is_not_taken(server):
         equal(await ann.recv(), 'x' * 1000)
 
 
+# F104
 @test
 @asynchronous
 async def a_message_too_large_closes(server):
@@ -313,6 +316,7 @@ BROKEN = {
 }
 
 
+# F104, F105
 @test
 def broken_frames_close_with_the_code_of_the_rfc(server):
     for name, (code, data) in BROKEN.items():
@@ -325,6 +329,7 @@ def broken_frames_close_with_the_code_of_the_rfc(server):
     until(lambda: not users(server), 'nobody is left')
 
 
+# F103
 @test
 def frames_may_come_with_the_handshake_and_behind_other_requests(server):
     hello = b'GET /hello HTTP/1.1\r\nHost: x\r\n\r\n'
@@ -351,6 +356,7 @@ def a_handshake_that_is_none_is_refused(server):
         equal(peer.answer().status, 101)
 
 
+# F106
 @test
 def a_flood_of_pings_that_is_never_read_is_held_back(_):
     with Server('--send-ms=300') as server, server.peer(receive_bytes=4096) as peer:

@@ -209,10 +209,13 @@ static void close_from_all_sides(struct slot *slot, struct part *part)
 }
 
 const struct race close_races[] = {
+    /* F45 */
     { "x5_close_run_set", "nobody lives when close returns", one_to_set, close_run_or_set,
       all_ended, NULL },
+    /* F58 */
     { "x9_verdict", "one verdict for all: a failure, or the close", two_who_fail,
       fail_close_or_join, one_verdict, NULL },
+    /* F46 */
     { "x18_close_close", "closers, members among them, all come back", members,
       close_from_all_sides, closed_for_good, NULL },
     { NULL, NULL, NULL, NULL, NULL, NULL },

@@ -100,6 +100,7 @@ static void one_instant(struct slot *slot)
 }
 
 const struct race cut_races[] = {
+    /* F59 */
     { "x10_cut", "a consistent snapshot is one instant", two_keys, write_or_look, one_instant,
       NULL },
     { NULL, NULL, NULL, NULL, NULL, NULL },

@@ -280,12 +280,16 @@ static void all_was_told(struct slot *slot)
 }
 
 const struct race exit_races[] = {
+    /* F48 */
     { "x6_set_dying", "a dying fiber is set: each observer fires once", one_to_die,
       kill_set_or_observe, observed_once, NULL },
+    /* F28 */
     { "x7_first_step", "interrupted before its first step: the entry goes, memory stands still",
       nothing, run_and_interrupt, never_ran, memory_stands_still },
+    /* F57 */
     { "x8_await_empty", "await_empty returns if and only if it was empty", last_member,
       leave_run_or_await, was_empty, NULL },
+    /* F23 */
     { "x16_recycled", "old handles and ids never reach a new fiber", one_to_recycle,
       use_or_recycle, all_was_told, NULL },
     { NULL, NULL, NULL, NULL, NULL, NULL },

@@ -251,6 +251,7 @@ static void nothing_is_left_of_it(struct slot *slot)
 }
 
 const struct race many_races[] = {
+    /* F59 */
     { "x10_move", "a fiber that is moved is under one key at each instant", one_to_move,
       move_or_disturb, nothing_is_left_of_it, NULL },
     { "all_or_nothing", "all start at one instant or none does", map_for_both, start_or_look,

@@ -182,8 +182,10 @@ static void both_ended(struct slot *slot)
 }
 
 const struct race reenter_races[] = {
+    /* F47 */
     { "x11_finalizer", "finalizers call their own map: no deadlock, no orphan", one_that_calls,
       replace_remove_or_close, nobody_is_orphaned, NULL },
+    /* F32 */
     { "x17_two_maps", "members who remove each other come apart", nobody, start_or_interrupt,
       both_ended, NULL },
     { NULL, NULL, NULL, NULL, NULL, NULL },

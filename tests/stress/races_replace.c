@@ -156,11 +156,15 @@ static void removed(struct slot *slot)
 }
 
 const struct race replace_races[] = {
+    /* F40 */
     { "x1_run_run", "all but one of those who replace each other end", nothing, replace,
       one_is_left, NULL },
+    /* F41 */
     { "x2_keep_keep", "one start, one handle", nothing, keep, one_started, NULL },
+    /* F39 */
     { "x3_exit_replace", "an exit never touches the successor", incumbent, end_or_replace,
       successor_stays, NULL },
+    /* F43 */
     { "x4_exit_remove", "a remove that meets the exit or a new run comes back", incumbent,
       end_or_remove, removed, NULL },
     { NULL, NULL, NULL, NULL, NULL, NULL },

@@ -193,6 +193,7 @@ static void drain(struct slot *slot, struct part *part)
 const struct race restart_races[] = {
     { "x13_drained", "a drain ends whoever backs off", backing_off, drain, count_is_frozen,
       NULL },
+    /* F63 */
     { "x13_restart", "the count of incarnations never grows after the end was ordered",
       restarting, restart_and_end, count_is_frozen, NULL },
     { NULL, NULL, NULL, NULL, NULL, NULL },

@@ -83,6 +83,7 @@ static void every_argument_is_accounted_for(struct slot *slot)
 }
 
 const struct race share_races[] = {
+    /* F61 */
     { "x12_last_waiter", "who stays never gets the exit of a run that was given up", nothing,
       share, every_argument_is_accounted_for, NULL },
     { NULL, NULL, NULL, NULL, NULL, NULL },

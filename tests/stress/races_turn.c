@@ -177,8 +177,10 @@ static void none_is_lost(struct slot *slot)
 }
 
 const struct race turn_races[] = {
+    /* F60 */
     { "x14_replace_await", "one body at a time, only the last of a chain begins", nothing,
       replace_and_await, only_the_last_is_left, NULL },
+    /* F62 */
     { "x15_queue", "one body at a time, none is lost", nothing, queue, none_is_lost, NULL },
     { NULL, NULL, NULL, NULL, NULL, NULL },
 };

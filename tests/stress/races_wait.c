@@ -137,9 +137,11 @@ static void permit_is_there(struct slot *slot)
 }
 
 const struct race wait_races[] = {
+    /* F5, F29 */
     { "x19_one_wait",
       "value, timeout, interrupt: one ends the wait, the next wait is untouched", two_cells,
       complete_or_interrupt, one_reason, NULL },
+    /* F75 */
     { "x19_permit", "a permit that meets leaving waiters is not lost", no_permit,
       release_or_interrupt, permit_is_there, NULL },
     { NULL, NULL, NULL, NULL, NULL, NULL },

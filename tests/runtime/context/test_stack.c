@@ -178,6 +178,7 @@ TEST(stack, find_knows_each_address)
 
 /* --- guards ------------------------------------------------------------------------------ */
 
+/* F89 */
 TEST(stack, forced_rungs)
 {
     static const unsigned rungs[] = { FM_GUARD_CANARY, FM_GUARD_MPROTECT, FM_GUARD_INSTALL };
@@ -208,6 +209,7 @@ TEST(stack, refused_rung_is_said_if_forced_and_passed_over_if_not)
     cr_assert_eq(fm__stack_guard(), FM_GUARD_MPROTECT);
 }
 
+/* F89 */
 TEST(stack, one_failing_guard_falls_to_the_next_rung)
 {
     if (fm__stack_init(FM_GUARD_INSTALL) < 0)
@@ -322,6 +324,7 @@ TEST(stack, none_is_handed_out_twice)
     fm__stack_cache_flush(&cache);
 }
 
+/* F89 */
 TEST(stack, a_hundred_thousand_under_the_default_map_count)
 {
     static struct stack *stack[HUNDRED_THOUSAND];
@@ -499,6 +502,7 @@ static void take_within_limit(void *arg)
         _exit(2);
 }
 
+/* F94 */
 TEST(stack, limited_address_space_is_used_up_and_then_refused)
 {
     if (FM_ASAN || FM_TSAN)
@@ -562,6 +566,7 @@ TEST(stack, a_pointer_left_in_a_pooled_stack_hides_no_leak)
     free((void *)~hidden);
 }
 
+/* F35 */
 TEST(stack, use_after_the_fiber_is_reported)
 {
     struct child child;

@@ -133,6 +133,59 @@ FIBER_TEST(fiber, ids_are_never_used_again)
     }
 }
 
+/*
+ * F37: near its end a descriptor serves some more fibers, each under an id of its own, and then
+ * nobody any more.
+ */
+WORKER_TEST(fiber, descriptor_whose_generations_are_used_up_serves_nobody)
+{
+    enum { LEFT = 3, TRIES = 10 };
+    const uint64_t one = UINT64_C(1) << FIBER_ID_SLOT_BITS, end = UINT64_C(1) << 60;
+    struct fm_fiber *worn = start(return_arg, NULL);
+    uint64_t last = 0;
+    int served = 0;
+
+    finish(worn);
+    /* free now, and the first to go out again */
+    cr_assert_eq(atomic_load(&worn->refs) % one, 0);
+    atomic_store(&worn->refs, end - LEFT * one);
+    for (int i = 0; i < TRIES; i++) {
+        struct fm_fiber *fiber = start(return_arg, NULL);
+        uint64_t id = fm_fiber_id(fiber);
+        if (fiber == worn) {
+            served++;
+            cr_assert_gt(id, last);
+            last = id;
+        }
+        finish(fiber);
+    }
+    cr_assert(served > 0 && served <= LEFT, "%d", served);
+    cr_assert_lt(last, end);
+}
+
+/*
+ * F11: the waits of a descriptor are counted in 48 bits, which is 325 days of nothing but
+ * waits. No narrower width stands anywhere on the way of the count.
+ */
+TIMED_WORKER_TEST(fiber, waits_go_on_past_every_width_that_is_not_their_counts)
+{
+    static const int widths[] = { 8, 15, 16, 24, 31, 32, 40, 47 };
+    struct fm_fiber *self = fm_fiber_self();
+
+    for (size_t i = 0; i < sizeof widths / sizeof *widths; i++) {
+        uint64_t epoch = (UINT64_C(1) << widths[i]) - 4;
+        uint64_t state = atomic_load(&self->state) & (STATE_EPOCH_ONE - 1);
+        atomic_store(&self->state, state | epoch << STATE_EPOCH_SHIFT);
+        for (int n = 0; n < 8; n++) {
+            int64_t before_ns = fm_now_ns();
+            cr_assert_eq(fm_sleep_ms(1), 0);
+            cr_assert_eq(fm_now_ns() - before_ns, 1000000);
+            struct fm_fiber *fiber = start(return_arg, NULL);
+            cr_assert_eq(finish(fiber).kind, FM_SUCCESS);
+        }
+    }
+}
+
 FIBER_TEST(fiber, handle_of_an_ended_fiber_stays_that_fiber) /* X16, F23 */
 {
     int x;

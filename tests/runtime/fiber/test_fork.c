@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_fork.c - fork(2) beside a runtime and inside of a fiber (F93)
+ * test_fork.c - fork(2) beside a runtime and inside of a fiber
  */
 #include <pthread.h>
 #include <stdio.h>
@@ -121,6 +121,7 @@ static void expect_exec(void)
     cr_assert_str_eq(child.said, "from the child\n");
 }
 
+/* F93 */
 FIBER_TEST(fork, child_of_a_fiber_is_refused_and_may_exec)
 {
     struct world world;
@@ -137,6 +138,7 @@ static void *fork_in_thread(void *arg)
     return NULL;
 }
 
+/* F93 */
 FIBER_TEST(fork, child_of_a_thread_beside_a_runtime_is_refused_and_may_exec)
 {
     struct world world;
@@ -163,7 +165,7 @@ static void nothing_at_all(void *arg)
     (void)arg;
 }
 
-/* Timers, those of real time, sockets, switches go on while the program forks. */
+/* Timers, those of real time, sockets, switches go on while the program forks. F93. */
 REAL_TIME_TEST(fork, parent_notices_nothing)
 {
     int fds[2];

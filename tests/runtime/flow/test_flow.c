@@ -68,7 +68,7 @@ static struct fm_exit piece_ok(void *arg, size_t index)
     return fm_ok(NULL);
 }
 
-/* F50, F51: a call without memory says so, and what was started is awaited. */
+/* A call without memory says so, and what was started is awaited. */
 static void without_memory(enum fault_kind kind, bool for_ever)
 {
     bool hit = true;
@@ -89,6 +89,7 @@ static void without_memory(enum fault_kind kind, bool for_ever)
     }
 }
 
+/* F50 */
 FIBER_TEST(flow, without_memory_it_fails_clean)
 {
     for (int for_ever = 0; for_ever < 2; for_ever++) {
@@ -119,6 +120,7 @@ static struct fm_exit without_stacks(void *arg)
     return fm_ok(NULL);
 }
 
+/* F51 */
 FIBER_TEST(flow, piece_that_gets_no_stack_fails_and_nobody_waits_for_it)
 {
     struct fm_spawn_options options = { .size = sizeof options, .stack_bytes = 1 << 20 };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * storm.h - every thread of the process is hit by a signal, some thousand times a second (F84)
+ * storm.h - every thread of the process is hit by a signal, some thousand times a second
  *
  * SIGPROF without SA_RESTART, which workers and the pool's threads let through: whatever they
  * are in the midst of ends with EINTR.

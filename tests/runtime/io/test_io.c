@@ -114,7 +114,6 @@ FIBER_TEST(io, many_fibers_echo_over_tcp)
     echo_over(make_tcp);
 }
 
-/* F85 */
 enum { BIG = 10 << 20 };
 
 static struct fm_exit read_slowly(void *arg)
@@ -155,11 +154,13 @@ static void write_all_of_it(void (*make)(int fds[2]))
     close_both(fds);
 }
 
+/* F85 */
 FIBER_TEST(io, write_full_sends_all_to_a_slow_reader_over_tcp)
 {
     write_all_of_it(make_tcp);
 }
 
+/* F85 */
 FIBER_TEST(io, write_full_sends_all_to_a_slow_reader_over_a_local_socket)
 {
     write_all_of_it(make_pair);
@@ -170,11 +171,13 @@ static void make_pipe(int fds[2])
     cr_assert_eq(pipe2(fds, O_CLOEXEC), 0);
 }
 
+/* F85 */
 FIBER_TEST(io, write_full_sends_all_to_a_slow_reader_through_a_pipe)
 {
     write_all_of_it(make_pipe);
 }
 
+/* F85 */
 TIMED_TEST(io, read_full_gathers_single_bytes_and_stops_at_the_end)
 {
     int fds[2];
@@ -600,7 +603,7 @@ TEST(io, threads_are_refused_but_may_close)
     cr_assert_eq(fm_close(-1), -EBADF);
 }
 
-/* ---- SIGPIPE (F92) ---- */
+/* ---- SIGPIPE ---- */
 
 static void write_to_nobody(void)
 {
@@ -620,6 +623,7 @@ static void write_to_nobody(void)
     cr_assert_eq(fm_close(fds[1]), 0);
 }
 
+/* F92 */
 FIBER_TEST(io, writing_to_nobody_is_epipe_and_no_signal)
 {
     signal(SIGPIPE, SIG_DFL);
@@ -633,8 +637,9 @@ FIBER_TEST(io, writing_to_nobody_is_epipe_and_no_signal)
     cr_assert_not(sigismember(&pending, SIGPIPE));
 }
 
-/* ---- signals (F84) ---- */
+/* ---- signals ---- */
 
+/* F22: a sleep that a signal ends is a wake for no reason. F84, F92 */
 FIBER_TEST(io, storm_of_signals_is_invisible)
 {
     struct storm storm;
@@ -794,7 +799,7 @@ FIBER_TEST(io, number_closed_with_close_is_forgotten_when_it_comes_back)
     cr_assert_eq(fm_close(listener), 0);
 }
 
-/* ---- two runtimes (F97) ---- */
+/* ---- two runtimes ---- */
 
 static struct fm_exit read_from_other_runtime(void *arg)
 {
@@ -807,6 +812,7 @@ static void await_parked(struct fm_fiber *fiber)
         sched_yield();
 }
 
+/* F97 */
 TEST(io, two_runtimes_wait_on_one_descriptor)
 {
     struct fm_runtime_config config = FM_RUNTIME_CONFIG_INIT;

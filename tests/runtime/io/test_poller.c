@@ -214,8 +214,9 @@ FIBER_TEST(poller, close_under_a_call_is_finished_by_the_call)
     close_both(fds);
 }
 
-/* ---- refusals (F87) ---- */
+/* ---- refusals ---- */
 
+/* F87 */
 TEST(poller, runtime_without_descriptors_is_not_made_and_leaves_none)
 {
     struct fm_runtime *runtime = NULL;
@@ -235,6 +236,7 @@ TEST(poller, runtime_without_descriptors_is_not_made_and_leaves_none)
     fm_runtime_destroy(runtime);
 }
 
+/* F87 */
 FIBER_TEST(poller, refused_registration_fails_that_one_call)
 {
     int fds[2], others[2];

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_process.c - children: how they start, end, are signalled and given back (F84, F92, F98)
+ * test_process.c - children: how they start, end, are signalled and given back
  */
 #include <pthread.h>
 #include <sched.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_resolve.c - names, with a resolver of the test's own that does what it is told (F96)
+ * test_resolve.c - names, with a resolver of the test's own that does what it is told
  *
  * getaddrinfo below takes the place of the C library's: "hangs" does not return before it is
  * let go, "many" has a thousand addresses, "none" has an answer without any.
@@ -63,6 +63,7 @@ void freeaddrinfo(struct addrinfo *list)
     atomic_fetch_add(&freed, 1);
 }
 
+/* F96 */
 FIBER_TEST(resolve, answers_are_told_as_they_are)
 {
     struct fm_address *addresses = NULL;
@@ -116,7 +117,7 @@ static void await_hanging(int count)
         fm_yield();
 }
 
-/* The waiting ends, the call does not: what it finds in the end is freed. */
+/* The waiting ends, the call does not: what it finds in the end is freed. F96. */
 FIBER_TEST(resolve, hanging_resolver_holds_neither_deadline_nor_interruption)
 {
     int64_t later = fm_after_s(1000), never = FM_NEVER;

@@ -65,6 +65,7 @@ TEST(cpu, no_files_no_quota)
     cr_assert_eq(fm__cpu_quota_under(root), 0);
 }
 
+/* F94 */
 TEST(cpu, v2_takes_the_tightest_of_all_ancestors)
 {
     put("/proc/self/mountinfo", V2_MOUNT);
@@ -107,6 +108,7 @@ TEST(cpu, nonsense_is_no_quota)
     cr_assert_eq(fm__cpu_quota_under(root), 0);
 }
 
+/* F94 */
 TEST(cpu, v1_takes_the_tightest_of_all_ancestors)
 {
     put("/proc/self/mountinfo", V1_MOUNTS);

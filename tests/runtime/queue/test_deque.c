@@ -144,7 +144,8 @@ TEST(deque, init_without_memory_says_so)
     fm__fault_set(FAULT_MALLOC, 0, false);
 }
 
-TEST(deque, agrees_with_an_array_over_many_turns)
+/* Some turns, beginning at this index. */
+static void agree_with_an_array(int64_t index, int turns)
 {
     enum { CAPACITY = 8 };
     uint64_t random = stress_seed();
@@ -152,7 +153,10 @@ TEST(deque, agrees_with_an_array_over_many_turns)
     int count = 0, next = 0;
     struct deque d;
     init(&d, CAPACITY);
-    for (int step = 0; step < 200000; step++) {
+    atomic_store(&d.top, index);
+    atomic_store(&d.bottom, index);
+    d.top_seen = index;
+    for (int step = 0; step < turns; step++) {
         switch (stress_random(&random) % 4) {
         case 0:
         case 1: {
@@ -176,6 +180,19 @@ TEST(deque, agrees_with_an_array_over_many_turns)
         cr_assert_eq(fm__deque_count(&d), count);
     }
     fini(&d);
+}
+
+TEST(deque, agrees_with_an_array_over_many_turns)
+{
+    agree_with_an_array(0, 200000);
+}
+
+/* F11: an index is as wide as it is, and lasts 290 years. */
+TEST(deque, indices_go_on_past_every_width_that_is_not_theirs)
+{
+    static const int widths[] = { 8, 15, 16, 24, 31, 32, 48, 53, 62 };
+    for (size_t i = 0; i < sizeof widths / sizeof *widths; i++)
+        agree_with_an_array((INT64_C(1) << widths[i]) - 20, 1000);
 }
 
 /* The lanes are eight: batches, single ones and parts of them that are taken begin in each. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_runtime_explored.c - workers that come and go, in many schedules: X20, F21
+ * test_runtime_explored.c - workers that come and go, in many schedules
  */
 #include <errno.h>
 #include <fm/fm.h>
@@ -80,6 +80,7 @@ static struct fm_exit grow_and_shrink(void *arg)
     return atomic_load(&leaves) == 6 ? fm_ok(NULL) : fm_fail(-EPROTO);
 }
 
+/* F16, X20 */
 TEST_WITH(runtime_explored, resize_loses_no_task_and_no_timer_in_any_schedule, .timeout = 3600)
 {
     explore(grow_and_shrink, "resize");
@@ -109,6 +110,7 @@ static struct fm_exit leave_some_behind(void *arg)
     return fm_ok(NULL);
 }
 
+/* F21 */
 TEST_WITH(runtime_explored, shutdown_ends_everybody_in_any_schedule, .timeout = 3600)
 {
     explore(leave_some_behind, "shutdown");

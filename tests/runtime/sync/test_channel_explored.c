@@ -3,7 +3,7 @@
  * test_channel_explored.c - channels and selects in the whole runtime, schedule by schedule
  *
  * Each body is a small scene on two workers; an arbiter runs it under many schedules. At its
- * end what was sent and what was received must agree, value by value. F77.
+ * end what was sent and what was received must agree, value by value.
  */
 #include <errno.h>
 #include <fm/fm.h>
@@ -195,18 +195,21 @@ TEST_WITH(channel_explored, two_senders_and_two_receivers_exchange_all, .timeout
     explore(two_and_two, 1);
 }
 
+/* F77 */
 TEST_WITH(channel_explored, close_and_interruption_lose_no_value, .timeout = 60)
 {
     explore(interrupted_and_closed, 0);
     explore(interrupted_and_closed, 1);
 }
 
+/* F77 */
 TEST_WITH(channel_explored, two_selects_that_face_each_other_exchange_one_value, .timeout = 60)
 {
     explore(facing, 0);
     explore(facing, 1);
 }
 
+/* F77 */
 TEST_WITH(channel_explored, selects_interrupted_and_closed_lose_no_value, .timeout = 60)
 {
     explore(facing_interrupted, 0);

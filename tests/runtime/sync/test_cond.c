@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* test_cond.c - no signal is lost, none wakes twice or for nothing (F79) */
+/* test_cond.c - no signal is lost, none wakes twice or for nothing */
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
@@ -282,7 +282,7 @@ TEST(cond, signal_under_the_mutex_brings_a_thread_the_mutex)
     drop(&room);
 }
 
-/* F79: a broadcast to more than one batch wakes each once, and not him who waits again. */
+/* A broadcast to more than one batch wakes each once, and not him who waits again. */
 static struct fm_exit wait_twice(void *arg)
 {
     struct room *room = arg;
@@ -320,6 +320,7 @@ static struct fm_exit twice_body(void *arg)
     return fm_ok(NULL);
 }
 
+/* F79 */
 TEST(cond, broadcast_wakes_each_waiter_once)
 {
     run_in_fibers(twice_body, 1, FM_CLOCK_REAL);
@@ -327,7 +328,7 @@ TEST(cond, broadcast_wakes_each_waiter_once)
 }
 
 /*
- * F79: signals without the mutex held, waiters with and without deadlines, fibers and threads, on
+ * Signals without the mutex held, waiters with and without deadlines, fibers and threads, on
  * the real clock, the threads' own: tokens stay exact.
  */
 enum { TOKENS = 3000 };
@@ -395,6 +396,7 @@ static struct fm_exit tokens_body(void *arg)
     return fm_ok(NULL);
 }
 
+/* F79 */
 TEST(cond, no_signal_is_lost_between_fibers_and_threads)
 {
     run_in_fibers(tokens_body, 1, REAL_TIME);

@@ -63,7 +63,7 @@ WORKER_TEST(mutex, waiters_are_served_in_the_order_they_came)
     fm_mutex_destroy(order.mutex);
 }
 
-/* F78: the table of misuse, from a fiber and from a thread. */
+/* The table of misuse, from a fiber and from a thread. */
 static struct fm_exit unlock_it(void *arg)
 {
     return fm_fail(fm_mutex_unlock(arg));
@@ -114,6 +114,7 @@ static struct fm_exit misuse_body(void *arg)
     return fm_ok(NULL);
 }
 
+/* F78 */
 TEST(mutex, misuse_is_refused)
 {
     run_in_fibers(misuse_body, 1, PASSING_CLOCK);
@@ -121,7 +122,7 @@ TEST(mutex, misuse_is_refused)
 }
 
 /*
- * F78: who ends while holding it keeps it; a later fiber in the same descriptor is somebody
+ * Who ends while holding it keeps it; a later fiber in the same descriptor is somebody
  * else.
  */
 static struct fm_exit lock_and_end(void *arg)
@@ -137,6 +138,7 @@ static struct fm_exit heir(void *arg)
     return fm_ok(NULL);
 }
 
+/* F78 */
 TIMED_WORKER_TEST(mutex, holder_that_ended_is_not_taken_for_a_later_fiber)
 {
     struct fm_mutex *mutex = make();

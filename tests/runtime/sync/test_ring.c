@@ -434,7 +434,7 @@ TEST_WITH(ring, mutexes_may_be_destroyed_while_others_look, .timeout = 60)
     run_in_fibers(brief_body, 2, FM_CLOCK_REAL);
 }
 
-/* ---- F78: the dump ---- */
+/* ---- the dump ---- */
 
 static char *dump(void)
 {

@@ -156,7 +156,7 @@ WORKER_TEST(rwlock, grant_and_interruption_the_first_decides)
     fm_rwlock_destroy(rwlock);
 }
 
-/* F78: the table of misuse, from a fiber and from a thread. */
+/* The table of misuse, from a fiber and from a thread. */
 static void *unlock_thread(void *arg)
 {
     return number(fm_rwlock_unlock(arg));
@@ -211,6 +211,7 @@ static struct fm_exit misuse_body(void *arg)
     return fm_ok(NULL);
 }
 
+/* F78 */
 TEST_WITH(rwlock, misuse_is_refused, .timeout = 20)
 {
     run_in_fibers(misuse_body, 1, FM_CLOCK_REAL);

@@ -98,7 +98,7 @@ TEST(select, what_can_happen_at_once_happens_without_waiting)
     ready_body(NULL);
 }
 
-/* F77: several are ready. */
+/* Several are ready. */
 static struct fm_exit fair_body(void *arg)
 {
     enum { CASES = 5, TURNS = 5000 };
@@ -146,6 +146,7 @@ static uint64_t trace_of_seed(uint64_t seed)
     return trace;
 }
 
+/* F77 */
 TEST(select, of_several_each_is_as_likely_and_the_seed_decides)
 {
     uint64_t trace = trace_of_seed(7);
@@ -490,7 +491,7 @@ TIMED_WORKER_TEST(select, interruption_gives_values_back)
 }
 
 /*
- * F77: two selects that both send and receive, on a rendezvous and on a channel that holds one
+ * Two selects that both send and receive, on a rendezvous and on a channel that holds one
  * value; one of them is interrupted, or its deadline passes, at each step.
  */
 enum { SWEEP_TURNS = 6 };
@@ -585,6 +586,7 @@ static struct fm_exit sweep_body(void *arg)
     return fm_ok(NULL);
 }
 
+/* F77 */
 TEST_WITH(select, no_value_is_lost_wherever_a_select_is_ended, .timeout = 30)
 {
     run_in_fibers(sweep_body, 1, FM_CLOCK_VIRTUAL);

@@ -134,7 +134,6 @@ WORKER_TEST(semaphore, small_request_does_not_overtake_a_large_one)
     fm_semaphore_destroy(semaphore);
 }
 
-/* F76 */
 static struct fm_exit head_body(void *arg)
 {
     for (int by_deadline = 0; by_deadline < 2; by_deadline++) {
@@ -164,6 +163,7 @@ static struct fm_exit head_body(void *arg)
     return fm_ok(NULL);
 }
 
+/* F76 */
 TEST_WITH(semaphore, those_behind_go_on_when_the_head_of_the_queue_leaves, .timeout = 10)
 {
     /* one worker: with two the head may come to the queue after those behind it */
@@ -196,7 +196,7 @@ WORKER_TEST(semaphore, grant_and_interruption_the_first_decides)
 }
 
 /*
- * T147, F75: interrupt a fiber at each step of with. Three compete for two permits and the
+ * Interrupt a fiber at each step of with. Three compete for two permits and the
  * bodies wait too, so that the steps are: not started, queued for permits, granted, in the
  * body, between the body and the release, ended.
  */
@@ -262,6 +262,7 @@ static struct fm_exit sweep_body(void *arg)
     return fm_ok(NULL);
 }
 
+/* F75, T147 */
 TEST_WITH(semaphore, with_restores_permits_wherever_it_is_interrupted, .timeout = 30)
 {
     run_in_fibers(sweep_body, 1, FM_CLOCK_REAL);

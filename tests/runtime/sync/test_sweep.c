@@ -7,7 +7,6 @@
  * all k and j, in both orders where they are the same. With one worker the steps are exact: not
  * begun, on its way, waiting, woken and not yet run, running again, passing the thing on, ended.
  * Whatever happened, the other gets it, and at the end there is one again: not two, not none.
- * F75, F76, F77, F79, F80, T147.
  *
  * A new call is one row and the few functions that it names.
  */
@@ -678,6 +677,7 @@ static struct fm_exit sweep_all(void *arg)
     return fm_ok(NULL);
 }
 
+/* F75, F76, F77, F79, F80, T147 */
 TEST_WITH(sweep, whoever_leaves_a_wait_at_any_step_takes_nothing_along, .timeout = 120)
 {
     run_in_fibers(sweep_all, 1, FM_CLOCK_VIRTUAL);

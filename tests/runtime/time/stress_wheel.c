@@ -2,6 +2,7 @@
 /*
  * Waiters arm and disarm on two wheels while others fire both: each wait is ended once, by its timer
  * or by its disarm, never early; a timer that disarm has given back can be armed anywhere at once.
+ * F67, F68.
  */
 #include <pthread.h>
 #include <stddef.h>

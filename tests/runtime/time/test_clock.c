@@ -314,3 +314,24 @@ TEST(clock, a_sleep_that_is_interrupted_leaves_the_heap)
     end(fibers[1]);
     fm_runtime_destroy(runtime);
 }
+
+/* F72: sleeps that end on either side of a power of two, of nanoseconds and of milliseconds. */
+TEST(clock, no_time_is_too_wide_for_a_sleep)
+{
+    const int64_t second_ns = 1000000000;
+    for (int bits = 33; bits < 63 + 43; bits++) {
+        int64_t edge_ns = bits < 63 ? INT64_C(1) << bits : (INT64_C(1) << (bits - 63)) * 1000000;
+        struct sleeper sleeper = {1, 10, second_ns};
+        if (edge_ns < 6 * second_ns)
+            continue;
+        struct fm_runtime *runtime = make(1);
+        atomic_store(&book.count, 0);
+        cr_assert_eq(fm_clock_set_ns(runtime, edge_ns - 5 * second_ns), 0);
+        struct fm_fiber *fiber = start(runtime, &sleeper);
+        cr_assert_eq(fm_clock_advance_ns(runtime, 10 * second_ns), 0);
+        for (int i = 0; i < 10; i++)
+            expect((unsigned)i, 1, edge_ns + (i - 4) * second_ns);
+        end(fiber);
+        fm_runtime_destroy(runtime);
+    }
+}

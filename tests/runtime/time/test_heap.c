@@ -29,6 +29,7 @@ TEST(heap, equal_deadlines_come_out_in_the_order_they_went_in)
     cr_assert_null(fm__heap_first(&heap));
 }
 
+/* F73 */
 TEST(heap, a_million_of_one_time_cost_no_stack)
 {
     enum { N = 1000000 };

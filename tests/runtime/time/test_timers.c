@@ -72,6 +72,7 @@ static struct fm_exit poll_deadlines(void *arg)
     return fm_ok(NULL);
 }
 
+/* F71 */
 TEST(timers, deadlines_that_have_passed_end_at_once)
 {
     struct fm_runtime *runtime = make(1);
@@ -231,6 +232,7 @@ static struct fm_exit many_of_one_tick(void *arg)
     return fm_ok(NULL);
 }
 
+/* F73 */
 TEST_WITH(timers, many_of_one_tick_leave_turns_to_others, .timeout = 120)
 {
     size_t count = FM_ASAN || FM_TSAN ? 1500 : 20000;

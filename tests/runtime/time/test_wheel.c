@@ -53,6 +53,7 @@ static size_t fire_all(struct wheel *wheel, int64_t now_ns, struct seen *seen)
     return seen->count - before;
 }
 
+/* F69 */
 TEST(wheel, is_never_early_and_late_by_less_than_a_tick)
 {
     static const int64_t starts[] = {0, 1, TICK, 1024 * TICK - 1, 65535 * TICK, 123456789012345};
@@ -96,6 +97,7 @@ TEST(wheel, is_never_early_and_late_by_less_than_a_tick)
     }
 }
 
+/* F71 */
 TEST(wheel, takes_deadlines_from_the_past_to_never)
 {
     int64_t now_ns = 1000 * TICK;
@@ -122,6 +124,7 @@ TEST(wheel, takes_deadlines_from_the_past_to_never)
     free(wheel);
 }
 
+/* F74 */
 TEST(wheel, stands_a_clock_that_repeats_or_steps_back)
 {
     struct wheel *wheel = make(5 * TICK);
@@ -296,6 +299,7 @@ static int64_t random_distance(uint64_t *random)
     }
 }
 
+/* F69 */
 TEST_WITH(wheel, agrees_with_a_list_over_a_million_operations, .timeout = 300)
 {
     uint64_t random = stress_seed();
