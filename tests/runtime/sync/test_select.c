@@ -492,15 +492,32 @@ TIMED_WORKER_TEST(select, interruption_gives_values_back)
 
 /*
  * Two selects that both send and receive, on a rendezvous and on a channel that holds one
- * value; one of them is interrupted, or its deadline passes, at each step.
+ * value; one of them is interrupted, or its deadline passes, at each step. Who comes to the
+ * chosen step does that, to himself or to another who waits, is about to run or has ended.
  */
 enum { SWEEP_TURNS = 6 };
 
 struct sweep {
     struct fm_channel *channels[2];
     int64_t deadline_ns;
+    _Atomic(struct fm_fiber *) victim; /* nobody starts before it is known */
+    _Atomic int steps_left;
     _Atomic unsigned sent, received; /* bits */
 };
+
+static void sweep_end(struct sweep *sweep)
+{
+    if (sweep->deadline_ns != FM_NEVER)
+        time_out(sweep->victim);
+    else
+        fm_fiber_interrupt(sweep->victim);
+}
+
+static void sweep_step(struct sweep *sweep)
+{
+    if (sweep->steps_left-- == 0)
+        sweep_end(sweep);
+}
 
 struct player {
     struct sweep *sweep;
@@ -517,6 +534,8 @@ static struct fm_exit sweep_player(void *arg)
 {
     struct player *player = arg;
     struct sweep *sweep = player->sweep;
+    while (!sweep->victim)
+        fm_yield();
     for (int i = 0; i < SWEEP_TURNS; i++) {
         intptr_t value = player->me * SWEEP_TURNS + i;
         struct fm_case cases[] = { fm_case_send(sweep->channels[0], number(value)),
@@ -524,6 +543,7 @@ static struct fm_exit sweep_player(void *arg)
                                    fm_case_send(sweep->channels[1], number(value)),
                                    fm_case_recv(sweep->channels[0]) };
         size_t index;
+        sweep_step(sweep);
         int r = fm_select(cases, 4, player->me ? FM_NEVER : sweep->deadline_ns, &index);
         if (r < 0)
             return fm_fail(r);
@@ -533,6 +553,7 @@ static struct fm_exit sweep_player(void *arg)
             mark(&sweep->received, (intptr_t)cases[index].value);
         else
             mark(&sweep->sent, value);
+        sweep_step(sweep);
         r = i % 2 ? fm_yield() : 0;
         if (r < 0)
             return fm_fail(r);
@@ -542,20 +563,17 @@ static struct fm_exit sweep_player(void *arg)
 
 static void sweep_once(int victim, int step, bool by_deadline, int *ended, int *unharmed)
 {
-    struct sweep sweep = { { make(0), make(1) }, FM_NEVER, 0, 0 };
+    struct sweep sweep = { { make(0), make(1) }, FM_NEVER, NULL, step, 0, 0 };
     struct player players[3] = { { &sweep, 0 }, { &sweep, 1 }, { &sweep, 2 } };
     struct fm_fiber *fibers[3];
     if (by_deadline)
         sweep.deadline_ns = fm_after_s(1000);
     for (int i = 0; i < 3; i++)
         fibers[i] = start(sweep_player, &players[i]);
-    for (int i = 0; i < step; i++)
-        fm_yield();
-    if (by_deadline)
-        time_out(fibers[victim]);
-    else
-        fm_fiber_interrupt(fibers[victim]);
-    settle();
+    sweep.victim = fibers[victim];
+    fm_clock_advance_ns(fm_runtime_current(), 1); /* returns when nobody can go on */
+    if (sweep.steps_left >= 0)
+        sweep_end(&sweep);
     for (int i = 0; i < 2; i++)
         fm_channel_close(sweep.channels[i]); /* who is left alone goes */
     for (int i = 0; i < 3; i++) {
@@ -576,7 +594,7 @@ static void sweep_once(int victim, int step, bool by_deadline, int *ended, int *
 static struct fm_exit sweep_body(void *arg)
 {
     int ended = 0, unharmed = 0;
-    for (int step = 0; step < 25; step++) {
+    for (int step = 0; step < 6 * SWEEP_TURNS; step++) {
         for (int victim = 0; victim < 3; victim++)
             sweep_once(victim, step, false, &ended, &unharmed);
         sweep_once(0, step, true, &ended, &unharmed);
