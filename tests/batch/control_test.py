@@ -6,13 +6,9 @@ import os
 import socket
 import stat
 
-from harness import Batch, each, equal, test, until
+from harness import Batch, ask, each, equal, test, until
 
 NAP = 'echo up > up; exec sleep 600'
-
-
-def ask(folder, *words):
-    return Batch(folder, *words).wait()
 
 
 @test

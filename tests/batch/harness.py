@@ -107,6 +107,11 @@ def run(folder, jobs, *options):
     return Batch(folder, 'run', *options, 'jobs.json', jobs=jobs).wait()
 
 
+def ask(folder, *words):
+    """status, cancel and so on, of a batch that runs."""
+    return Batch(folder, *words).wait()
+
+
 def each(folder, *words, stdin=''):
     """batch each, to its end."""
     return Batch(folder, 'each', *words, stdin=stdin).wait()

@@ -99,7 +99,7 @@ def a_wrong_file_is_refused_before_anything_is_run(folder):
     for text, words in ((good + '\n{"key": "b", "shel": "x"}', 'jobs.json:2:1: job "b": there is no field "shel"'),
                         (good + '\n {"key": "b", }', 'jobs.json:2:15: malformed JSON'),
                         ('[' + good + ',{"key": "b", "shell": "x", "needs": ["a", "b"]}]',
-                         'jobs.json: these jobs wait for each other: "b" needs "b"')):
+                         'jobs.json:1:37: these jobs wait for each other: "b" needs "b"')):
         (folder / 'jobs.json').write_text(text)
         done = Batch(folder, 'run', 'jobs.json').wait()
         equal((done.code, done.out), (255, ''), done)

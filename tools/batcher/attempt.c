@@ -15,6 +15,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "tools/batcher/ready.h"
 #include "tools/batcher/template.h"
 
 /* ---- what to run ---- */
@@ -60,8 +61,7 @@ static int input_open(const struct job *job, int *ret_fd)
     return r;
 }
 
-/* The job's own, and what it may want to know of itself; to be freed with strings_free(). */
-static char **environment(const struct job *job, unsigned slot)
+char **job_environment(const struct job *job, unsigned slot)
 {
     size_t count = 0;
     while (job->env && job->env[count])
@@ -90,7 +90,7 @@ static int spawn(struct batch *batch, struct job *job, unsigned slot,
 {
     struct fm_process_spec spec = FM_PROCESS_SPEC_INIT;
     char *shell = job->argv ? NULL : shell_line(job, slot);
-    char **env = environment(job, slot);
+    char **env = job_environment(job, slot);
     int input;
     job->ending.step = "its standard input cannot be opened";
     int r = env && (job->argv || shell) ? input_open(job, &input) : -ENOMEM;
@@ -134,14 +134,25 @@ static void set_running(struct batch *batch, struct job *job, struct fm_process 
     pthread_mutex_unlock(&batch->lock);
 }
 
-static void await_end(struct batch *batch, struct job *job, struct fm_process *process)
+/* Results as fm_process_wait(). */
+static int await_in_time(struct batch *batch, struct job *job, const struct output *output,
+                         struct fm_process *process)
+{
+    int64_t timeout_ns = job->timeout_ns ? job->timeout_ns : batch->options.timeout_ns;
+    if (job->restart)
+        return ready_wait(batch, job, output, process, &job->ending.status);
+    return fm_process_wait(process, timeout_ns ? fm_after_ns(timeout_ns) : FM_NEVER,
+                           &job->ending.status);
+}
+
+static void await_end(struct batch *batch, struct job *job, const struct output *output,
+                      struct fm_process *process)
 {
     struct ending *ending = &job->ending;
-    int64_t timeout_ns = job->timeout_ns ? job->timeout_ns : batch->options.timeout_ns;
-    int64_t deadline_ns = timeout_ns ? fm_after_ns(timeout_ns) : FM_NEVER;
-    int r = fm_process_wait(process, deadline_ns, &ending->status);
+    int r = await_in_time(batch, job, output, process);
     if (r == -ETIMEDOUT || r == -ECANCELED) {
-        ending->timed_out = r == -ETIMEDOUT;
+        ending->timed_out = r == -ETIMEDOUT && !job->restart;
+        ending->late = r == -ETIMEDOUT && job->restart;
         ending->stopped = r == -ECANCELED;
         r = fm_process_stop(process, batch->options.grace_ns, &ending->status);
     }
@@ -197,7 +208,7 @@ void attempt_run(struct batch *batch, struct job *job, unsigned slot, struct out
         r = spawn(batch, job, slot, output, &process);
     if (r == 0) {
         set_running(batch, job, process);
-        await_end(batch, job, process);
+        await_end(batch, job, output, process);
         set_running(batch, job, NULL);
         fm_process_destroy(process);
         output_settle(output);

@@ -29,7 +29,8 @@ struct batch {
     struct plan plan;  /* of run */
     struct each *each; /* of each: where jobs come from; NULL otherwise */
     struct fm_runtime *runtime;
-    struct fm_map *map; /* who is under way, by key */
+    struct fm_map *map;      /* jobs that are under way, by key */
+    struct fm_map *services; /* services, by key */
     struct fm_fiber *conductor;
     struct fm_semaphore *news; /* a permit whenever the conductor should look again */
     struct printer *printer;
@@ -50,10 +51,14 @@ struct batch {
     bool all_known;             /* lock; no more will come */
     uint64_t count[JOB_STATES]; /* lock; how many are in each state that is an end */
     uint64_t under_way;         /* lock; taken from ready, not ended */
-    enum halting halting;       /* lock */
-    int signal;                 /* lock; that halted us */
-    int halt_code;              /* lock; exit code of the job that did; -1: none */
-    int error;                  /* lock; what made us give up; 0: nothing */
+    uint64_t plain_under_way;   /* lock; of them those that are no services */
+    int64_t plain_left;         /* lock; of run: jobs that have not ended and are no services */
+    bool endless;               /* its file has only services */
+    struct job_list all_services; /* lock; of the plan */
+    enum halting halting;         /* lock */
+    int signal;                   /* lock; that halted us */
+    int halt_code;                /* lock; exit code of the job that did; -1: none */
+    int error;                    /* lock; what made us give up; 0: nothing */
 };
 
 #endif

@@ -12,6 +12,9 @@
  * the next argument of `each`, or for news. Those that end tell it by a permit of the semaphore
  * `news`, and make those ready that needed them.
  *
+ * A service takes no slot. Those that need it start when it is up, see demand.h, which also
+ * says when it is stopped.
+ *
  * To halt is to interrupt the conductor, and for HALT_NOW all members of the map. A job that is
  * started nevertheless, because the conductor was just about to, sees it at its first step.
  */
@@ -21,8 +24,10 @@
 #include <signal.h>
 #include <stdlib.h>
 
+#include "tools/batcher/demand.h"
 #include "tools/batcher/each.h"
 #include "tools/batcher/events.h"
+#include "tools/batcher/service.h"
 #include "tools/batcher/slots.h"
 #include "tools/batcher/states.h"
 #include "tools/batcher/work.h"
@@ -48,11 +53,13 @@ void conductor_ended(struct batch *batch, struct job *job, enum job_state state)
     bool failed = state == JOB_FAILED || state == JOB_TIMED_OUT;
     pthread_mutex_lock(&batch->lock);
     states_end(batch, job, state);
-    states_release(batch, job,
-                   state == JOB_SUCCEEDED ||
-                       (failed && states_policy(batch, job) == FAILURE_CONTINUE));
+    if (state != JOB_STOPPED && state != JOB_REPLACED)
+        states_release(batch, job,
+                       state == JOB_SUCCEEDED ||
+                           (failed && states_policy(batch, job) == FAILURE_CONTINUE));
     enum halting how = verdict_locked(batch, job, failed);
     batch->under_way--;
+    batch->plain_under_way -= !job->restart;
     resources_give(&batch->options.resources, job);
     bool news = !TAILQ_EMPTY(&batch->ready) || !TAILQ_EMPTY(&batch->skipped) ||
                 !batch->under_way;
@@ -61,6 +68,7 @@ void conductor_ended(struct batch *batch, struct job *job, enum job_state state)
         job_destroy(job);
     if (how != GO_ON)
         conductor_halt(batch, how, 0);
+    demand_review(batch);
     if (news)
         fm_semaphore_release(batch->news, 1);
 }
@@ -82,6 +90,8 @@ void conductor_halt(struct batch *batch, enum halting how, int signal)
     fm_fiber_unref(conductor);
     if (more && how == HALT_NOW)
         fm_map_clear(batch->map, 0); /* signals, and does not wait */
+    if (more)
+        demand_review(batch);
 }
 
 void conductor_give_up(struct batch *batch, int error, const char *what)
@@ -112,12 +122,23 @@ bool conductor_lets(struct batch *batch, const struct job *job)
     return lets;
 }
 
+enum job_state conductor_why_stopped(struct batch *batch, const struct job *job)
+{
+    pthread_mutex_lock(&batch->lock);
+    enum job_state why = job->replaced    ? JOB_REPLACED
+                         : job->cancelled ? JOB_CANCELLED
+                         : job->dismissed ? JOB_STOPPED
+                                          : JOB_NOT_RUN;
+    pthread_mutex_unlock(&batch->lock);
+    return why;
+}
+
 int conductor_cancel(struct batch *batch, const char *key)
 {
     if (batch->each) /* who is not under way has not been read yet, or is about to start */
         return fm_map_interrupt(batch->map, fm_key_str(key));
     pthread_mutex_lock(&batch->lock);
-    struct job *job = plan_find(&batch->plan, key);
+    struct job *job = plan_holder(&batch->plan, key);
     bool ended = job && job->state >= JOB_SUCCEEDED;
     bool taken = job && job->taken;
     if (job && !ended) {
@@ -130,10 +151,11 @@ int conductor_cancel(struct batch *batch, const char *key)
         return -ENOENT;
     if (ended)
         return -EALREADY;
-    if (taken)
-        fm_map_interrupt(batch->map, fm_key_str(key)); /* if it is not there yet it will see */
+    if (taken) /* if it is not there yet it will see */
+        fm_map_interrupt(job->restart ? batch->services : batch->map, fm_key_str(key));
     else
         fm_semaphore_release(batch->news, 1);
+    demand_review(batch);
     return 0;
 }
 
@@ -150,17 +172,25 @@ void conductor_kill_all(struct batch *batch)
 
 enum next { NEXT_JOB, NEXT_SLOT, NEXT_SKIPPED, NEXT_NEWS, NEXT_ARGUMENT, NEXT_END };
 
-/* What one that does not fit waits for is kept for it: nobody behind it takes of that. */
+/*
+ * What one that does not fit waits for is kept for it: nobody behind it takes of that. Services
+ * come first, since they do not wait for a slot.
+ */
 static struct job *first_that_fits_locked(struct batch *batch)
 {
-    struct job *job;
+    struct job *job, *first = NULL;
     uint64_t closed = 0;
+    bool services = !TAILQ_EMPTY(&batch->all_services);
     TAILQ_FOREACH(job, &batch->ready, in_state) {
-        if (resources_fit(&batch->options.resources, job, closed))
+        bool fits = resources_fit(&batch->options.resources, job, closed);
+        if (fits && (job->restart || !services))
             return job;
-        closed |= resources_set(job);
+        if (fits && !first)
+            first = job;
+        if (!fits)
+            closed |= resources_set(job);
     }
-    return NULL;
+    return first;
 }
 
 /* What the conductor does now; it has a slot for a job, or has not. */
@@ -175,13 +205,14 @@ static enum next next_locked(struct batch *batch, bool has_slot, struct job **re
     if (batch->halting != GO_ON)
         return NEXT_END;
     job = first_that_fits_locked(batch);
-    if (job && !has_slot)
+    if (job && !job->restart && !has_slot)
         return NEXT_SLOT;
     if (job) {
         TAILQ_REMOVE(&batch->ready, job, in_state);
         resources_take(&batch->options.resources, job);
         job->taken = true;
         batch->under_way++;
+        batch->plain_under_way += !job->restart;
         *ret_job = job;
         return NEXT_JOB;
     }
@@ -220,7 +251,7 @@ static int tell_of_skipped(struct batch *batch, struct job *job)
     else if (!batch->options.quiet)
         printer_say(batch->printer, "batch: job \"%s\" %s before it was started", job->key,
                     state);
-    int r = printer_put(batch->printer, job->number, &nothing);
+    int r = job->restart ? 0 : printer_put(batch->printer, job->number, &nothing);
     if (r < 0)
         conductor_give_up(batch, r, "cannot print");
     int written = batch->events ? events_left_out(batch->events, job, job->state) : 0;
@@ -229,12 +260,12 @@ static int tell_of_skipped(struct batch *batch, struct job *job)
     return r < 0 ? r : written;
 }
 
-/* The slot passes to the job. What cannot be started counts as not run. */
+/* The slot passes to the job, if it is no service. What cannot be started is not run. */
 static int start(struct batch *batch, struct job *job, unsigned *slot)
 {
-    int r = work_start(batch, job, *slot);
+    int r = job->restart ? service_start(batch, job) : work_start(batch, job, *slot);
     if (r == 0) {
-        *slot = 0;
+        *slot = job->restart ? *slot : 0;
         return 0;
     }
     conductor_ended(batch, job, JOB_NOT_RUN);
@@ -243,14 +274,17 @@ static int start(struct batch *batch, struct job *job, unsigned *slot)
     return r;
 }
 
-/* With --keep-order others wait for the numbers of those that were printed before. */
-static void pass_over_ended(struct batch *batch)
+/*
+ * With --keep-order others wait for the numbers of those that were printed before, and of
+ * services, whose outputs come when there are some.
+ */
+static void pass_over_some(struct batch *batch)
 {
     struct job *job;
-    if (!batch->options.resumed)
+    if (!batch->options.keep_order)
         return;
     STAILQ_FOREACH(job, &batch->plan.jobs, in_plan) {
-        if (job->state >= JOB_SUCCEEDED && job->state != JOB_SKIPPED) {
+        if (job->restart || (job->state >= JOB_SUCCEEDED && job->state != JOB_SKIPPED)) {
             struct output nothing = OUTPUT_NONE;
             printer_put(batch->printer, job->number, &nothing);
         }
@@ -265,7 +299,7 @@ static struct fm_exit conductor_entry(void *arg)
     pthread_mutex_lock(&batch->lock);
     batch->conductor = fm_fiber_self();
     pthread_mutex_unlock(&batch->lock);
-    pass_over_ended(batch);
+    pass_over_some(batch);
     while (r == 0) {
         struct job *job = NULL;
         pthread_mutex_lock(&batch->lock);
@@ -315,9 +349,10 @@ static void begin(struct batch *batch)
         if (job->state < JOB_SUCCEEDED || job->blocker)
             continue;
         states_end(batch, job, job->state);
-        states_release(batch, job,
-                       job->state == JOB_SUCCEEDED ||
-                           states_policy(batch, job) == FAILURE_CONTINUE);
+        if (job->state != JOB_REPLACED)
+            states_release(batch, job,
+                           job->state == JOB_SUCCEEDED ||
+                               states_policy(batch, job) == FAILURE_CONTINUE);
     }
     STAILQ_FOREACH(job, &batch->plan.jobs, in_plan) {
         if (job->state == JOB_WAITING && !job->unmet)
@@ -333,7 +368,9 @@ void conductor_init(struct batch *batch)
     batch->halt_code = -1;
     batch->all = batch->each ? 0 : batch->plan.count;
     batch->all_known = !batch->each;
+    demand_init(batch);
     begin(batch);
+    demand_review(batch);
 }
 
 int conductor_run(struct batch *batch)
@@ -345,6 +382,8 @@ int conductor_run(struct batch *batch)
     fm_fiber_join(conductor, FM_NEVER, NULL);
     fm_fiber_unref(conductor);
     r = fm_map_await_quiescent(batch->map, FM_NEVER);
+    if (r == 0)
+        r = fm_map_await_quiescent(batch->services, FM_NEVER);
     count_the_rest(batch);
     return r;
 }

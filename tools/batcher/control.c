@@ -64,6 +64,33 @@ static struct json_object *describe_locked(const struct job *job, int64_t now_ns
     return object;
 }
 
+static const char *service_state(const struct job *job)
+{
+    return job->state < JOB_SUCCEEDED && !job->taken ? "waiting"
+           : job->state >= JOB_SUCCEEDED             ? job_state_name(job->state)
+           : job->dismissed                          ? "stopping"
+           : job->up                                 ? "ready"
+           : job->process                            ? "starting"
+                                                     : "backing off";
+}
+
+static void add_services_locked(struct batch *batch, struct json_object *answer)
+{
+    struct json_object *services = json_object_new_array();
+    struct job *job;
+    TAILQ_FOREACH(job, &batch->all_services, in_services) {
+        struct json_object *object = json_object_new_object();
+        add_text(object, "key", job->key);
+        add_text(object, "state", service_state(job));
+        if (job->process) { /* otherwise its fiber may be writing these */
+            add_number(object, "attempt", job->attempts);
+            add_number(object, "pid", fm_process_id(job->process));
+        }
+        json_object_array_add(services, object);
+    }
+    json_object_object_add(answer, "services", services);
+}
+
 static void answer_status(struct batch *batch, struct json_object *answer)
 {
     struct json_object *running = json_object_new_array();
@@ -77,7 +104,9 @@ static void answer_status(struct batch *batch, struct json_object *answer)
     for (int state = JOB_SUCCEEDED; state < JOB_STATES; state++)
         add_number(answer, job_state_name(state), (int64_t)batch->count[state]);
     TAILQ_FOREACH(job, &batch->running, in_state)
-        json_object_array_add(running, describe_locked(job, now_ns));
+        if (!job->restart)
+            json_object_array_add(running, describe_locked(job, now_ns));
+    add_services_locked(batch, answer);
     pthread_mutex_unlock(&batch->lock);
     json_object_object_add(answer, "running", running);
 }

@@ -84,6 +84,16 @@ int events_end(struct lines *events, const struct job *job, enum job_state state
     return put(events, object);
 }
 
+int events_ready(struct lines *events, const struct job *job, int64_t took_ns)
+{
+    struct json_object *object = event("ready", job);
+    if (!object)
+        return -ENOMEM;
+    add_number(object, "attempt", job->attempts);
+    add_number(object, "ms", took_ns / 1000000);
+    return put(events, object);
+}
+
 int events_left_out(struct lines *events, const struct job *job, enum job_state state)
 {
     struct json_object *object = event("left-out", job);

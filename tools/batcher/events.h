@@ -17,6 +17,8 @@ int events_start(struct lines *events, const struct job *job, unsigned slot);
 /* It has ended; delay_ns: the next one begins then, FM_NEVER: there is none. */
 int events_end(struct lines *events, const struct job *job, enum job_state state,
                int64_t delay_ns);
+/* A service is ready, so long after its process started. */
+int events_ready(struct lines *events, const struct job *job, int64_t took_ns);
 /* A job that will not start: skipped, or cancelled before. */
 int events_left_out(struct lines *events, const struct job *job, enum job_state state);
 /* All is over; how many jobs came to what. */

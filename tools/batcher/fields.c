@@ -13,68 +13,12 @@
 #include <string.h>
 
 #include "fm/map.h"
-#include "tools/batcher/duration.h"
-
-/* ---- values ---- */
-
-/* A copy; a NUL would end it early and is refused. 0 · -EINVAL · -ENOMEM */
-static int text_of(struct json_object *value, char **ret_text)
-{
-    if (!json_object_is_type(value, json_type_string))
-        return -EINVAL;
-    const char *text = json_object_get_string(value);
-    if (strlen(text) != (size_t)json_object_get_string_len(value))
-        return -EINVAL;
-    char *copy = strdup(text);
-    if (!copy)
-        return -ENOMEM;
-    free(*ret_text);
-    *ret_text = copy;
-    return 0;
-}
-
-static int texts_of(struct json_object *value, char ***ret_texts)
-{
-    if (!json_object_is_type(value, json_type_array))
-        return -EINVAL;
-    size_t count = json_object_array_length(value);
-    char **texts = calloc(count + 1, sizeof *texts);
-    int r = texts ? 0 : -ENOMEM;
-    for (size_t i = 0; i < count && r == 0; i++)
-        r = text_of(json_object_array_get_idx(value, i), &texts[i]);
-    if (r < 0) {
-        strings_free(texts);
-        return r;
-    }
-    strings_free(*ret_texts);
-    *ret_texts = texts;
-    return 0;
-}
-
-static int duration_of(struct json_object *value, int64_t *ret_ns)
-{
-    switch (json_object_get_type(value)) {
-    case json_type_int:
-    case json_type_double: return duration_of_seconds(json_object_get_double(value), ret_ns);
-    case json_type_string: return duration_read(json_object_get_string(value), ret_ns);
-    default: return -EINVAL;
-    }
-}
-
-static int count_of(struct json_object *value, int64_t most, unsigned *ret_count)
-{
-    if (!json_object_is_type(value, json_type_int) || json_object_get_int64(value) < 0 ||
-        json_object_get_int64(value) > most)
-        return -EINVAL;
-    *ret_count = (unsigned)json_object_get_int64(value);
-    return 0;
-}
-
-/* ---- fields ---- */
+#include "tools/batcher/service_spec.h"
+#include "tools/batcher/values.h"
 
 static int read_key(struct job *job, struct json_object *value)
 {
-    int r = text_of(value, &job->key);
+    int r = value_text(value, &job->key);
     if (r == 0 && (!job->key[0] || strlen(job->key) > FM_KEY_MAX)) {
         free(job->key);
         job->key = NULL;
@@ -85,13 +29,13 @@ static int read_key(struct job *job, struct json_object *value)
 
 static int read_argv(struct job *job, struct json_object *value)
 {
-    int r = texts_of(value, &job->argv);
+    int r = value_texts(value, &job->argv);
     return r == 0 && !job->argv[0] ? -EINVAL : r;
 }
 
 static int read_shell(struct job *job, struct json_object *value)
 {
-    return text_of(value, &job->shell);
+    return value_text(value, &job->shell);
 }
 
 static int read_env(struct job *job, struct json_object *value)
@@ -106,7 +50,7 @@ static int read_env(struct job *job, struct json_object *value)
     json_object_object_foreach(value, name, item)
     {
         char *text = NULL;
-        r = !*name || strchr(name, '=') ? -EINVAL : text_of(item, &text);
+        r = !*name || strchr(name, '=') ? -EINVAL : value_text(item, &text);
         if (r == 0 && asprintf(&env[count++], "%s=%s", name, text) < 0) {
             env[--count] = NULL;
             r = -ENOMEM;
@@ -126,22 +70,22 @@ static int read_env(struct job *job, struct json_object *value)
 
 static int read_directory(struct job *job, struct json_object *value)
 {
-    return text_of(value, &job->directory);
+    return value_text(value, &job->directory);
 }
 
 static int read_stdin(struct job *job, struct json_object *value)
 {
-    return text_of(value, &job->input);
+    return value_text(value, &job->input);
 }
 
 static int read_stdin_file(struct job *job, struct json_object *value)
 {
-    return text_of(value, &job->input_file);
+    return value_text(value, &job->input_file);
 }
 
 static int read_needs(struct job *job, struct json_object *value)
 {
-    return texts_of(value, &job->needs);
+    return value_texts(value, &job->needs);
 }
 
 static int read_resources(struct job *job, struct json_object *value)
@@ -167,29 +111,16 @@ static int read_resources(struct job *job, struct json_object *value)
 
 static int read_timeout(struct job *job, struct json_object *value)
 {
-    return duration_of(value, &job->timeout_ns);
+    return value_duration(value, &job->timeout_ns);
 }
 
 static int read_retry_object(struct retry *retry, struct json_object *object)
 {
-    int r = 0;
     retry->times = 1;
     retry->factor = 2;
     json_object_object_foreach(object, name, value)
     {
-        if (!strcmp(name, "times"))
-            r = count_of(value, 1000000, &retry->times);
-        else if (!strcmp(name, "delay"))
-            r = duration_of(value, &retry->delay_ns);
-        else if (!strcmp(name, "max_delay"))
-            r = duration_of(value, &retry->max_delay_ns);
-        else if (!strcmp(name, "jitter") && json_object_is_type(value, json_type_boolean))
-            retry->jitter = json_object_get_boolean(value);
-        else if (!strcmp(name, "factor") && json_object_get_double(value) >= 1 &&
-                 json_object_get_double(value) <= 1000)
-            retry->factor = json_object_get_double(value), retry->kind = RETRY_EXPONENTIAL;
-        else
-            r = -EINVAL;
+        int r = value_retry(name, value, retry);
         if (r < 0)
             return r;
     }
@@ -201,7 +132,7 @@ static int read_retry(struct job *job, struct json_object *value)
     struct retry retry = { 0 };
     int r = json_object_is_type(value, json_type_object)
                 ? read_retry_object(&retry, value)
-                : count_of(value, 1000000, &retry.times);
+                : value_count(value, 1000000, &retry.times);
     if (r == 0) {
         job->retry = retry;
         job->has_retry = true;
@@ -214,6 +145,23 @@ static int read_on_failure(struct job *job, struct json_object *value)
     if (!json_object_is_type(value, json_type_string))
         return -EINVAL;
     return failure_policy_read(json_object_get_string(value), &job->on_failure);
+}
+
+static int read_conflict(struct job *job, struct json_object *value)
+{
+    if (!json_object_is_type(value, json_type_string))
+        return -EINVAL;
+    return conflict_policy_read(json_object_get_string(value), &job->conflict);
+}
+
+static int read_restart(struct job *job, struct json_object *value)
+{
+    return job->restart ? -EINVAL : restart_read(value, &job->restart);
+}
+
+static int read_ready(struct job *job, struct json_object *value)
+{
+    return job->readiness ? -EINVAL : readiness_read(value, &job->readiness);
 }
 
 static const struct {
@@ -234,6 +182,14 @@ static const struct {
     { "retry", read_retry,
       "a number, or an object with times, delay, factor (1 to 1000), max_delay, jitter" },
     { "on_failure", read_on_failure, "\"skip-dependents\", \"keep-going\" or \"fail-fast\"" },
+    { "restart", read_restart,
+      "\"temporary\", \"transient\" or \"permanent\", or an object with type, intensity, "
+      "period, "
+      "reset_after, times, delay, factor (1 to 1000), max_delay, jitter" },
+    { "ready", read_ready,
+      "an object with probe (a command), port (1 to 65535) or line (a regular expression), and "
+      "with interval, within; of a probe timeout, of a port host and timeout" },
+    { "conflict", read_conflict, "\"error\", \"replace\", \"keep\", \"queue\" or \"join\"" },
 };
 
 static int read_field(struct job *job, const char *name, struct json_object *value,
@@ -251,6 +207,25 @@ static int read_field(struct job *job, const char *name, struct json_object *val
     return complain(complaint, "job \"%s\": there is no field \"%s\"", key, name);
 }
 
+/* What one field says of another. */
+static int check_together(const struct job *job, struct complaint *complaint)
+{
+    if (!job->argv == !job->shell)
+        return complain(complaint, "job \"%s\" has %s", job->key,
+                        job->argv ? "two commands, argv and shell"
+                                  : "no command: it wants argv or shell");
+    if (job->input && job->input_file)
+        return complain(complaint, "job \"%s\" has both stdin and stdin_file", job->key);
+    if (job->restart && (job->has_retry || job->timeout_ns))
+        return complain(complaint, "job \"%s\" has restart, which makes it a service, and %s",
+                        job->key, job->has_retry ? "retry" : "timeout");
+    if (job->readiness && !job->restart)
+        return complain(complaint,
+                        "job \"%s\" has ready, but no restart: that makes it a service",
+                        job->key);
+    return 0;
+}
+
 int fields_read(struct job *job, struct json_object *object, struct complaint *complaint)
 {
     struct json_object *key;
@@ -266,11 +241,5 @@ int fields_read(struct job *job, struct json_object *object, struct complaint *c
         if (r < 0)
             return r;
     }
-    if (!job->argv == !job->shell)
-        return complain(complaint, "job \"%s\" has %s", job->key,
-                        job->argv ? "two commands, argv and shell"
-                                  : "no command: it wants argv or shell");
-    if (job->input && job->input_file)
-        return complain(complaint, "job \"%s\" has both stdin and stdin_file", job->key);
-    return 0;
+    return check_together(job, complaint);
 }

@@ -10,12 +10,17 @@
 #include <string.h>
 #include <time.h>
 
+#include "tools/batcher/service_spec.h"
+
 const char *job_state_name(enum job_state state)
 {
     static const char *const names[JOB_STATES] = {
-        [JOB_WAITING] = "waiting",     [JOB_READY] = "ready",     [JOB_RUNNING] = "running",
-        [JOB_SUCCEEDED] = "succeeded", [JOB_FAILED] = "failed",   [JOB_TIMED_OUT] = "timed out",
-        [JOB_CANCELLED] = "cancelled", [JOB_SKIPPED] = "skipped", [JOB_NOT_RUN] = "not run",
+        [JOB_WAITING] = "waiting",     [JOB_READY] = "ready",
+        [JOB_RUNNING] = "running",     [JOB_SUCCEEDED] = "succeeded",
+        [JOB_FAILED] = "failed",       [JOB_TIMED_OUT] = "timed out",
+        [JOB_CANCELLED] = "cancelled", [JOB_SKIPPED] = "skipped",
+        [JOB_NOT_RUN] = "not run",     [JOB_STOPPED] = "stopped",
+        [JOB_REPLACED] = "replaced",
     };
     return names[state];
 }
@@ -31,6 +36,21 @@ int failure_policy_read(const char *text, enum failure_policy *ret_policy)
     else
         return -EINVAL;
     return 0;
+}
+
+int conflict_policy_read(const char *text, enum conflict_policy *ret_policy)
+{
+    static const char *const names[] = { [CONFLICT_ERROR] = "error",
+                                         [CONFLICT_REPLACE] = "replace",
+                                         [CONFLICT_KEEP] = "keep",
+                                         [CONFLICT_QUEUE] = "queue",
+                                         [CONFLICT_JOIN] = "join" };
+    for (unsigned i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (!strcmp(text, names[i])) {
+            *ret_policy = (enum conflict_policy)i;
+            return 0;
+        }
+    return -EINVAL;
 }
 
 struct job *job_create(uint64_t number)
@@ -58,6 +78,8 @@ struct job *job_destroy(struct job *job)
     for (size_t i = 0; i < job->share_count; i++)
         free(job->shares[i].name);
     free(job->shares);
+    readiness_destroy(job->readiness);
+    free(job->restart);
     free(job->key);
     free(job->definition);
     free(job->shell);
@@ -106,12 +128,25 @@ void job_describe_end(const struct job *job, char *text, size_t size)
         snprintf(text, size, "before it was started");
     else if (ending->error)
         snprintf(text, size, "%s: %s", ending->step, fm_strerror(ending->error));
+    else if (ending->late)
+        snprintf(text, size, "not ready after %.3g s", (double)ending->run_ns / 1e9);
     else if (ending->timed_out)
         snprintf(text, size, "stopped after %.3g s", (double)ending->run_ns / 1e9);
     else if (status->kind == FM_PROCESS_SIGNALLED)
         snprintf(text, size, "signal %d (%s)", status->code, strsignal(status->code));
     else
-        snprintf(text, size, "exit code %d", status->code);
+        snprintf(text, size, "exit code %d%s", status->code,
+                 ending->early ? ", before it was ready" : "");
+}
+
+enum job_state ending_state(const struct ending *ending)
+{
+    if (ending->stopped)
+        return JOB_CANCELLED;
+    if (ending->timed_out)
+        return JOB_TIMED_OUT;
+    bool well = !ending->error && !ending->late && !ending->early && ending_code(ending) == 0;
+    return well ? JOB_SUCCEEDED : JOB_FAILED;
 }
 
 int ending_code(const struct ending *ending)

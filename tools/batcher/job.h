@@ -17,6 +17,8 @@
 #include "fm/schedule.h"
 
 struct batch;
+struct readiness;
+struct restart;
 struct template;
 
 /* Those from JOB_SUCCEEDED on are ends. The numbers stand in journals. */
@@ -30,6 +32,8 @@ enum job_state {
     JOB_CANCELLED, /* it was stopped, by a signal to us or because another one failed */
     JOB_SKIPPED,   /* something that it needs did not succeed */
     JOB_NOT_RUN,   /* all came to an end before it was its turn */
+    JOB_STOPPED,   /* a service that nobody needs any more */
+    JOB_REPLACED,  /* another job took its key while it waited or ran */
     JOB_STATES
 };
 const char *job_state_name(enum job_state state);
@@ -44,6 +48,18 @@ enum failure_policy {
 
 /* "skip-dependents", "keep-going", "fail-fast": 0 · -EINVAL */
 int failure_policy_read(const char *text, enum failure_policy *ret_policy);
+
+/* What it is to be where another job has its key: as the options of fm_map_run(). */
+enum conflict_policy {
+    CONFLICT_ERROR = 0, /* refused */
+    CONFLICT_REPLACE,   /* it takes that one's place */
+    CONFLICT_KEEP,      /* it is left out */
+    CONFLICT_QUEUE,     /* it starts when that one has ended, whatever became of it */
+    CONFLICT_JOIN       /* as KEEP, but one that is being stopped is waited for */
+};
+
+/* "error", "replace", "keep", "queue", "join": 0 · -EINVAL */
+int conflict_policy_read(const char *text, enum conflict_policy *ret_policy);
 
 enum retry_kind { RETRY_FIXED, RETRY_EXPONENTIAL };
 
@@ -62,6 +78,8 @@ struct ending {
     const char *step; /* which step of it failed */
     bool timed_out;
     bool stopped;  /* it was interrupted */
+    bool late;     /* a service: not ready in time, and so stopped */
+    bool early;    /* a service: it ended before it was ready */
     unsigned slot; /* 1 to --jobs */
     struct fm_process_status status;
     int64_t started_at_ns; /* since 1970 */
@@ -79,8 +97,10 @@ struct share {
 struct job {
     struct batch *batch;
     char *key;
-    uint64_t number;  /* 1, 2, 3 ... in the order in which they came */
-    char *definition; /* its object of JSON, as it stood in the file; of run */
+    uint64_t number;     /* 1, 2, 3 ... in the order in which they came */
+    char *definition;    /* its object of JSON, as it stood in the file; of run */
+    size_t line, column; /* where it stood there */
+    unsigned generation; /* 0: of the file; otherwise the addition that brought it */
 
     /* the command: one of the three */
     char **argv;
@@ -97,6 +117,9 @@ struct job {
     struct retry retry;
     bool has_retry; /* false: the batch's */
     enum failure_policy on_failure;
+    enum conflict_policy conflict;
+    struct restart *restart;     /* of a service; NULL: it is none */
+    struct readiness *readiness; /* of a service; NULL: ready when its process runs */
 
     struct share *shares;
     size_t share_count;
@@ -104,15 +127,21 @@ struct job {
     /* the graph, plan.c */
     struct job **dependents;
     size_t dependent_count;
-    size_t unmet;              /* needs that have not ended: the conductor's lock */
-    const struct job *blocker; /* of a skipped one: what did not succeed */
+    size_t unmet; /* needs that have not ended, and who is before it under its key: the lock */
+    struct job *before, *after; /* it under the same key; NULL: nobody */
+    const struct job *blocker;  /* of a skipped one: what did not succeed */
 
     /* how it goes: the conductor's lock */
     enum job_state state;
     bool taken;                 /* its fiber has been started, or is about to be */
     bool cancelled;             /* by its key */
+    bool replaced;              /* another job has its key */
+    bool dismissed;             /* a service: nobody needs it any more */
+    bool up;                    /* a service: it runs, and is ready */
+    size_t served;              /* a service: so many of its first dependents have ended */
     struct fm_process *process; /* while an attempt runs */
     TAILQ_ENTRY(job) in_state;  /* ready, or running */
+    TAILQ_ENTRY(job) in_services;
 
     unsigned attempts;
     struct ending ending;
@@ -135,6 +164,8 @@ int64_t wall_ns(void);
 void job_name(const struct job *job, char *text, size_t size);
 /* "exit code 3", "signal 9 (Killed)", "no such file or directory" ..., cut to fit. */
 void job_describe_end(const struct job *job, char *text, size_t size);
+/* What it makes of the attempt. */
+enum job_state ending_state(const struct ending *ending);
 /* The number a shell would show: the exit code, 128 + signal, 127 or 126. */
 int ending_code(const struct ending *ending);
 

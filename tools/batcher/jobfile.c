@@ -24,17 +24,32 @@ struct reader {
     size_t len, at;
     struct plan *plan;
     struct complaint *complaint;
+    struct place {
+        size_t at, line, column; /* columns in bytes, both from 1 */
+    } counted;                   /* so far */
 };
 
-/* "name:line:column: what", columns in bytes. */
+/* Of what comes after the last one that was asked for, or as well before it. */
+static struct place place_of(struct reader *reader, size_t at)
+{
+    struct place place = reader->counted;
+    if (at < place.at || !place.line)
+        place = (struct place) { 0, 1, 1 };
+    for (; place.at < at && place.at < reader->len; place.at++) {
+        bool end = reader->text[place.at] == '\n';
+        place.column = end ? 1 : place.column + 1;
+        place.line += end;
+    }
+    reader->counted = place;
+    return place;
+}
+
+/* "name:line:column: what" */
 static int complain_at(struct reader *reader, size_t at, const char *what)
 {
-    size_t line = 1, column = 1;
-    for (size_t i = 0; i < at && i < reader->len; i++) {
-        column = reader->text[i] == '\n' ? 1 : column + 1;
-        line += reader->text[i] == '\n';
-    }
-    return complain(reader->complaint, "%s:%zu:%zu: %s", reader->name, line, column, what);
+    struct place place = place_of(reader, at);
+    return complain(reader->complaint, "%s:%zu:%zu: %s", reader->name, place.line, place.column,
+                    what);
 }
 
 static void skip_space(struct reader *reader)
@@ -81,6 +96,44 @@ static int read_object(struct reader *reader, struct json_object **ret_object)
     return complain_at(reader, end, what);
 }
 
+/* The job that the object says, with its text and its place: 0 · -EINVAL · -ENOMEM */
+static int make_job(struct reader *reader, struct json_object *object, size_t begin,
+                    struct complaint *complaint, struct job **ret_job)
+{
+    struct job *job = job_create(reader->plan->count + 1);
+    int r = job ? fields_read(job, object, complaint) : -ENOMEM;
+    if (r == 0) {
+        struct place place = place_of(reader, begin);
+        job->line = place.line;
+        job->column = place.column;
+        job->definition = strndup(reader->text + begin, reader->at - begin);
+        r = job->definition ? 0 : -ENOMEM;
+    }
+    if (r < 0)
+        job_destroy(job);
+    else
+        *ret_job = job;
+    return r;
+}
+
+/* The job passes to the plan, or is freed. */
+static int add_job(struct reader *reader, struct job *job, struct complaint *complaint)
+{
+    int r = plan_add(reader->plan, job);
+    if (r == 0)
+        return 0;
+    const struct job *first = plan_find(reader->plan, job->key);
+    if (r == -EEXIST)
+        r = complain(complaint, "job \"%s\" is there twice, first at %zu:%zu", job->key,
+                     first->line, first->column);
+    if (r == -EBUSY)
+        r = complain(complaint,
+                     "job \"%s\" is queued behind a service, at %zu:%zu, which ends last",
+                     job->key, first->line, first->column);
+    job_destroy(job);
+    return r == PLAN_KEPT ? 0 : r;
+}
+
 static int read_job(struct reader *reader)
 {
     skip_space(reader);
@@ -91,24 +144,12 @@ static int read_job(struct reader *reader)
     int r = read_object(reader, &object);
     if (r < 0)
         return r;
-    struct job *job = job_create(reader->plan->count + 1);
     struct complaint complaint;
-    r = job ? fields_read(job, object, &complaint) : -ENOMEM;
-    if (r == 0) {
-        job->definition = strndup(reader->text + begin, reader->at - begin);
-        r = job->definition ? 0 : -ENOMEM;
-    }
+    struct job *job;
+    r = make_job(reader, object, begin, &complaint, &job);
     json_object_put(object);
-    if (r == 0) {
-        r = plan_add(reader->plan, job);
-        if (r == -EEXIST)
-            r = complain(&complaint, "job \"%s\" is there twice, first as number %llu",
-                         job->key,
-                         (unsigned long long)plan_find(reader->plan, job->key)->number);
-        if (r == 0)
-            return 0;
-    }
-    job_destroy(job);
+    if (r == 0)
+        r = add_job(reader, job, &complaint);
     return r == -EINVAL ? complain_at(reader, begin, complaint.text) : r;
 }
 
@@ -128,10 +169,12 @@ static int read_array(struct reader *reader)
     return 0;
 }
 
-int jobfile_parse(const char *name, const char *text, size_t len, struct plan *plan,
-                  struct complaint *complaint)
+int jobfile_take(const char *name, const char *text, size_t len, struct plan *plan,
+                 struct complaint *complaint)
 {
-    struct reader reader = { name, text, len, 0, plan, complaint };
+    struct reader reader = {
+        .name = name, .text = text, .len = len, .plan = plan, .complaint = complaint
+    };
     int r = 0;
     skip_space(&reader);
     if (take(&reader, '[')) {
@@ -145,11 +188,18 @@ int jobfile_parse(const char *name, const char *text, size_t len, struct plan *p
             skip_space(&reader);
         }
     }
+    return r;
+}
+
+int jobfile_parse(const char *name, const char *text, size_t len, struct plan *plan,
+                  struct complaint *complaint)
+{
+    int r = jobfile_take(name, text, len, plan, complaint);
     if (r < 0)
         return r;
     struct complaint about;
     r = plan_link(plan, &about);
-    return r == -EINVAL ? complain(complaint, "%s: %s", name, about.text) : r;
+    return r == -EINVAL ? complain(complaint, "%s:%s", name, about.text) : r;
 }
 
 int jobfile_read(const char *name, struct plan *plan, struct complaint *complaint)

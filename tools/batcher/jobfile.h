@@ -15,7 +15,9 @@
  * -ENOMEM · -errno of open(2) or read(2)
  */
 int jobfile_read(const char *name, struct plan *plan, struct complaint *complaint);
-/* The same of text, which `name` stands for in complaints. */
+/* The same of text, which `name` stands for in complaints; take: they are not linked. */
+int jobfile_take(const char *name, const char *text, size_t len, struct plan *plan,
+                 struct complaint *complaint);
 int jobfile_parse(const char *name, const char *text, size_t len, struct plan *plan,
                   struct complaint *complaint);
 

@@ -17,6 +17,7 @@
 #include "tools/batcher/client.h"
 #include "tools/batcher/conductor.h"
 #include "tools/batcher/control.h"
+#include "tools/batcher/demand.h"
 #include "tools/batcher/each.h"
 #include "tools/batcher/events.h"
 #include "tools/batcher/jobfile.h"
@@ -90,10 +91,11 @@ static void make_journal(struct batch *batch)
         die_of(&complaint);
 }
 
-static void bind_resources(struct batch *batch)
+static void check_plan(struct batch *batch)
 {
     struct complaint complaint;
-    if (resources_bind(&batch->options.resources, &batch->plan, &complaint) < 0)
+    if (resources_bind(&batch->options.resources, &batch->plan, &complaint) < 0 ||
+        demand_check(&batch->options, &batch->plan, &complaint) < 0)
         die_of(&complaint);
 }
 
@@ -105,7 +107,7 @@ static void read_jobs(struct batch *batch)
         die_of(&complaint);
     if (r < 0)
         die(batch->options.file, r);
-    bind_resources(batch);
+    check_plan(batch);
     if (batch->options.journal && !batch->options.dry_run)
         make_journal(batch);
 }
@@ -129,7 +131,7 @@ static void read_journal(struct batch *batch)
         die_of(&complaint);
     if (r < 0)
         die(path, r);
-    bind_resources(batch);
+    check_plan(batch);
 }
 
 static void read_plan(struct batch *batch)
@@ -223,6 +225,10 @@ static void batch_init(struct batch *batch)
     pthread_mutex_init(&batch->lock, NULL);
     conductor_init(batch);
     r = fm_map_create(&config, &batch->map);
+    config.name = "services";
+    config.max_live = 0;
+    if (r == 0)
+        r = fm_map_create(&config, &batch->services);
     if (r == 0)
         r = fm_semaphore_create(0, &batch->news);
     if (r == 0)
@@ -240,6 +246,7 @@ static void batch_init(struct batch *batch)
 static void batch_fini(struct batch *batch)
 {
     batch->map = fm_map_destroy(batch->map);
+    batch->services = fm_map_destroy(batch->services);
     batch->each = each_destroy(batch->each);
     batch->runtime = fm_runtime_destroy(batch->runtime);
     batch->joblog = lines_destroy(batch->joblog);

@@ -22,6 +22,8 @@ void plan_init(struct plan *plan)
     STAILQ_INIT(&plan->jobs);
     plan->count = 0;
     plan->by_key = NULL;
+    plan->generation = 0;
+    plan->recorded = false;
 }
 
 static void keep(void *job)
@@ -40,15 +42,56 @@ void plan_fini(struct plan *plan)
     plan_init(plan);
 }
 
+/* In the place of `old`, which is freed; no job is linked yet. */
+static void take_place(struct plan *plan, struct job **node, struct job *job)
+{
+    struct job *old = *node;
+    job->number = old->number;
+    job->after = old->after;
+    if (job->after)
+        job->after->before = job;
+    STAILQ_INSERT_AFTER(&plan->jobs, old, job, in_plan);
+    STAILQ_REMOVE(&plan->jobs, old, job, in_plan);
+    *node = job;
+    job_destroy(old);
+}
+
+static void append(struct plan *plan, struct job *job)
+{
+    STAILQ_INSERT_TAIL(&plan->jobs, job, in_plan);
+    plan->count++;
+}
+
+/* Its key is taken by who is first. */
+static int add_again(struct plan *plan, struct job **node, struct job *job)
+{
+    struct job *last = *node;
+    while (last->after)
+        last = last->after;
+    switch (plan->recorded ? CONFLICT_QUEUE : job->conflict) { /* what is recorded was let in */
+    case CONFLICT_ERROR: return -EEXIST;
+    case CONFLICT_KEEP:
+    case CONFLICT_JOIN: return PLAN_KEPT;
+    case CONFLICT_REPLACE: take_place(plan, node, job); return 0;
+    case CONFLICT_QUEUE: break;
+    }
+    if (last->restart && !plan->recorded)
+        return -EBUSY;
+    last->after = job;
+    job->before = last;
+    append(plan, job);
+    return 0;
+}
+
 int plan_add(struct plan *plan, struct job *job)
 {
     struct job **node = tsearch(job, &plan->by_key, compare);
     if (!node)
         return -ENOMEM;
+    job->generation = plan->generation;
     if (*node != job)
-        return -EEXIST;
-    STAILQ_INSERT_TAIL(&plan->jobs, job, in_plan);
-    plan->count++;
+        return add_again(plan, node, job);
+    append(plan, job);
     return 0;
 }
 
@@ -57,6 +100,14 @@ struct job *plan_find(const struct plan *plan, const char *key)
     struct job wanted = { .key = (char *)key };
     struct job **node = tfind(&wanted, &plan->by_key, compare);
     return node ? *node : NULL;
+}
+
+struct job *plan_holder(const struct plan *plan, const char *key)
+{
+    struct job *job = plan_find(plan, key);
+    while (job && job->state >= JOB_SUCCEEDED && job->after)
+        job = job->after;
+    return job;
 }
 
 /* ---- who needs whom ---- */
@@ -75,18 +126,53 @@ static int dependent_add(struct job *needed, struct job *job)
     return 0;
 }
 
-static int needs_link(struct plan *plan, struct job *job, struct complaint *complaint)
+/* Is `needed`, one with the key, whom this job means? */
+static bool is_meant(const struct job *needed, const struct job *job)
+{
+    if (needed->state == JOB_REPLACED && needed->after)
+        return false;
+    if (needed->generation > job->generation) { /* later than the job: in place of another */
+        const struct job *before = needed->before;
+        while (before && before->state == JOB_REPLACED && before->generation > job->generation)
+            before = before->before;
+        return before && before->state == JOB_REPLACED;
+    }
+    if (needed->state < JOB_SUCCEEDED)
+        return true;
+    for (const struct job *later = needed->after; later; later = later->after)
+        if (later->generation > needed->generation && later->generation <= job->generation)
+            return false;
+    return true;
+}
+
+int plan_link_one(struct plan *plan, struct job *job, struct complaint *complaint)
 {
     for (size_t i = 0; job->needs && job->needs[i]; i++) {
         struct job *needed = plan_find(plan, job->needs[i]);
         if (!needed)
-            return complain(complaint, "job \"%s\" needs \"%s\", which there is not", job->key,
-                            job->needs[i]);
-        int r = dependent_add(needed, job);
-        if (r < 0)
-            return r;
+            return complain(complaint, "%zu:%zu: job \"%s\" needs \"%s\", which there is not",
+                            job->line, job->column, job->key, job->needs[i]);
+        for (; needed; needed = needed->after) {
+            int r = is_meant(needed, job) ? dependent_add(needed, job) : 0;
+            if (r < 0)
+                return r;
+        }
     }
+    if (job->before)
+        job->unmet++;
     return 0;
+}
+
+/* One of those that it waits for and that wait as well; NULL: there is none. */
+static struct job *waits_for(const struct plan *plan, const struct job *job,
+                             const size_t *unmet)
+{
+    for (size_t i = 0; job->needs && job->needs[i]; i++)
+        for (struct job *needed = plan_find(plan, job->needs[i]); needed;
+             needed = needed->after)
+            if (unmet[needed->number - 1] && is_meant(needed, job))
+                return needed;
+    return job->before && unmet[job->before->number - 1] ? job->before : NULL;
 }
 
 /* What stands in a ring needs one that stands in it: follow that until somebody comes again. */
@@ -94,32 +180,27 @@ static int complain_of_ring(const struct plan *plan, struct job *job, const size
                             struct complaint *complaint)
 {
     for (size_t steps = 0; steps < plan->count; steps++)
-        for (size_t i = 0; job->needs[i]; i++) {
-            struct job *needed = plan_find(plan, job->needs[i]);
-            if (unmet[needed->number - 1]) {
-                job = needed;
-                break;
-            }
-        }
+        job = waits_for(plan, job, unmet);
     const struct job *first = job;
     char text[768];
     size_t len = 0;
     do {
         len += (size_t)snprintf(text + len, sizeof text - len, "\"%s\" needs ", job->key);
-        for (size_t i = 0; job->needs[i]; i++) {
-            struct job *needed = plan_find(plan, job->needs[i]);
-            if (unmet[needed->number - 1]) {
-                job = needed;
-                break;
-            }
-        }
+        job = waits_for(plan, job, unmet);
     } while (job != first && len < sizeof text - 1);
-    return complain(complaint, "these jobs wait for each other: %s\"%s\"", text, first->key);
+    return complain(complaint, "%zu:%zu: these jobs wait for each other: %s\"%s\"", first->line,
+                    first->column, text, first->key);
+}
+
+/* One that it waited for has been taken away: does it wait for nobody now? */
+static bool is_free_now(const struct job *job, size_t *unmet)
+{
+    return job && job->state < JOB_SUCCEEDED && --unmet[job->number - 1] == 0;
 }
 
 /*
- * Take away whoever needs nobody, again and again: what remains stands in a ring, or needs one
- * that does. Jobs have the numbers 1 to count.
+ * Take away whoever has ended or needs nobody, again and again: what remains stands in a ring,
+ * or needs one that does. Jobs have the numbers 1 to count.
  */
 static int rings_find(const struct plan *plan, struct complaint *complaint)
 {
@@ -130,15 +211,17 @@ static int rings_find(const struct plan *plan, struct complaint *complaint)
     struct job *job;
     if (r == 0) {
         STAILQ_FOREACH(job, &plan->jobs, in_plan) {
-            unmet[job->number - 1] = job->unmet;
-            if (!job->unmet)
+            unmet[job->number - 1] = job->state < JOB_SUCCEEDED ? job->unmet : 0;
+            if (!unmet[job->number - 1])
                 free_ones[found++] = job;
         }
         while (taken < found) {
             job = free_ones[taken++];
             for (size_t i = 0; i < job->dependent_count; i++)
-                if (--unmet[job->dependents[i]->number - 1] == 0)
+                if (is_free_now(job->dependents[i], unmet))
                     free_ones[found++] = job->dependents[i];
+            if (is_free_now(job->after, unmet))
+                free_ones[found++] = job->after;
         }
         STAILQ_FOREACH(job, &plan->jobs, in_plan) {
             if (unmet[job->number - 1]) {
@@ -156,7 +239,7 @@ int plan_link(struct plan *plan, struct complaint *complaint)
 {
     struct job *job;
     STAILQ_FOREACH(job, &plan->jobs, in_plan) {
-        int r = needs_link(plan, job, complaint);
+        int r = plan_link_one(plan, job, complaint);
         if (r < 0)
             return r;
     }

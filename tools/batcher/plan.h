@@ -11,24 +11,41 @@
 STAILQ_HEAD(job_queue, job);
 
 struct plan {
-    struct job_queue jobs; /* in the order in which they were added */
+    struct job_queue jobs; /* in the order of their numbers, which are 1 to count */
     size_t count;
     void *by_key;
+    /* of jobs that come from now on */
+    unsigned generation;
+    bool recorded; /* they have been in a plan before: one with a key that is there queues */
 };
 
 void plan_init(struct plan *plan);
 /* Frees the jobs too. */
 void plan_fini(struct plan *plan);
-/* The job passes to the plan: 0 · -EEXIST its key is taken · -ENOMEM; else it stays. */
-int plan_add(struct plan *plan, struct job *job);
-/* NULL: none */
-struct job *plan_find(const struct plan *plan, const char *key);
+#define PLAN_KEPT 1
 /*
- * Join each job with those that need it, once all have been added.
+ * The job passes to the plan. Where its key is taken job->conflict says what becomes of it: it
+ * comes last, behind those of its key (queue), or takes the place and the number of the first
+ * of them, which is freed (replace).
+ *
+ * Returns    0 · -ENOMEM, and where the job stays the caller's: PLAN_KEPT (keep, join) ·
+ *            -EEXIST · -EBUSY it would queue behind a service
+ */
+int plan_add(struct plan *plan, struct job *job);
+/* The first with this key; NULL: none */
+struct job *plan_find(const struct plan *plan, const char *key);
+/* The one whose turn it is: the first that has not ended, or the last. */
+struct job *plan_holder(const struct plan *plan, const char *key);
+/*
+ * Join each job with those that need it, once all have been added and have the state that they
+ * were left in. Who needs a key needs all jobs that had it when its own generation came; one
+ * that has ended gives way to later generations, one that was replaced to the next.
  *
  * Returns    0 · -EINVAL a key that is not there, or a ring of jobs that need one another: the
- *            complaint names it · -ENOMEM
+ *            complaint names it, "line:column: ..." · -ENOMEM
  */
 int plan_link(struct plan *plan, struct complaint *complaint);
+/* The same for one job; 0 · as plan_link, but for rings · -ENOMEM: it may be linked in part */
+int plan_link_one(struct plan *plan, struct job *job, struct complaint *complaint);
 
 #endif

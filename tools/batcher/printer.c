@@ -128,7 +128,7 @@ static void print_next_locked(struct printer *printer)
 
 static void put_locked(struct printer *printer, uint64_t number, struct output *output)
 {
-    if (!printer->keep_order) {
+    if (!printer->keep_order || !number) {
         print_locked(printer, output);
         return;
     }

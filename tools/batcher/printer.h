@@ -20,7 +20,7 @@ int printer_create(bool keep_order, struct printer **ret_printer);
 /* NULL-safe, returns NULL. */
 struct printer *printer_destroy(struct printer *printer);
 /*
- * Print this output when it is its turn; it passes to the printer. Fibers only; waits for its
+ * Print this output when it is its turn, number 0 at once; it passes to the printer. Fibers only; waits for its
  * turn at the descriptor, and is not interrupted. 0 · -errno of write(2): then and from then on
  */
 int printer_put(struct printer *printer, uint64_t number, struct output *output);

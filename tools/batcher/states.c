@@ -14,14 +14,25 @@ void states_end(struct batch *batch, struct job *job, enum job_state state)
 {
     job->state = state;
     batch->count[state]++;
+    batch->plain_left -= !job->restart;
+    struct job *after = job->after;
+    if (after && after->state == JOB_WAITING && --after->unmet == 0)
+        states_make_ready(batch, after);
+}
+
+static bool has_not_begun(const struct job *job)
+{
+    return job->state == JOB_WAITING || (job->state == JOB_READY && !job->taken);
 }
 
 static void skip_direct(struct batch *batch, struct job *job)
 {
     for (size_t i = 0; i < job->dependent_count; i++) {
         struct job *dependent = job->dependents[i];
-        if (dependent->state != JOB_WAITING)
+        if (!has_not_begun(dependent))
             continue;
+        if (dependent->state == JOB_READY)
+            TAILQ_REMOVE(&batch->ready, dependent, in_state);
         dependent->blocker = job;
         states_end(batch, dependent, JOB_SKIPPED);
         TAILQ_INSERT_TAIL(&batch->skipped, dependent, in_state);
@@ -54,8 +65,21 @@ void states_release(struct batch *batch, struct job *job, bool go_on)
     }
     for (size_t i = 0; i < job->dependent_count; i++) {
         struct job *dependent = job->dependents[i];
-        if (--dependent->unmet == 0 && dependent->state == JOB_WAITING)
+        if (dependent->state == JOB_WAITING && --dependent->unmet == 0)
             states_make_ready(batch, dependent);
+    }
+}
+
+void states_hold(struct batch *batch, struct job *job)
+{
+    for (size_t i = 0; i < job->dependent_count; i++) {
+        struct job *dependent = job->dependents[i];
+        if (!has_not_begun(dependent))
+            continue;
+        if (dependent->state == JOB_READY)
+            TAILQ_REMOVE(&batch->ready, dependent, in_state);
+        dependent->state = JOB_WAITING;
+        dependent->unmet++;
     }
 }
 

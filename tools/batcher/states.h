@@ -19,6 +19,8 @@ enum failure_policy states_policy(const struct batch *batch, const struct job *j
  * that need them, to be told of. While all is halting neither happens.
  */
 void states_release(struct batch *batch, struct job *job, bool go_on);
+/* A service is not up any more: those that need it and were not started wait for it again. */
+void states_hold(struct batch *batch, struct job *job);
 /* It has not been started and will not be; told of as those that are skipped. */
 void states_cancel(struct batch *batch, struct job *job);
 

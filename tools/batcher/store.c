@@ -17,7 +17,7 @@
 
 #include "tools/batcher/jobfile.h"
 
-enum { FORMAT = 1 };
+enum { FORMAT = 2 };
 
 struct store {
     sqlite3 *db;
@@ -26,10 +26,10 @@ struct store {
 };
 
 static const char schema[] =
-    "PRAGMA user_version = 1;"
+    "PRAGMA user_version = 2;"
     "CREATE TABLE words (number INTEGER PRIMARY KEY, word TEXT NOT NULL);"
-    "CREATE TABLE jobs (number INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE,"
-    " definition TEXT NOT NULL, state INTEGER);"
+    "CREATE TABLE jobs (number INTEGER PRIMARY KEY, key TEXT NOT NULL,"
+    " definition TEXT NOT NULL, generation INTEGER NOT NULL, state INTEGER);"
     "CREATE TABLE attempts (job INTEGER NOT NULL, attempt INTEGER NOT NULL,"
     " started_at_ns INTEGER NOT NULL, ended_at_ns INTEGER, state INTEGER, code INTEGER,"
     " user_ns INTEGER, system_ns INTEGER, max_rss_bytes INTEGER,"
@@ -123,17 +123,16 @@ static int insert_words(struct store *store, char *const words[])
     return r;
 }
 
-static int insert_jobs(struct store *store, const struct plan *plan)
+/* Of these jobs, and those behind them in their plan. */
+static int insert_jobs(struct store *store, const struct job *first)
 {
     sqlite3_stmt *insert = NULL;
-    int r = prepare(store, "INSERT INTO jobs VALUES (?, ?, ?, NULL)", &insert);
-    struct job *job;
-    STAILQ_FOREACH(job, &plan->jobs, in_plan) {
-        if (r < 0)
-            break;
+    int r = prepare(store, "INSERT INTO jobs VALUES (?, ?, ?, ?, NULL)", &insert);
+    for (const struct job *job = first; job && r == 0; job = STAILQ_NEXT(job, in_plan)) {
         sqlite3_bind_int64(insert, 1, (sqlite3_int64)job->number);
         sqlite3_bind_text(insert, 2, job->key, -1, SQLITE_STATIC);
         sqlite3_bind_text(insert, 3, job->definition, -1, SQLITE_STATIC);
+        sqlite3_bind_int64(insert, 4, job->generation);
         r = step(store, insert);
     }
     sqlite3_finalize(insert);
@@ -158,7 +157,7 @@ int store_create(const char *path, const struct plan *plan, char *const words[],
     if (r == 0)
         r = insert_words(store, words);
     if (r == 0)
-        r = insert_jobs(store, plan);
+        r = insert_jobs(store, STAILQ_FIRST(&plan->jobs));
     if (r == 0)
         r = execute(store, "COMMIT");
     if (r == 0)
@@ -234,50 +233,53 @@ char **store_words(struct store *store)
     return words;
 }
 
-/* All definitions, one after the other, are a job file again. */
+/* Each definition is a job file of its own. */
 static int load_jobs(struct store *store, struct plan *plan, struct complaint *complaint)
 {
-    char *text = NULL;
-    size_t len;
-    sqlite3_stmt *statement = NULL;
-    FILE *all = open_memstream(&text, &len);
-    int r = all ? prepare(store, "SELECT definition FROM jobs ORDER BY number", &statement)
-                : -ENOMEM;
-    while (r == 0 && sqlite3_step(statement) == SQLITE_ROW)
-        fprintf(all, "%s\n", (const char *)sqlite3_column_text(statement, 0));
+    sqlite3_stmt *statement;
+    int r = prepare(store, "SELECT definition, generation FROM jobs ORDER BY number",
+                    &statement);
+    if (r < 0)
+        return r;
+    plan->recorded = true;
+    while (r == 0 && sqlite3_step(statement) == SQLITE_ROW) {
+        const char *text = (const char *)sqlite3_column_text(statement, 0);
+        plan->generation = (unsigned)sqlite3_column_int(statement, 1);
+        r = jobfile_take("journal", text, strlen(text), plan, complaint);
+    }
     sqlite3_finalize(statement);
-    if (all && fclose(all) != 0)
-        r = -ENOMEM;
-    if (r == 0)
-        r = jobfile_parse("journal", text, len, plan, complaint);
-    free(text);
+    plan->recorded = false;
     return r;
+}
+
+/* What the row of a job says of it: is it in the midst of an attempt? */
+static bool load_state(struct job *job, sqlite3_stmt *row, bool again)
+{
+    enum job_state state = (enum job_state)sqlite3_column_int(row, 1);
+    job->attempts = (unsigned)sqlite3_column_int(row, 2);
+    bool failed = state == JOB_FAILED || state == JOB_TIMED_OUT;
+    if (state && !(failed && again))
+        job->state = state;
+    return !state && job->attempts && sqlite3_column_int(row, 3);
 }
 
 /* How each job stands, and who was in the midst of it. */
 static int load_states(struct store *store, bool again, struct plan *plan)
 {
     static const char sql[] =
-        "SELECT key, jobs.state, max(attempt), sum(attempts.state IS NULL) FROM jobs"
-        " JOIN attempts ON job = number GROUP BY number ORDER BY number";
+        "SELECT number, jobs.state, max(attempt), sum(attempts.state IS NULL) FROM jobs"
+        " LEFT JOIN attempts ON job = number GROUP BY number ORDER BY number";
     sqlite3_stmt *statement;
     int running = 0;
     if (prepare(store, sql, &statement) < 0)
         return -EIO;
-    while (sqlite3_step(statement) == SQLITE_ROW) {
-        struct job *job = plan_find(plan, (const char *)sqlite3_column_text(statement, 0));
-        enum job_state state = (enum job_state)sqlite3_column_int(statement, 1);
-        if (!job)
+    struct job *job = STAILQ_FIRST(&plan->jobs);
+    for (; job && sqlite3_step(statement) == SQLITE_ROW; job = STAILQ_NEXT(job, in_plan)) {
+        if (!load_state(job, statement, again))
             continue;
-        job->attempts = (unsigned)sqlite3_column_int(statement, 2);
-        bool well = state == JOB_SUCCEEDED;
-        if (well || (!again && (state == JOB_FAILED || state == JOB_TIMED_OUT))) {
-            job->state = state;
-        } else if (!state && sqlite3_column_int(statement, 3)) {
-            fprintf(stderr, "batch: job \"%s\" was running (attempt %u); it is run again\n",
-                    job->key, job->attempts);
-            running++;
-        }
+        fprintf(stderr, "batch: job \"%s\" was running (attempt %u); it is run again\n",
+                job->key, job->attempts);
+        running++;
     }
     sqlite3_finalize(statement);
     /* told once: the next time they are only cut off */
@@ -287,10 +289,19 @@ static int load_states(struct store *store, bool again, struct plan *plan)
 
 int store_load(struct store *store, bool again, struct plan *plan, struct complaint *complaint)
 {
+    struct complaint about;
+    int running = 0;
     int r = load_jobs(store, plan, complaint);
     if (r == 0)
-        r = load_states(store, again, plan);
-    return r == -EIO ? complain(complaint, "journal: %s", store->error) : r;
+        r = running = load_states(store, again, plan);
+    if (r == -EIO)
+        return complain(complaint, "journal: %s", store->error);
+    if (r < 0)
+        return r;
+    r = plan_link(plan, &about);
+    if (r == -EINVAL)
+        return complain(complaint, "journal: %s", about.text);
+    return r < 0 ? r : running;
 }
 
 /* ---- writing ---- */

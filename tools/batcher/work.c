@@ -12,21 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tools/batcher/account.h"
 #include "tools/batcher/attempt.h"
 #include "tools/batcher/conductor.h"
-#include "tools/batcher/events.h"
-#include "tools/batcher/joblog.h"
-#include "tools/batcher/journal.h"
 #include "tools/batcher/slots.h"
-
-static enum job_state state_of(const struct ending *ending)
-{
-    if (ending->stopped)
-        return JOB_CANCELLED;
-    if (ending->timed_out)
-        return JOB_TIMED_OUT;
-    return !ending->error && ending_code(ending) == 0 ? JOB_SUCCEEDED : JOB_FAILED;
-}
 
 /* Instead of an attempt: only say what it would be. */
 static void pretend(struct batch *batch, struct job *job, unsigned slot, struct output *output)
@@ -45,62 +34,6 @@ static void pretend(struct batch *batch, struct job *job, unsigned slot, struct 
         output->bytes[0] = (size_t)n;
     }
     free(command);
-}
-
-static void log_end(struct batch *batch, struct job *job)
-{
-    char *command = job_command(job, job->ending.slot);
-    int r = command ? joblog_add(batch->joblog, job, command) : -ENOMEM;
-    free(command);
-    if (r < 0)
-        conductor_give_up(batch, r, "cannot write the job log");
-}
-
-/* 0 · -EIO: all is being stopped */
-static int record(struct batch *batch, const struct record *record)
-{
-    char what[320];
-    int r = batch->journal && !batch->options.dry_run ? journal_write(batch->journal, record)
-                                                      : 0;
-    if (r < 0) {
-        snprintf(what, sizeof what, "cannot write the journal (%s)",
-                 journal_error(batch->journal));
-        conductor_give_up(batch, r, what);
-    }
-    return r;
-}
-
-static int record_start(struct batch *batch, const struct job *job)
-{
-    struct record start = { .number = job->number,
-                            .attempt = job->attempts + 1,
-                            .at_ns = wall_ns(),
-                            .state = JOB_RUNNING };
-    return record(batch, &start);
-}
-
-/* last: it will not be tried again, now or when the batch is resumed. */
-static int record_end(struct batch *batch, const struct job *job, enum job_state state,
-                      bool last)
-{
-    const struct ending *ending = &job->ending;
-    struct record end = { .number = job->number,
-                          .attempt = job->attempts,
-                          .at_ns = wall_ns(),
-                          .state = state,
-                          .last = last && state != JOB_CANCELLED,
-                          .code = ending_code(ending),
-                          .user_ns = ending->status.user_ns,
-                          .system_ns = ending->status.system_ns,
-                          .max_rss_bytes = ending->status.max_rss_bytes };
-    return record(batch, &end);
-}
-
-/* What could not be written ends all. */
-static void tell_event(struct batch *batch, int r)
-{
-    if (r < 0)
-        conductor_give_up(batch, r, "cannot write the events");
 }
 
 /* How long until the next attempt; FM_NEVER: there is none. */
@@ -137,19 +70,15 @@ static enum job_state work(struct batch *batch, struct job *job, struct fm_sched
     enum job_state state = JOB_NOT_RUN;
     for (;;) {
         int64_t delay_ns = FM_NEVER;
-        if (conductor_lets(batch, job) && record_start(batch, job) == 0) {
+        if (conductor_lets(batch, job) && account_start(batch, job, *slot) == 0) {
             output_close(&output);
-            if (batch->events)
-                tell_event(batch, events_start(batch->events, job, *slot));
             if (batch->options.dry_run)
                 pretend(batch, job, *slot, &output);
             else
                 attempt_run(batch, job, *slot, &output);
-            state = state_of(&job->ending);
+            state = ending_state(&job->ending);
             delay_ns = delay_after(run, job, state);
-            record_end(batch, job, state, delay_ns == FM_NEVER);
-            if (batch->events)
-                tell_event(batch, events_end(batch->events, job, state, delay_ns));
+            account_end(batch, job, state, delay_ns);
         }
         if (!conductor_lets(batch, job))
             delay_ns = FM_NEVER;
@@ -166,23 +95,6 @@ static enum job_state work(struct batch *batch, struct job *job, struct fm_sched
             printer_put(batch->printer, job->number, &output);
             return JOB_CANCELLED;
         }
-    }
-}
-
-static void tell_of_end(struct batch *batch, struct job *job, enum job_state state)
-{
-    char why[256], name[128];
-    if (state == JOB_NOT_RUN || batch->options.quiet)
-        return;
-    job_describe_end(job, why, sizeof why);
-    job_name(job, name, sizeof name);
-    if (state == JOB_SUCCEEDED) {
-        if (batch->options.verbose && !batch->options.dry_run)
-            printer_say(batch->printer, "batch: job %s succeeded in %.3f s", name,
-                        (double)job->ending.run_ns / 1e9);
-    } else {
-        printer_say(batch->printer, "batch: job %s %s: %s%s", name, job_state_name(state), why,
-                    job->attempts > 1 ? ", at its last attempt" : "");
     }
 }
 
@@ -208,9 +120,7 @@ static struct fm_exit work_entry(void *arg)
         job->ending.stopped = true;
         job->ending.error = -ECANCELED;
     }
-    tell_of_end(batch, job, state);
-    if (batch->joblog && job->attempts)
-        log_end(batch, job);
+    account_over(batch, job, state);
     conductor_ended(batch, job, state);
     if (slot)
         slots_give(batch->slots, slot); /* now: what this end halts does not start any more */

@@ -201,9 +201,38 @@ TEST(batch_jobfile, what_is_wrong_is_named_with_its_place)
         { "{\"key\": \"a\", \"shell\": \"x\", \"stdin\": \"\", \"stdin_file\": \"y\"}",
           "both" },
         { "{\"key\": \"a\", \"shell\": \"x\"}\n {\"key\": \"a\", \"shell\": \"y\"}",
-          "f:2:2: job \"a\" is there twice, first as number 1" },
+          "f:2:2: job \"a\" is there twice, first at 1:1" },
+        { "{\"key\": \"a\", \"shell\": \"x\"}\n\n {\"key\": \"a\", \"shell\": \"y\","
+          " \"conflict\": \"error\"}",
+          "f:3:2: job \"a\" is there twice, first at 1:1" },
+        { "{\"key\": \"a\", \"shell\": \"x\", \"conflict\": \"maybe\"}",
+          "conflict is \"error\"" },
+        { "{\"key\": \"a\", \"shell\": \"x\", \"restart\": \"transient\"}\n"
+          "{\"key\": \"a\", \"shell\": \"y\", \"conflict\": \"queue\"}",
+          "f:2:1: job \"a\" is queued behind a service, at 1:1" },
+        { "{\"key\": \"a\", \"shell\": \"x\", \"restart\": \"often\"}",
+          "restart is \"temporary\"" },
+        { "{\"key\": \"a\", \"shell\": \"x\", \"restart\": {\"intensity\": -1}}",
+          "restart is" },
+        { "{\"key\": \"a\", \"shell\": \"x\", \"restart\": {\"period\": 0}}", "restart is" },
+        { "{\"key\": \"a\", \"shell\": \"x\", \"restart\": \"transient\", \"retry\": 1}",
+          "f:1:1: job \"a\" has restart, which makes it a service, and retry" },
+        { "{\"key\": \"a\", \"shell\": \"x\", \"restart\": \"transient\", \"timeout\": 1}",
+          "a service, and timeout" },
+        { "{\"key\": \"a\", \"shell\": \"x\", \"ready\": {\"port\": 1}}", "no restart" },
+        { "{\"key\": \"a\", \"shell\": \"x\", \"ready\": {}}", "ready is an object" },
+        { "{\"key\": \"a\", \"shell\": \"x\", \"ready\": {\"port\": 0}}", "ready is" },
+        { "{\"key\": \"a\", \"shell\": \"x\", \"ready\": {\"port\": 65536}}", "ready is" },
+        { "{\"key\": \"a\", \"shell\": \"x\", \"ready\": {\"line\": \"(\"}}", "ready is" },
+        { "{\"key\": \"a\", \"shell\": \"x\", \"ready\": {\"probe\": []}}", "ready is" },
+        { "{\"key\": \"a\", \"shell\": \"x\", \"ready\": {\"probe\": \"x\", \"line\": \"y\"}}",
+          "ready is" },
+        { "{\"key\": \"a\", \"shell\": \"x\", \"ready\": {\"line\": \"y\", \"host\": \"z\"}}",
+          "ready is" },
+        { "{\"key\": \"a\", \"shell\": \"x\", \"ready\": {\"port\": 1, \"within\": 0}}",
+          "ready is" },
         { "{\"key\": \"a\", \"shell\": \"x\", \"needs\": [\"b\"]}",
-          "f: job \"a\" needs \"b\", which there is not" },
+          "f:1:1: job \"a\" needs \"b\", which there is not" },
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         cr_assert_eq(parse(bad[i].text), -EINVAL, "%s", bad[i].text);
@@ -211,6 +240,49 @@ TEST(batch_jobfile, what_is_wrong_is_named_with_its_place)
                            complaint.text);
         plan_fini(&plan);
     }
+}
+
+TEST(batch_jobfile, a_key_that_comes_again_is_treated_as_the_job_says)
+{
+#define JOB(key, shell, rest) "{\"key\": \"" key "\", \"shell\": \"" shell "\"" rest "}"
+    cr_assert_eq(parse(JOB("a", "1", "") JOB("b", "2", ", \"needs\": [\"a\"]")
+                           JOB("a", "3", ", \"conflict\": \"keep\"")
+                               JOB("a", "4", ", \"conflict\": \"join\"")),
+                 0, "%s", complaint.text);
+    cr_assert_eq(plan.count, 2u);
+    cr_assert_str_eq(plan_find(&plan, "a")->shell, "1");
+    plan_fini(&plan);
+
+    cr_assert_eq(parse(JOB("a", "1", "") JOB("b", "2", ", \"needs\": [\"a\"]")
+                           JOB("a", "3", ", \"conflict\": \"replace\"")),
+                 0, "%s", complaint.text);
+    struct job *a = plan_find(&plan, "a");
+    cr_assert_eq(plan.count, 2u);
+    cr_assert_eq(a->number, 1u, "in the place of the other");
+    cr_assert_eq(a, STAILQ_FIRST(&plan.jobs));
+    cr_assert_str_eq(a->shell, "3");
+    cr_assert_eq(a->dependents[0], plan_find(&plan, "b"));
+    plan_fini(&plan);
+
+    cr_assert_eq(parse(JOB("a", "1", "") JOB("b", "2", ", \"needs\": [\"a\"]")
+                           JOB("a", "3", ", \"conflict\": \"queue\"")),
+                 0, "%s", complaint.text);
+    a = plan_find(&plan, "a");
+    cr_assert_eq(plan.count, 3u);
+    cr_assert_str_eq(a->after->shell, "3");
+    cr_assert_eq(a->after->unmet, 1u, "it waits for the one before it");
+    cr_assert_eq(plan_find(&plan, "b")->unmet, 2u, "who needs the key needs both");
+    a->state = JOB_FAILED;
+    cr_assert_eq(plan_holder(&plan, "a"), a->after);
+    plan_fini(&plan);
+
+    cr_assert_eq(parse(JOB("a", "1", "") JOB("b", "2", ", \"needs\": [\"a\"]")
+                           JOB("a", "3", ", \"conflict\": \"queue\", \"needs\": [\"b\"]")),
+                 -EINVAL);
+    cr_assert_not_null(strstr(complaint.text, "these jobs wait for each other"), "%s",
+                       complaint.text);
+    plan_fini(&plan);
+#undef JOB
 }
 
 TEST(batch_plan, a_ring_is_refused_and_named)

@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * ready.c - wait for the end of a service's process, and see meanwhile when it is ready
+ *
+ * A fiber of its own looks, again and again until it has seen it. It alone says that the
+ * service is up, and it is stopped before anything is made of its not having said so.
+ */
+#include "tools/batcher/ready.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tools/batcher/attempt.h"
+#include "tools/batcher/conductor.h"
+#include "tools/batcher/demand.h"
+#include "tools/batcher/events.h"
+#include "tools/batcher/service_spec.h"
+
+enum { LINE_MAX_BYTES = 4096 };
+
+/* What was read of one of the two outputs and is not a whole line yet. */
+struct scan {
+    int fd;
+    off_t at;
+    size_t len;
+    char text[LINE_MAX_BYTES + 1];
+};
+
+struct watch {
+    struct batch *batch;
+    struct job *job;
+    struct scan *scans; /* two; NULL: nothing is read */
+    int64_t start_ns;
+};
+
+/* ---- looking ---- */
+
+static bool port_is_open(const struct readiness *readiness)
+{
+    int fd;
+    int64_t deadline_ns = fm_after_ns(readiness->timeout_ns);
+    if (fm_dial_tcp(readiness->host, (uint16_t)readiness->port, deadline_ns, &fd) < 0)
+        return false;
+    fm_close(fd);
+    return true;
+}
+
+static bool probe_succeeds(const struct job *job)
+{
+    const struct readiness *readiness = job->readiness;
+    struct fm_process_spec spec = FM_PROCESS_SPEC_INIT;
+    struct fm_process_run_options options = FM_PROCESS_RUN_OPTIONS_INIT;
+    struct fm_process_output output;
+    char **env = job_environment(job, 0);
+    if (!env)
+        return false;
+    spec.argv = (const char *const *)readiness->argv;
+    spec.shell = readiness->shell;
+    spec.env = (const char *const *)env;
+    spec.directory = job->directory;
+    spec.flags = FM_PROCESS_GROUP | FM_PROCESS_ENV_ADD;
+    spec.death_signal = SIGKILL;
+    spec.in.kind = spec.out.kind = spec.err.kind = FM_STDIO_NULL;
+    options.grace_ns = 1; /* it is there to be asked, and has nothing to tidy up */
+    int r = fm_process_run(&spec, &options, fm_after_ns(readiness->timeout_ns), &output);
+    bool well = r == 0 && output.status.kind == FM_PROCESS_EXITED && output.status.code == 0;
+    if (r == 0 || r == FM_PROCESS_STOPPED)
+        fm_process_output_free(&output);
+    strings_free(env);
+    return well;
+}
+
+/* Is there such a line among those of the text, which has room for a NUL behind it? */
+static bool line_matches(struct scan *scan, const regex_t *pattern)
+{
+    char *line = scan->text, *limit = scan->text + scan->len, *end;
+    bool matches = false;
+    while (!matches && (end = memchr(line, '\n', (size_t)(limit - line)))) {
+        *end = '\0';
+        matches = regexec(pattern, line, 0, NULL, 0) == 0;
+        line = end + 1;
+    }
+    if (!matches && line == scan->text && scan->len == LINE_MAX_BYTES) { /* a long one */
+        *limit = '\0';
+        matches = regexec(pattern, line, 0, NULL, 0) == 0;
+        line = limit;
+    }
+    scan->len = (size_t)(limit - line);
+    memmove(scan->text, line, scan->len);
+    return matches;
+}
+
+static bool line_is_there(struct scan *scan, const regex_t *pattern)
+{
+    for (;;) {
+        size_t room = LINE_MAX_BYTES - scan->len;
+        ssize_t n = pread(scan->fd, scan->text + scan->len, room, scan->at);
+        if (n <= 0)
+            return false;
+        scan->at += n;
+        scan->len += (size_t)n;
+        if (line_matches(scan, pattern))
+            return true;
+    }
+}
+
+static bool look(struct watch *watch)
+{
+    const struct readiness *readiness = watch->job->readiness;
+    switch (readiness->kind) {
+    case READY_PORT: return port_is_open(readiness);
+    case READY_PROBE: return probe_succeeds(watch->job);
+    case READY_LINE: break;
+    }
+    return line_is_there(&watch->scans[0], &readiness->pattern) ||
+           line_is_there(&watch->scans[1], &readiness->pattern);
+}
+
+static void tell_up(struct watch *watch)
+{
+    struct batch *batch = watch->batch;
+    int64_t took_ns = fm_now_ns() - watch->start_ns;
+    int r = batch->events ? events_ready(batch->events, watch->job, took_ns) : 0;
+    if (r < 0)
+        conductor_give_up(batch, r, "cannot write the events");
+    if (batch->options.verbose)
+        printer_say(batch->printer, "batch: service \"%s\" is ready after %.3f s",
+                    watch->job->key, (double)took_ns / 1e9);
+    demand_up(batch, watch->job);
+}
+
+static struct fm_exit watch_entry(void *arg)
+{
+    struct watch *watch = arg;
+    while (!look(watch))
+        if (fm_sleep_ns(watch->job->readiness->interval_ns) < 0)
+            return fm_interrupted();
+    if (fm_check() < 0)
+        return fm_interrupted();
+    tell_up(watch);
+    return fm_ok(NULL);
+}
+
+/* ---- waiting ---- */
+
+static int wait_watched(struct watch *watch, struct fm_process *process,
+                        struct fm_process_status *ret_status)
+{
+    struct fm_fiber *watcher;
+    struct job *job = watch->job;
+    int r = fm_fiber_spawn(watch_entry, watch, NULL, &watcher);
+    if (r < 0)
+        return r;
+    int waited = fm_process_wait(process, fm_after_ns(job->readiness->within_ns), ret_status);
+    fm_mask();
+    fm_fiber_stop(watcher, FM_NEVER, NULL);
+    fm_unmask();
+    fm_fiber_unref(watcher);
+    if (waited == -ETIMEDOUT && demand_is_up(watch->batch, job))
+        return fm_process_wait(process, FM_NEVER, ret_status);
+    job->ending.early = waited == 0 && !demand_is_up(watch->batch, job);
+    return waited;
+}
+
+int ready_wait(struct batch *batch, struct job *job, const struct output *output,
+               struct fm_process *process, struct fm_process_status *ret_status)
+{
+    struct watch watch = { .batch = batch, .job = job, .start_ns = fm_now_ns() };
+    int r = -ENOMEM;
+    if (!job->readiness) {
+        tell_up(&watch);
+        r = fm_process_wait(process, FM_NEVER, ret_status);
+    } else if (job->readiness->kind != READY_LINE) {
+        r = wait_watched(&watch, process, ret_status);
+    } else if ((watch.scans = calloc(2, sizeof *watch.scans))) {
+        watch.scans[0].fd = output->fd[0];
+        watch.scans[1].fd = output->fd[1];
+        r = wait_watched(&watch, process, ret_status);
+    }
+    free(watch.scans);
+    demand_down(batch, job);
+    return r;
+}

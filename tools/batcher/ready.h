@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * ready.h - wait for the end of a service's process, and see meanwhile when it is ready
+ */
+#ifndef BATCH_READY_H
+#define BATCH_READY_H
+
+#include "tools/batcher/batch.h"
+
+/*
+ * As fm_process_wait(). When the service is ready it is up, see demand.h; it is no more when
+ * this returns.
+ *
+ * Returns    as fm_process_wait(); -ETIMEDOUT: it was not ready in time · -ENOMEM
+ */
+int ready_wait(struct batch *batch, struct job *job, const struct output *output,
+               struct fm_process *process, struct fm_process_status *ret_status);
+
+#endif
