@@ -11,10 +11,11 @@ import control_test
 import display_test
 import end_test
 import journal_test
+import rate_test
 import service_test
 
 if len(sys.argv) != 2:
     sys.exit(__doc__)
-assert run_test and each_test and end_test and journal_test and display_test and control_test and service_test
+assert run_test and each_test and end_test and journal_test and display_test and control_test and rate_test and service_test
 harness.BINARY = os.path.abspath(sys.argv[1])
 sys.exit(harness.run_all())

@@ -172,25 +172,18 @@ void conductor_kill_all(struct batch *batch)
 
 enum next { NEXT_JOB, NEXT_SLOT, NEXT_SKIPPED, NEXT_NEWS, NEXT_ARGUMENT, NEXT_END };
 
-/*
- * What one that does not fit waits for is kept for it: nobody behind it takes of that. Services
- * come first, since they do not wait for a slot.
- */
+/* What one that does not fit waits for is kept for it: nobody behind it takes of that. */
 static struct job *first_that_fits_locked(struct batch *batch)
 {
-    struct job *job, *first = NULL;
+    struct job *job;
     uint64_t closed = 0;
-    bool services = !TAILQ_EMPTY(&batch->all_services);
     TAILQ_FOREACH(job, &batch->ready, in_state) {
-        bool fits = resources_fit(&batch->options.resources, job, closed);
-        if (fits && (job->restart || !services))
-            return job;
-        if (fits && !first)
-            first = job;
-        if (!fits)
+        if (!resources_fit(&batch->options.resources, job, closed))
             closed |= resources_set(job);
+        else if (rates_let_locked(batch, job))
+            return job;
     }
-    return first;
+    return NULL;
 }
 
 /* What the conductor does now; it has a slot for a job, or has not. */
@@ -210,12 +203,15 @@ static enum next next_locked(struct batch *batch, bool has_slot, struct job **re
     if (job) {
         TAILQ_REMOVE(&batch->ready, job, in_state);
         resources_take(&batch->options.resources, job);
+        rates_use_locked(batch, job);
         job->taken = true;
         batch->under_way++;
         batch->plain_under_way += !job->restart;
         *ret_job = job;
         return NEXT_JOB;
     }
+    if (!TAILQ_EMPTY(&batch->ready))
+        return NEXT_NEWS; /* of resources that are given back, or of a rate */
     if (!batch->all_known)
         return NEXT_ARGUMENT;
     return batch->under_way ? NEXT_NEWS : NEXT_END;
@@ -300,11 +296,15 @@ static struct fm_exit conductor_entry(void *arg)
     batch->conductor = fm_fiber_self();
     pthread_mutex_unlock(&batch->lock);
     pass_over_some(batch);
+    r = rates_begin(batch);
+    if (r < 0)
+        conductor_give_up(batch, r, "cannot start what keeps the rates");
     while (r == 0) {
         struct job *job = NULL;
         pthread_mutex_lock(&batch->lock);
         enum next next = next_locked(batch, slot, &job);
         pthread_mutex_unlock(&batch->lock);
+        rates_ask(batch);
         if (next == NEXT_END)
             break;
         if (slot && (next == NEXT_NEWS || next == NEXT_ARGUMENT)) {

@@ -91,6 +91,21 @@ static void add_services_locked(struct batch *batch, struct json_object *answer)
     json_object_object_add(answer, "services", services);
 }
 
+static void add_rates_locked(struct batch *batch, struct json_object *answer)
+{
+    struct json_object *rates = json_object_new_array();
+    for (unsigned i = 0; i < batch->options.rates.count; i++) {
+        const struct rate *rate = &batch->options.rates.each[i];
+        struct json_object *object = json_object_new_object();
+        json_object_object_add(object, "name",
+                               json_object_new_string_len(rate->name, (int)rate->name_len));
+        add_number(object, "free", fm_rate_limiter_free(rate->limiter) + rate->permits);
+        json_object_object_add(object, "wanted", json_object_new_boolean(rate->wanted));
+        json_object_array_add(rates, object);
+    }
+    json_object_object_add(answer, "rates", rates);
+}
+
 static void answer_status(struct batch *batch, struct json_object *answer)
 {
     struct json_object *running = json_object_new_array();
@@ -107,6 +122,7 @@ static void answer_status(struct batch *batch, struct json_object *answer)
         if (!job->restart)
             json_object_array_add(running, describe_locked(job, now_ns));
     add_services_locked(batch, answer);
+    add_rates_locked(batch, answer);
     pthread_mutex_unlock(&batch->lock);
     json_object_object_add(answer, "running", running);
 }

@@ -109,6 +109,12 @@ static int read_resources(struct job *job, struct json_object *value)
     return 0;
 }
 
+static int read_rate(struct job *job, struct json_object *value)
+{
+    int r = value_text(value, &job->rate);
+    return r == 0 && !*job->rate ? -EINVAL : r;
+}
+
 static int read_timeout(struct job *job, struct json_object *value)
 {
     return value_duration(value, &job->timeout_ns);
@@ -178,6 +184,7 @@ static const struct {
     { "stdin_file", read_stdin_file, "a text, the name of a file" },
     { "needs", read_needs, "an array of keys" },
     { "resources", read_resources, "an object of whole numbers from 1" },
+    { "rate", read_rate, "a text, the name of a --rate" },
     { "timeout", read_timeout, "a number of seconds or a text such as \"1m30s\"" },
     { "retry", read_retry,
       "a number, or an object with times, delay, factor (1 to 1000), max_delay, jitter" },

@@ -78,6 +78,7 @@ struct job *job_destroy(struct job *job)
     for (size_t i = 0; i < job->share_count; i++)
         free(job->shares[i].name);
     free(job->shares);
+    free(job->rate);
     readiness_destroy(job->readiness);
     free(job->restart);
     free(job->key);

@@ -123,6 +123,7 @@ struct job {
 
     struct share *shares;
     size_t share_count;
+    char *rate; /* whose permits its attempts take; NULL: none but that of all jobs */
 
     /* the graph, plan.c */
     struct job **dependents;
@@ -144,6 +145,7 @@ struct job {
     TAILQ_ENTRY(job) in_services;
 
     unsigned attempts;
+    bool permitted; /* the conductor has taken the permits of its next attempt */
     struct ending ending;
 
     STAILQ_ENTRY(job) in_plan;

@@ -95,6 +95,7 @@ static void check_plan(struct batch *batch)
 {
     struct complaint complaint;
     if (resources_bind(&batch->options.resources, &batch->plan, &complaint) < 0 ||
+        rates_bind(&batch->options.rates, &batch->plan, &complaint) < 0 ||
         demand_check(&batch->options, &batch->plan, &complaint) < 0)
         die_of(&complaint);
 }
@@ -222,6 +223,8 @@ static void batch_init(struct batch *batch)
     config.runtime = batch->runtime;
     config.name = "jobs";
     config.max_live = batch->options.jobs + WAITING_MAX;
+    if (batch->options.dry_run)
+        batch->options.rates.count = 0; /* nothing is started */
     pthread_mutex_init(&batch->lock, NULL);
     conductor_init(batch);
     r = fm_map_create(&config, &batch->map);
@@ -235,6 +238,8 @@ static void batch_init(struct batch *batch)
         r = printer_create(batch->options.keep_order, &batch->printer);
     if (r == 0)
         r = slots_create(batch->options.jobs, &batch->slots);
+    if (r == 0)
+        r = rates_init(&batch->options.rates);
     if (r == 0 && batch->store)
         r = journal_create(batch->store, &batch->journal);
     if (r < 0)
@@ -254,6 +259,7 @@ static void batch_fini(struct batch *batch)
     batch->journal = journal_destroy(batch->journal);
     strings_free(batch->begun);
     batch->slots = slots_destroy(batch->slots);
+    rates_fini(&batch->options.rates);
     batch->printer = printer_destroy(batch->printer);
     batch->news = fm_semaphore_destroy(batch->news);
     plan_fini(&batch->plan);

@@ -31,6 +31,8 @@ enum {
     DURABLE,
     RETRY_FAILED,
     RESOURCE,
+    RATE,
+    DELAY,
 };
 
 static const struct argp_option common[] = {
@@ -39,6 +41,10 @@ static const struct argp_option common[] = {
     { "grace", GRACE, "TIME", 0, "From SIGTERM to SIGKILL (2)", 1 },
     { "retries", RETRIES, "N", 0, "So many more attempts after one that failed (0)", 2 },
     { "retry-delay", RETRY_DELAY, "TIME", 0, "before each of them (0)", 2 },
+    { "delay", DELAY, "TIME", 0, "From one start to the next (0)", 1 },
+    { "rate", RATE, "[NAME=]N[/TIME][:BURST]", 0,
+      "Start so many in a second, or that time, of those jobs or of all; so many at once (1)",
+      1 },
     { "halt", HALT, "WHEN", 0, "never; or now or soon,fail=N or success=N or done=N (or N%)",
       2 },
     { "dry-run", DRY_RUN, NULL, 0, "Print what would be run", 3 },
@@ -114,6 +120,15 @@ static error_t read_common(int key, char *arg, struct argp_state *state)
     case GRACE: options->grace_ns = read_duration(arg, state); return 0;
     case RETRIES: options->retry.times = read_number(arg, 0, RETRIES_MAX, state); return 0;
     case RETRY_DELAY: options->retry.delay_ns = read_duration(arg, state); return 0;
+    case DELAY:
+        if (rates_add_delay(&options->rates, read_duration(arg, state)) < 0)
+            argp_error(state, "--delay is the --rate of all jobs: one of them");
+        return 0;
+    case RATE:
+        if (rates_add(&options->rates, arg) < 0)
+            argp_error(state, "%s is not a new rate such as 5, 0.5, 100/1m or api=10/1s:3",
+                       arg);
+        return 0;
     case DRY_RUN: options->dry_run = true; return 0;
     case RESULTS: options->results = arg; return 0;
     case JOBLOG: options->joblog = arg; return 0;
@@ -334,11 +349,14 @@ void options_resume(struct options *options, char *begun[])
         count++;
     *options = defaults();
     read_all(options, count, begun);
-    const struct resources before = options->resources;
-    options->resources.count = 0;
+    const struct resources resources = options->resources;
+    const struct rates rates = options->rates;
+    options->resources.count = options->rates.count = 0;
     read_all(options, now.argc, now.argv);
     if (!options->resources.count)
-        options->resources = before;
+        options->resources = resources;
+    if (!options->rates.count)
+        options->rates = rates;
     options->resumed = true;
     options->journal = now.file;
 }

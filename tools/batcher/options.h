@@ -7,6 +7,7 @@
 
 #include "tools/batcher/halt.h"
 #include "tools/batcher/job.h"
+#include "tools/batcher/rates.h"
 #include "tools/batcher/resources.h"
 
 enum batch_command {
@@ -29,6 +30,7 @@ struct options {
     struct retry retry; /* of jobs that say nothing themselves */
     enum failure_policy on_failure;
     struct resources resources; /* of run */
+    struct rates rates;
     struct halt halt;
     bool keep_order, dry_run, ungroup, quiet, verbose;
     const char *results;        /* folder; NULL: none */

@@ -36,7 +36,7 @@ static struct fm_exit run_entry(void *arg)
     struct job *job = arg;
     struct batch *batch = job->batch;
     struct output output = OUTPUT_NONE;
-    if (account_start(batch, job, 0) < 0)
+    if (rates_await(batch, job) < 0 || account_start(batch, job, 0) < 0)
         return fm_interrupted();
     attempt_run(batch, job, 0, &output);
     enum job_state state = ending_state(&job->ending);

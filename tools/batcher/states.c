@@ -6,8 +6,18 @@
 
 void states_make_ready(struct batch *batch, struct job *job)
 {
+    struct job *first = TAILQ_FIRST(&batch->ready);
     job->state = JOB_READY;
-    TAILQ_INSERT_TAIL(&batch->ready, job, in_state);
+    if (!job->restart || !first) {
+        TAILQ_INSERT_TAIL(&batch->ready, job, in_state);
+        return;
+    }
+    while (first && first->restart)
+        first = TAILQ_NEXT(first, in_state);
+    if (first)
+        TAILQ_INSERT_BEFORE(first, job, in_state);
+    else
+        TAILQ_INSERT_TAIL(&batch->ready, job, in_state);
 }
 
 void states_end(struct batch *batch, struct job *job, enum job_state state)

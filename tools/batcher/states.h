@@ -9,6 +9,7 @@
 
 #include "tools/batcher/batch.h"
 
+/* It comes last; a service before all others, which wait for slots. */
 void states_make_ready(struct batch *batch, struct job *job);
 /* It is in this state, which is an end, and counted. */
 void states_end(struct batch *batch, struct job *job, enum job_state state);

@@ -91,7 +91,8 @@ static enum job_state work(struct batch *batch, struct job *job, struct fm_sched
         slots_give(batch->slots, *slot);
         *slot = 0;
         tell_of_retry(batch, job, delay_ns);
-        if (fm_sleep_ns(delay_ns) < 0 || slots_take(batch->slots, slot) < 0) {
+        if (fm_sleep_ns(delay_ns) < 0 || rates_await(batch, job) < 0 ||
+            slots_take(batch->slots, slot) < 0) {
             printer_put(batch->printer, job->number, &output);
             return JOB_CANCELLED;
         }
@@ -107,6 +108,7 @@ static struct fm_exit work_entry(void *arg)
     struct fm_schedule_run run;
     enum job_state state = JOB_FAILED;
     unsigned slot = job->ending.slot;
+    job->permitted = false; /* used: an attempt begins */
     if (schedule && fm_schedule_run_init(&run, schedule) == 0) {
         state = work(batch, job, &run, &slot);
         fm_schedule_run_fini(&run);
