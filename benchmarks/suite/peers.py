@@ -32,6 +32,7 @@ PEERS = [
          '{here}/target/release/peer', 64),
     Peer('hyper', ['cargo'], ['cargo build --release --quiet'],
          '{here}/target/release/peer', 64),
+    Peer('epoll', ['gcc'], ['gcc -std=gnu17 -O3 -DNDEBUG -o peer server.c'], '{here}/peer', 1),
     Peer('nginx', ['nginx'], [], '{here}/peer', 64),
     Peer('boost_fiber', ['g++'], [f'{CXX} fibers.cpp -lboost_fiber -lboost_context {JEMALLOC}'],
          '{here}/peer', 64),

@@ -46,7 +46,7 @@ QUESTIONS = [
     _question('compute', 'go tokio tbb', '--queens 6 --size 128'),
     _question('foreign', 'go tokio', '--count 20'),
     _question('fairness', 'go tokio elixir', '--count 20'),
-    _served('http', 'hyper nginx go'),
+    _served('http', 'epoll hyper nginx go'),
     _served('http_keyed', 'hyper go'),
     _oversubscribed('yield', '--count 20000', per_worker=True),
     _oversubscribed('spawn_join', '--count 2000'),
