@@ -48,6 +48,13 @@ struct fm_stdio {
 /* the process goes on when its handle is destroyed */
 #define FM_PROCESS_DETACHED 4u
 
+/* setrlimit(2) in the child before its program begins. UINT64_MAX: no limit. */
+struct fm_process_limit {
+    int32_t resource;    /* RLIMIT_CPU, RLIMIT_AS ... */
+    uint32_t reserved;   /* 0 */
+    uint64_t soft, hard; /* soft is not above hard */
+};
+
 /*
  * What to run: `argv` or `shell`, exactly one of them. Nothing is kept after the call.
  *
@@ -69,7 +76,8 @@ struct fm_process_spec {
      * when the child runs a set-user-id file.
      */
     int32_t death_signal;
-    uint32_t reserved;       /* 0 */
+    uint32_t limit_count;    /* of limits */
+    const struct fm_process_limit *limits; /* NULL: ours */
 };
 #define FM_PROCESS_SPEC_INIT {.size = sizeof(struct fm_process_spec)}
 
@@ -84,7 +92,7 @@ struct fm_process_spec {
  *
  * Returns    0
  *            -ENOENT (no such program or directory) · -EACCES · -ENOEXEC · -ENOTDIR ...
- *            as execve(2), chdir(2)
+ *            as execve(2), chdir(2), setrlimit(2)
  *            -EINVAL · -EBADF (FM_STDIO_FD) · -EMFILE, -ENFILE · -ENOMEM · -EAGAIN (too many
  *            processes) · -ECANCELED (interrupted before anything was done) · -EPERM after fork
  * Waits      for a thread of the blocking pool, which an interruption ends, and there for the

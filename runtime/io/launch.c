@@ -9,7 +9,8 @@
  *   parent                                   child
  *     block every signal
  *     clone: stands still                      every disposition to its default
- *                                              death signal, group, descriptors, directory
+ *                                              death signal, group, descriptors, directory,
+ *                                              limits
  *                                              unblock: from here a signal does its usual
  *                                              exec; or leave the error in our memory and end
  *     the mask as it was
@@ -139,6 +140,18 @@ static FM_NO_ASAN FM_NO_TSAN int execute(const struct launch *launch)
     return denied ? EACCES : error;
 }
 
+/* Last, for a limit may be in the way of what comes before. 0 · errno */
+static FM_NO_ASAN FM_NO_TSAN int limit(const struct launch *launch)
+{
+    for (uint32_t i = 0; i < launch->limit_count; i++) {
+        const struct fm_process_limit *it = &launch->limits[i];
+        const uint64_t soft_and_hard[2] = { it->soft, it->hard };
+        if (syscall(SYS_prlimit64, 0, it->resource, soft_and_hard, NULL) < 0)
+            return errno;
+    }
+    return 0;
+}
+
 static FM_NO_ASAN FM_NO_TSAN int child(void *arg)
 {
     struct birth *birth = arg;
@@ -167,6 +180,8 @@ static FM_NO_ASAN FM_NO_TSAN int child(void *arg)
         close_others(birth);
     if (!error && launch->directory && syscall(SYS_chdir, launch->directory) < 0)
         error = errno;
+    if (!error)
+        error = limit(launch);
     if (!error) {
         syscall(SYS_rt_sigprocmask, SIG_SETMASK, &no_signals, NULL, KERNEL_SET_BYTES);
         error = execute(launch);

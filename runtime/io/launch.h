@@ -11,7 +11,10 @@
 #define FM_RUNTIME_IO_LAUNCH_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
+
+#include "fm/process.h"
 
 struct launch {
     const char *const *files; /* tried in turn until one can be executed; NULL-terminated */
@@ -22,6 +25,8 @@ struct launch {
     bool leads_group;
     /* 0: none. It comes when the thread that called fm__launch ends, as prctl(2) says. */
     int death_signal;
+    const struct fm_process_limit *limits;
+    uint32_t limit_count;
 
     pid_t pid; /* written by fm__launch */
     int pidfd;
@@ -32,7 +37,7 @@ struct launch {
  * dispositions, an empty signal mask, and no descriptors but 0, 1, 2.
  *
  * Returns   0 · -errno of clone(2) · -errno of the step that failed in the child: chdir(2),
- *           execve(2) ...; no child is left then.
+ *           prlimit(2), execve(2) ...; no child is left then.
  */
 int fm__launch(struct launch *launch);
 

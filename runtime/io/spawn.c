@@ -27,6 +27,16 @@ static bool stdio_wrong(const struct fm_stdio *stdio, bool is_err)
            (stdio->kind == FM_STDIO_FD ? stdio->fd < 0 : stdio->fd != 0);
 }
 
+static bool limits_wrong(const struct fm_process_spec *spec)
+{
+    if (!spec->limits != !spec->limit_count)
+        return true;
+    for (uint32_t i = 0; i < spec->limit_count; i++)
+        if (spec->limits[i].reserved || spec->limits[i].soft > spec->limits[i].hard)
+            return true;
+    return false;
+}
+
 static int read_spec(struct fm_process_spec *spec, const struct fm_process_spec *given)
 {
     if (!given)
@@ -36,7 +46,7 @@ static int read_spec(struct fm_process_spec *spec, const struct fm_process_spec 
         return r;
     if (spec->flags & ~(FM_PROCESS_GROUP | FM_PROCESS_ENV_ADD | FM_PROCESS_DETACHED) ||
         !spec->argv == !spec->shell || (spec->argv && !spec->argv[0]) ||
-        (spec->shell && spec->program) || spec->reserved || spec->death_signal < 0 ||
+        (spec->shell && spec->program) || limits_wrong(spec) || spec->death_signal < 0 ||
         spec->death_signal > PROCESS_SIGNAL_MAX || stdio_wrong(&spec->in, false) ||
         stdio_wrong(&spec->out, false) || stdio_wrong(&spec->err, true))
         return -EINVAL;
@@ -235,7 +245,9 @@ static int launch(struct fm_process *process, const struct fm_process_spec *spec
                              .directory = spec->directory,
                              .fds = { ends->fds[0], ends->fds[1], ends->fds[2] },
                              .leads_group = spec->flags & FM_PROCESS_GROUP,
-                             .death_signal = spec->death_signal };
+                             .death_signal = spec->death_signal,
+                             .limits = spec->limits,
+                             .limit_count = spec->limit_count };
     const char **added = NULL;
     int r = -ENOMEM;
 

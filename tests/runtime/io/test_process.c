@@ -4,6 +4,7 @@
  */
 #include <pthread.h>
 #include <sched.h>
+#include <sys/resource.h>
 
 #include "runtime/io/blocking.h"
 #include "runtime/platform/futex.h"
@@ -96,8 +97,9 @@ PROCESS_TEST(bad_arguments_start_nothing)
     const char *const none[] = { NULL }, *const yes[] = { "true", NULL };
     struct fm_process *process;
     cr_assert_eq(fm_process_spawn(NULL, &process), -EINVAL);
-    struct fm_process_spec good = shell("exit 0"), bad[12];
-    for (int i = 0; i < 12; i++)
+    const struct fm_process_limit crossed = { RLIMIT_NOFILE, 0, 2, 1 };
+    struct fm_process_spec good = shell("exit 0"), bad[14];
+    for (int i = 0; i < 14; i++)
         bad[i] = good;
     bad[0].shell = NULL;
     bad[1].argv = yes;
@@ -108,10 +110,12 @@ PROCESS_TEST(bad_arguments_start_nothing)
     bad[6].out = (struct fm_stdio) { FM_STDIO_FD, -1 };
     bad[7].out = (struct fm_stdio) { FM_STDIO_PIPE, 4 };
     bad[8].death_signal = 65;
-    bad[9].reserved = 1;
+    bad[9].limit_count = 1;
     bad[10].program = "true";
     bad[11].death_signal = -1;
-    for (int i = 0; i < 12; i++)
+    bad[12].limits = &crossed;
+    bad[13].limits = &crossed, bad[13].limit_count = 1;
+    for (int i = 0; i < 14; i++)
         cr_assert_eq(fm_process_spawn(&bad[i], &process), -EINVAL, "case %d", i);
     cr_assert_eq(fm_process_spawn(&good, NULL), -EINVAL);
     good.out = (struct fm_stdio) { FM_STDIO_FD, 1 << 20 };
@@ -174,6 +178,26 @@ PROCESS_TEST(environment_and_directory_are_as_asked)
     spec.program = "./sh";
     spec.directory = "/bin";
     expect_output(&spec, "not-its-name\n");
+}
+
+PROCESS_TEST(limits_hold_for_the_child_alone)
+{
+    const struct fm_process_limit limits[] = { { RLIMIT_NOFILE, 0, 20, 30 },
+                                               { RLIMIT_CORE, 0, 0, 0 } };
+    const struct fm_process_limit unknown = { 1000, 0, 1, 1 };
+    struct rlimit before, after;
+    struct fm_process *process;
+    cr_assert_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+    struct fm_process_spec spec = shell("ulimit -Sn; ulimit -Hn; ulimit -c");
+    spec.limits = limits;
+    spec.limit_count = 2;
+    expect_output(&spec, "20\n30\n0\n");
+    cr_assert_eq(getrlimit(RLIMIT_NOFILE, &after), 0);
+    cr_assert_eq(before.rlim_cur, after.rlim_cur);
+    spec.limits = &unknown;
+    spec.limit_count = 1;
+    cr_assert_eq(fm_process_spawn(&spec, &process), -EINVAL);
+    cr_assert_not(has_children());
 }
 
 static void expect_three_descriptors(void)
