@@ -13,6 +13,7 @@
 #include "tools/batcher/events.h"
 #include "tools/batcher/joblog.h"
 #include "tools/batcher/journal.h"
+#include "tools/batcher/runs.h"
 
 /* 0 · -EIO: all is being stopped */
 static int record(struct batch *batch, const struct record *record)
@@ -63,10 +64,11 @@ int account_start(struct batch *batch, const struct job *job, unsigned slot)
     return r;
 }
 
-void account_end(struct batch *batch, const struct job *job, enum job_state state,
-                 int64_t delay_ns)
+void account_end(struct batch *batch, struct job *job, enum job_state state, int64_t delay_ns)
 {
     record_end(batch, job, state, delay_ns == FM_NEVER);
+    if (batch->reports && runs_add(job, state) < 0)
+        conductor_give_up(batch, -ENOMEM, "cannot keep what is reported");
     if (batch->events)
         check_events(batch, events_end(batch->events, job, state,
                                        delay_ns == ACCOUNT_AGAIN ? FM_NEVER : delay_ns));
@@ -93,6 +95,9 @@ static void say_end(struct batch *batch, struct job *job, enum job_state state)
         return;
     job_describe_end(job, why, sizeof why);
     job_name(job, name, sizeof name);
+    if (job->ending.cut_bytes)
+        printer_say(batch->printer, "batch: job %s: %zu bytes of its output are left out", name,
+                    job->ending.cut_bytes);
     if (job->restart && state != JOB_CANCELLED) {
         if (state == JOB_FAILED)
             printer_say(batch->printer, "batch: service %s gave up after %u attempt%s: %s",

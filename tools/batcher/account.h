@@ -17,8 +17,7 @@ int account_start(struct batch *batch, const struct job *job, unsigned slot);
  * delay_ns  until the next one; FM_NEVER: there is none, ACCOUNT_AGAIN: there may be one, whenever.
  */
 #define ACCOUNT_AGAIN (-1)
-void account_end(struct batch *batch, const struct job *job, enum job_state state,
-                 int64_t delay_ns);
+void account_end(struct batch *batch, struct job *job, enum job_state state, int64_t delay_ns);
 /* Into the journal alone: the attempt that account_end was told of with ACCOUNT_AGAIN was the last. */
 void account_last(struct batch *batch, const struct job *job, enum job_state state);
 /* The job has come to this state: said as the options want it, and a line of the job log. */

@@ -15,8 +15,13 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "tools/batcher/call.h"
+#include "tools/batcher/capture.h"
+#include "tools/batcher/plain.h"
 #include "tools/batcher/ready.h"
 #include "tools/batcher/template.h"
+
+enum { RESULTS_PATH = 3072 };
 
 /* ---- what to run ---- */
 
@@ -28,6 +33,8 @@ static char *shell_line(const struct job *job, unsigned slot)
 
 char *job_command(const struct job *job, unsigned slot)
 {
+    if (job->call)
+        return call_line(job->call);
     if (!job->argv)
         return shell_line(job, slot);
     size_t size = 1;
@@ -85,10 +92,49 @@ char **job_environment(const struct job *job, unsigned slot)
     return env;
 }
 
+static bool finds_programs_itself(const struct job *job)
+{
+    for (char **env = job->env; env && *env; env++)
+        if (!strncmp(*env, "PATH=", 5))
+            return true;
+    return false;
+}
+
+/* A plain line is run without a shell; if that fails the shell says what it thinks of it. */
+static int spawn_line(const struct job *job, struct fm_process_spec *spec, const char *shell,
+                      struct fm_process **ret_process)
+{
+    char **words = job->directory || finds_programs_itself(job) ? NULL : plain_words(shell);
+    int r = -ENOEXEC;
+    if (words) {
+        spec->argv = (const char *const *)words;
+        r = fm_process_spawn(spec, ret_process);
+        free(words);
+        spec->argv = NULL;
+    }
+    if (r == 0 || r == -ECANCELED)
+        return r;
+    spec->shell = shell;
+    return fm_process_spawn(spec, ret_process);
+}
+
+/* How much of its output is kept; 0: all. */
+static size_t output_limit(const struct batch *batch, const struct job *job)
+{
+    return job->output_limit ? job->output_limit : batch->options.output_limit;
+}
+
+/* Of a service all is kept, for what makes it ready may stand there. */
+static bool captures(const struct batch *batch, const struct job *job)
+{
+    return output_limit(batch, job) && !batch->options.ungroup && !job->restart;
+}
+
 static int spawn(struct batch *batch, struct job *job, unsigned slot,
                  const struct output *output, struct fm_process **ret_process)
 {
     struct fm_process_spec spec = FM_PROCESS_SPEC_INIT;
+    struct fm_process_limit limits[LIMITS];
     char *shell = job->argv ? NULL : shell_line(job, slot);
     char **env = job_environment(job, slot);
     int input;
@@ -98,19 +144,23 @@ static int spawn(struct batch *batch, struct job *job, unsigned slot,
         job->ending.step = job->directory ? "it cannot be started in its directory"
                                           : "it cannot be started";
         spec.argv = (const char *const *)job->argv;
-        spec.shell = shell;
         spec.env = (const char *const *)env;
         spec.directory = job->directory;
         spec.flags = FM_PROCESS_GROUP | FM_PROCESS_ENV_ADD;
         spec.death_signal = SIGKILL;
         spec.in.kind = input >= 0 ? FM_STDIO_FD : FM_STDIO_NULL;
         spec.in.fd = input >= 0 ? input : 0;
-        if (!batch->options.ungroup) {
+        spec.limit_count = limits_list(job->limits, &batch->options.limits, limits);
+        spec.limits = spec.limit_count ? limits : NULL;
+        if (captures(batch, job)) {
+            spec.out.kind = spec.err.kind = FM_STDIO_PIPE;
+        } else if (!batch->options.ungroup) {
             spec.out.kind = spec.err.kind = FM_STDIO_FD;
             spec.out.fd = output->fd[0];
             spec.err.fd = output->fd[1];
         }
-        r = fm_process_spawn(&spec, ret_process);
+        r = shell ? spawn_line(job, &spec, shell, ret_process)
+                  : fm_process_spawn(&spec, ret_process);
         if (input >= 0)
             fm_close(input);
     }
@@ -121,28 +171,34 @@ static int spawn(struct batch *batch, struct job *job, unsigned slot,
 
 /* ---- from start to end ---- */
 
-static void set_running(struct batch *batch, struct job *job, struct fm_process *process)
+/* process: NULL while it does not run, and of one that is built in. */
+static void set_running(struct batch *batch, struct job *job, bool runs,
+                        struct fm_process *process)
 {
     pthread_mutex_lock(&batch->lock);
-    if (process)
+    if (runs)
         TAILQ_INSERT_TAIL(&batch->running, job, in_state);
     else
         TAILQ_REMOVE(&batch->running, job, in_state);
-    batch->running_count += process ? 1 : (size_t)-1;
+    batch->running_count += runs ? 1 : (size_t)-1;
     job->process = process;
-    job->state = process ? JOB_RUNNING : JOB_READY;
+    job->state = runs ? JOB_RUNNING : JOB_READY;
     pthread_mutex_unlock(&batch->lock);
+}
+
+static int64_t deadline(const struct batch *batch, const struct job *job)
+{
+    int64_t timeout_ns = job->timeout_ns ? job->timeout_ns : batch->options.timeout_ns;
+    return timeout_ns ? fm_after_ns(timeout_ns) : FM_NEVER;
 }
 
 /* Results as fm_process_wait(). */
 static int await_in_time(struct batch *batch, struct job *job, const struct output *output,
                          struct fm_process *process)
 {
-    int64_t timeout_ns = job->timeout_ns ? job->timeout_ns : batch->options.timeout_ns;
     if (job->restart)
         return ready_wait(batch, job, output, process, &job->ending.status);
-    return fm_process_wait(process, timeout_ns ? fm_after_ns(timeout_ns) : FM_NEVER,
-                           &job->ending.status);
+    return fm_process_wait(process, deadline(batch, job), &job->ending.status);
 }
 
 static void await_end(struct batch *batch, struct job *job, const struct output *output,
@@ -184,9 +240,17 @@ static int results_folder(const struct batch *batch, const struct job *job, char
     return 0;
 }
 
+/* What is kept as text goes to the files of --results too. */
+static int save(struct batch *batch, struct job *job, const struct output *output)
+{
+    char folder[RESULTS_PATH];
+    int r = results_folder(batch, job, folder, sizeof folder);
+    return r < 0 ? r : output_save(output, folder);
+}
+
 static int files_open(struct batch *batch, struct job *job, struct output *output)
 {
-    char folder[3072];
+    char folder[RESULTS_PATH];
     *output = (struct output)OUTPUT_NONE;
     if (batch->options.ungroup)
         return 0;
@@ -196,26 +260,76 @@ static int files_open(struct batch *batch, struct job *job, struct output *outpu
     return r < 0 ? r : output_open(output, folder);
 }
 
-void attempt_run(struct batch *batch, struct job *job, unsigned slot, struct output *output)
+/* What it has said is in the files, or the capture has it. */
+static int take_output(struct batch *batch, struct job *job, struct capture *capture,
+                       struct output *output)
+{
+    if (!capture) {
+        output_settle(output);
+        return 0;
+    }
+    int r = capture_end(capture, output);
+    if (r == 0 && batch->options.results)
+        r = save(batch, job, output);
+    return r;
+}
+
+static int run_process(struct batch *batch, struct job *job, struct output *output)
 {
     struct fm_process *process = NULL;
+    struct capture *capture = NULL;
+    job->ending.step = "its output cannot be kept";
+    *output = (struct output)OUTPUT_NONE;
+    int r = captures(batch, job) ? 0 : files_open(batch, job, output);
+    if (r == 0)
+        r = spawn(batch, job, job->ending.slot, output, &process);
+    if (r == 0 && captures(batch, job))
+        r = capture_start(process, output_limit(batch, job), &capture);
+    if (r < 0) {
+        job->ending.stopped = r == -ECANCELED;
+        fm_process_destroy(process);
+        return r;
+    }
+    set_running(batch, job, true, process);
+    await_end(batch, job, output, process);
+    set_running(batch, job, false, NULL);
+    fm_process_destroy(process);
+    r = take_output(batch, job, capture, output);
+    if (r < 0 && !job->ending.error) {
+        job->ending.step = "its output cannot be kept";
+        return r;
+    }
+    return job->ending.error;
+}
+
+static int run_call(struct batch *batch, struct job *job, struct output *output)
+{
+    struct ending *ending = &job->ending;
+    set_running(batch, job, true, NULL);
+    ending->step = "it cannot be done";
+    int r = call_run(job->call, job->directory, deadline(batch, job), output,
+                     &ending->status.code);
+    set_running(batch, job, false, NULL);
+    ending->timed_out = r == -ETIMEDOUT;
+    ending->stopped = r == -ECANCELED;
+    if (ending->timed_out || ending->stopped)
+        r = 0;
+    if (r == 0 && batch->options.results) {
+        ending->step = "its output cannot be kept";
+        r = save(batch, job, output);
+    }
+    return r;
+}
+
+void attempt_run(struct batch *batch, struct job *job, unsigned slot, struct output *output)
+{
     job->ending = (struct ending) { .slot = slot, .started_at_ns = wall_ns() };
     job->attempts++;
     int64_t start_ns = fm_now_ns();
-    job->ending.step = "its output cannot be kept";
-    int r = files_open(batch, job, output);
-    if (r == 0)
-        r = spawn(batch, job, slot, output, &process);
-    if (r == 0) {
-        set_running(batch, job, process);
-        await_end(batch, job, output, process);
-        set_running(batch, job, NULL);
-        fm_process_destroy(process);
-        output_settle(output);
-    } else {
-        job->ending.error = r;
-        job->ending.stopped = r == -ECANCELED;
-    }
+    job->ending.error = job->call ? run_call(batch, job, output)
+                                  : run_process(batch, job, output);
     job->ending.run_ns = fm_now_ns() - start_ns;
     job->ending.out_bytes = output->bytes[0];
+    job->ending.err_bytes = output->bytes[1];
+    job->ending.cut_bytes = output->left_out;
 }

@@ -21,6 +21,7 @@ TAILQ_HEAD(job_list, job);
 struct each;
 struct lines;
 struct journal;
+struct reports;
 struct slots;
 struct store;
 
@@ -36,6 +37,7 @@ struct batch {
     struct printer *printer;
     struct lines *joblog;    /* NULL: none */
     struct lines *events;    /* NULL: none */
+    struct reports *reports; /* NULL: none */
     struct journal *journal; /* NULL: none */
     struct store *store;     /* of the journal, which has it from then on */
     char **begun;            /* directory and words of a batch that is resumed */

@@ -48,6 +48,18 @@ static enum halting verdict_locked(struct batch *batch, const struct job *job, b
     return failed && states_policy(batch, job) == FAILURE_STOP ? HALT_NOW : how;
 }
 
+/* A job of `each` has ended, or will not be run: the reports want to know of it. */
+static void let_go(struct batch *batch, struct job *job)
+{
+    if (!batch->reports) {
+        job_destroy(job);
+        return;
+    }
+    pthread_mutex_lock(&batch->lock);
+    STAILQ_INSERT_TAIL(&batch->plan.jobs, job, in_plan);
+    pthread_mutex_unlock(&batch->lock);
+}
+
 void conductor_ended(struct batch *batch, struct job *job, enum job_state state)
 {
     bool failed = state == JOB_FAILED || state == JOB_TIMED_OUT;
@@ -65,7 +77,7 @@ void conductor_ended(struct batch *batch, struct job *job, enum job_state state)
                 !batch->under_way;
     pthread_mutex_unlock(&batch->lock);
     if (batch->each)
-        job_destroy(job);
+        let_go(batch, job);
     if (how != GO_ON)
         conductor_halt(batch, how, 0);
     demand_review(batch);
@@ -335,7 +347,7 @@ static void count_the_rest(struct batch *batch)
     while (batch->each && (job = TAILQ_FIRST(&batch->ready))) {
         TAILQ_REMOVE(&batch->ready, job, in_state);
         states_end(batch, job, JOB_NOT_RUN);
-        job_destroy(job);
+        let_go(batch, job);
     }
     if (batch->each && each_count(batch->each))
         batch->count[JOB_NOT_RUN] += each_count(batch->each) - batch->all;

@@ -13,6 +13,8 @@
 #include <string.h>
 
 #include "fm/map.h"
+#include "tools/batcher/call.h"
+#include "tools/batcher/rlimits.h"
 #include "tools/batcher/service_spec.h"
 #include "tools/batcher/values.h"
 
@@ -37,6 +39,66 @@ static int read_shell(struct job *job, struct json_object *value)
 {
     return value_text(value, &job->shell);
 }
+
+/* ---- what is built in ---- */
+
+static struct call *call_of(struct job *job)
+{
+    if (!job->call)
+        job->call = calloc(1, sizeof *job->call);
+    return job->call;
+}
+
+static int read_call(struct job *job, struct json_object *value)
+{
+    if (!json_object_is_type(value, json_type_string))
+        return -EINVAL;
+    struct call *call = call_of(job);
+    return call ? call_kind_read(json_object_get_string(value), &call->kind) : -ENOMEM;
+}
+
+static int read_path(struct job *job, struct json_object *value)
+{
+    struct call *call = call_of(job);
+    if (!call)
+        return -ENOMEM;
+    if (json_object_is_type(value, json_type_array)) {
+        int r = value_texts(value, &call->paths);
+        return r == 0 && !call->paths[0] ? -EINVAL : r;
+    }
+    char **paths = calloc(2, sizeof *paths);
+    int r = paths ? value_text(value, &paths[0]) : -ENOMEM;
+    if (r < 0) {
+        free(paths);
+        return r;
+    }
+    strings_free(call->paths);
+    call->paths = paths;
+    return 0;
+}
+
+static int read_text(struct job *job, struct json_object *value)
+{
+    struct call *call = call_of(job);
+    return call ? value_text(value, &call->text) : -ENOMEM;
+}
+
+static int read_pattern(struct job *job, struct json_object *value)
+{
+    struct call *call = call_of(job);
+    return call ? value_text(value, &call->pattern) : -ENOMEM;
+}
+
+static int read_ignore_case(struct job *job, struct json_object *value)
+{
+    struct call *call = call_of(job);
+    if (!call)
+        return -ENOMEM;
+    call->ignore_case = json_object_get_boolean(value);
+    return json_object_is_type(value, json_type_boolean) ? 0 : -EINVAL;
+}
+
+/* ---- what all have ---- */
 
 static int read_env(struct job *job, struct json_object *value)
 {
@@ -115,6 +177,33 @@ static int read_rate(struct job *job, struct json_object *value)
     return r == 0 && !*job->rate ? -EINVAL : r;
 }
 
+static int read_limits(struct job *job, struct json_object *value)
+{
+    if (!json_object_is_type(value, json_type_object))
+        return -EINVAL;
+    if (!job->limits)
+        job->limits = calloc(1, sizeof *job->limits);
+    if (!job->limits)
+        return -ENOMEM;
+    json_object_object_foreach(value, name, item)
+    {
+        if (!json_object_is_type(item, json_type_int) ||
+            limits_set(job->limits, name, json_object_get_int64(item)) < 0)
+            return -EINVAL;
+    }
+    return 0;
+}
+
+static int read_output_limit(struct job *job, struct json_object *value)
+{
+    unsigned limit;
+    int r = value_count(value, OUTPUT_LIMIT_MAX, &limit);
+    if (r < 0 || limit < OUTPUT_LIMIT_MIN)
+        return -EINVAL;
+    job->output_limit = limit;
+    return 0;
+}
+
 static int read_timeout(struct job *job, struct json_object *value)
 {
     return value_duration(value, &job->timeout_ns);
@@ -178,6 +267,11 @@ static const struct {
     { "key", read_key, "a text of 1 to 4096 bytes" },
     { "argv", read_argv, "an array of texts, the first of them the program" },
     { "shell", read_shell, "a text, a command line of the shell" },
+    { "call", read_call, "\"hash\", \"grep\" or \"count\"" },
+    { "path", read_path, "a text, or an array of them, files and folders" },
+    { "text", read_text, "a text" },
+    { "pattern", read_pattern, "a text, an extended regular expression" },
+    { "ignore_case", read_ignore_case, "true or false" },
     { "env", read_env, "an object of texts, whose names have no =" },
     { "directory", read_directory, "a text" },
     { "stdin", read_stdin, "a text" },
@@ -185,6 +279,9 @@ static const struct {
     { "needs", read_needs, "an array of keys" },
     { "resources", read_resources, "an object of whole numbers from 1" },
     { "rate", read_rate, "a text, the name of a --rate" },
+    { "limits", read_limits,
+      "an object of whole numbers from 0: cpu, as, nofile, nproc, fsize, core" },
+    { "output_limit", read_output_limit, "a number of bytes, 16 to 1073741824" },
     { "timeout", read_timeout, "a number of seconds or a text such as \"1m30s\"" },
     { "retry", read_retry,
       "a number, or an object with times, delay, factor (1 to 1000), max_delay, jitter" },
@@ -217,10 +314,17 @@ static int read_field(struct job *job, const char *name, struct json_object *val
 /* What one field says of another. */
 static int check_together(const struct job *job, struct complaint *complaint)
 {
-    if (!job->argv == !job->shell)
+    int commands = !!job->argv + !!job->shell + !!job->call;
+    if (commands != 1)
         return complain(complaint, "job \"%s\" has %s", job->key,
-                        job->argv ? "two commands, argv and shell"
-                                  : "no command: it wants argv or shell");
+                        commands ? "two commands: it wants one of argv, shell and call"
+                                 : "no command: it wants argv, shell or call");
+    if (job->call && (job->env || job->input || job->input_file || job->limits || job->restart))
+        return complain(complaint, "job \"%s\": a call has no env, stdin, limits or restart",
+                        job->key);
+    int r = job->call ? call_check(job->call, job->key, complaint) : 0;
+    if (r < 0)
+        return r;
     if (job->input && job->input_file)
         return complain(complaint, "job \"%s\" has both stdin and stdin_file", job->key);
     if (job->restart && (job->has_retry || job->timeout_ns))

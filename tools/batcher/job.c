@@ -10,6 +10,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "tools/batcher/call.h"
+#include "tools/batcher/runs.h"
 #include "tools/batcher/service_spec.h"
 
 const char *job_state_name(enum job_state state)
@@ -72,6 +74,7 @@ struct job *job_destroy(struct job *job)
 {
     if (!job)
         return NULL;
+    call_destroy(job->call);
     strings_free(job->argv);
     strings_free(job->env);
     strings_free(job->needs);
@@ -81,6 +84,7 @@ struct job *job_destroy(struct job *job)
     free(job->rate);
     readiness_destroy(job->readiness);
     free(job->restart);
+    free(job->limits);
     free(job->key);
     free(job->definition);
     free(job->shell);
@@ -89,6 +93,7 @@ struct job *job_destroy(struct job *job)
     free(job->input);
     free(job->input_file);
     free(job->dependents);
+    runs_free(job);
     free(job);
     return NULL;
 }
@@ -133,6 +138,8 @@ void job_describe_end(const struct job *job, char *text, size_t size)
         snprintf(text, size, "not ready after %.3g s", (double)ending->run_ns / 1e9);
     else if (ending->timed_out)
         snprintf(text, size, "stopped after %.3g s", (double)ending->run_ns / 1e9);
+    else if (job->call && ending->stopped)
+        snprintf(text, size, "stopped in its midst");
     else if (status->kind == FM_PROCESS_SIGNALLED)
         snprintf(text, size, "signal %d (%s)", status->code, strsignal(status->code));
     else

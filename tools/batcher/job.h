@@ -17,8 +17,11 @@
 #include "fm/schedule.h"
 
 struct batch;
+struct call;
+struct limits;
 struct readiness;
 struct restart;
+struct run;
 struct template;
 
 /* Those from JOB_SUCCEEDED on are ends. The numbers stand in journals. */
@@ -84,8 +87,12 @@ struct ending {
     struct fm_process_status status;
     int64_t started_at_ns; /* since 1970 */
     int64_t run_ns;
-    size_t out_bytes;
+    size_t out_bytes, err_bytes;
+    size_t cut_bytes; /* of both; left out */
 };
+
+/* Of what is kept of outputs, in bytes. */
+enum { OUTPUT_LIMIT_MIN = 16, OUTPUT_LIMIT_MAX = 1 << 30 };
 
 /* What it takes of a resource while it is under way. */
 struct share {
@@ -102,7 +109,8 @@ struct job {
     size_t line, column; /* where it stood there */
     unsigned generation; /* 0: of the file; otherwise the addition that brought it */
 
-    /* the command: one of the three */
+    /* the command: one of the four */
+    struct call *call;
     char **argv;
     char *shell;
     const struct template *template; /* the batch's, filled with the argument */
@@ -112,8 +120,10 @@ struct job {
     char *directory;
     char *input; /* text for its standard input */
     char *input_file;
-    char **needs;       /* keys; NULL: none */
-    int64_t timeout_ns; /* of each attempt; 0: the batch's */
+    char **needs;          /* keys; NULL: none */
+    int64_t timeout_ns;    /* of each attempt; 0: the batch's */
+    size_t output_limit;   /* bytes of each attempt's output and error; 0: the batch's */
+    struct limits *limits; /* NULL: the batch's */
     struct retry retry;
     bool has_retry; /* false: the batch's */
     enum failure_policy on_failure;
@@ -147,6 +157,8 @@ struct job {
     unsigned attempts;
     bool permitted; /* the conductor has taken the permits of its next attempt */
     struct ending ending;
+    struct run *runs; /* runs.c; where a report is wanted */
+    size_t run_count;
 
     STAILQ_ENTRY(job) in_plan;
 };

@@ -25,6 +25,7 @@
 #include "tools/batcher/journal.h"
 #include "tools/batcher/progress.h"
 #include "tools/batcher/report.h"
+#include "tools/batcher/reports.h"
 #include "tools/batcher/slots.h"
 
 /* So many jobs may wait for their next attempt before no more are taken up. */
@@ -212,6 +213,32 @@ static struct lines *open_lines(const struct batch *batch, const char *path, con
     return lines;
 }
 
+static void open_reports(struct batch *batch)
+{
+    const char *path = "cannot start";
+    if (!batch->options.report_count || batch->options.dry_run)
+        return;
+    int r = reports_create(&batch->options, &batch->reports, &path);
+    if (r < 0)
+        die(path, r);
+}
+
+/* What cannot be reported is told, and makes another exit code. */
+static int write_reports(struct batch *batch, int64_t elapsed_ns, int exit_code)
+{
+    struct summary summary;
+    const char *path = "cannot report";
+    if (!batch->reports)
+        return exit_code;
+    int r = summary_init(&summary, batch, elapsed_ns, exit_code);
+    if (r == 0)
+        r = reports_write(batch->reports, &summary, &path);
+    if (r < 0)
+        fprintf(stderr, "batch: %s: %s\n", path, fm_strerror(r));
+    summary_fini(&summary);
+    return r < 0 && !exit_code ? BATCH_ERROR : exit_code;
+}
+
 static void batch_init(struct batch *batch)
 {
     struct fm_runtime_config runtime = FM_RUNTIME_CONFIG_INIT;
@@ -246,6 +273,7 @@ static void batch_init(struct batch *batch)
         die("cannot start", r);
     batch->joblog = open_lines(batch, batch->options.joblog, joblog_head);
     batch->events = open_lines(batch, batch->options.events, "");
+    open_reports(batch);
 }
 
 static void batch_fini(struct batch *batch)
@@ -256,6 +284,7 @@ static void batch_fini(struct batch *batch)
     batch->runtime = fm_runtime_destroy(batch->runtime);
     batch->joblog = lines_destroy(batch->joblog);
     batch->events = lines_destroy(batch->events);
+    batch->reports = reports_destroy(batch->reports);
     batch->journal = journal_destroy(batch->journal);
     strings_free(batch->begun);
     batch->slots = slots_destroy(batch->slots);
@@ -282,8 +311,9 @@ int main(int argc, char *argv[])
     int r = fm_runtime_run(batch.runtime, program, &batch, &exit);
     if (r < 0 || exit.kind != FM_SUCCESS)
         die(failed_at, r < 0 ? r : exit.code);
-    report_print(&batch, fm_now_ns() - start_ns);
-    int code = report_exit_code(&batch);
+    int64_t elapsed_ns = fm_now_ns() - start_ns;
+    report_print(&batch, elapsed_ns);
+    int code = write_reports(&batch, elapsed_ns, report_exit_code(&batch));
     batch_fini(&batch);
     return code;
 }

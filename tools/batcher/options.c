@@ -33,12 +33,20 @@ enum {
     RESOURCE,
     RATE,
     DELAY,
+    REPORT,
+    LIMIT,
+    OUTPUT_LIMIT,
 };
 
 static const struct argp_option common[] = {
     { "jobs", 'j', "N", 0, "So many at once (as many as there are processors); N%, +N, -N", 1 },
     { "timeout", TIMEOUT, "TIME", 0, "Stop an attempt that lasts longer: 30, 1m30s, 500ms", 1 },
     { "grace", GRACE, "TIME", 0, "From SIGTERM to SIGKILL (2)", 1 },
+    { "limit", LIMIT, "NAME=VALUE", 0,
+      "Of each process: cpu (seconds), as, fsize, core (bytes), nofile, nproc; several times",
+      1 },
+    { "output-limit", OUTPUT_LIMIT, "BYTES", 0,
+      "Keep so much of each output, half from its beginning and half from its end", 3 },
     { "retries", RETRIES, "N", 0, "So many more attempts after one that failed (0)", 2 },
     { "retry-delay", RETRY_DELAY, "TIME", 0, "before each of them (0)", 2 },
     { "delay", DELAY, "TIME", 0, "From one start to the next (0)", 1 },
@@ -53,6 +61,10 @@ static const struct argp_option common[] = {
     { "results", RESULTS, "FOLDER", 0, "Keep the outputs there", 3 },
     { "joblog", JOBLOG, "FILE", 0, "Write a line for each job that has ended", 3 },
     { "json", JSON, "FILE", 0, "Write what happens as JSON, a line for each event", 3 },
+    { "report", REPORT, "FILE", 0,
+      "Say there at the end how each attempt went: .json, .xml (JUnit), .svg (a picture), or a "
+      "table; several times",
+      3 },
     { "socket", SOCKET, "PATH", 0, "Listen there for status, cancel and wait", 3 },
     { "durable", DURABLE, NULL, 0, "Have each write of the journal reach the device", 3 },
     { "quiet", 'q', NULL, 0, "Say nothing of failures", 3 },
@@ -134,6 +146,18 @@ static error_t read_common(int key, char *arg, struct argp_state *state)
     case JOBLOG: options->joblog = arg; return 0;
     case JSON: options->events = arg; return 0;
     case SOCKET: options->socket = arg; return 0;
+    case LIMIT:
+        if (limits_read(&options->limits, arg) < 0)
+            argp_error(state, "%s is not cpu, as, nofile, nproc, fsize or core=VALUE", arg);
+        return 0;
+    case OUTPUT_LIMIT:
+        options->output_limit = read_number(arg, OUTPUT_LIMIT_MIN, OUTPUT_LIMIT_MAX, state);
+        return 0;
+    case REPORT:
+        if (options->report_count == REPORTS_MAX)
+            argp_error(state, "more than %d reports", REPORTS_MAX);
+        options->reports[options->report_count++] = arg;
+        return 0;
     case DURABLE: options->durable = true; return 0;
     case HALT:
         if (halt_read(arg, &options->halt) < 0)

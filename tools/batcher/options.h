@@ -9,6 +9,7 @@
 #include "tools/batcher/job.h"
 #include "tools/batcher/rates.h"
 #include "tools/batcher/resources.h"
+#include "tools/batcher/rlimits.h"
 
 enum batch_command {
     COMMAND_RUN,
@@ -19,6 +20,8 @@ enum batch_command {
     COMMAND_WAIT
 };
 
+enum { REPORTS_MAX = 8 };
+
 /* Exit code: nothing was run because something is wrong with what we were given. */
 #define BATCH_ERROR 255
 
@@ -26,17 +29,21 @@ struct options {
     enum batch_command command;
     unsigned jobs;      /* attempts at once */
     int64_t timeout_ns; /* of each attempt; 0: none */
-    int64_t grace_ns;   /* between SIGTERM and SIGKILL */
-    struct retry retry; /* of jobs that say nothing themselves */
+    struct limits limits;
+    size_t output_limit; /* of each attempt's output and error; 0: none */
+    int64_t grace_ns;    /* between SIGTERM and SIGKILL */
+    struct retry retry;  /* of jobs that say nothing themselves */
     enum failure_policy on_failure;
     struct resources resources; /* of run */
     struct rates rates;
     struct halt halt;
     bool keep_order, dry_run, ungroup, quiet, verbose;
-    const char *results;        /* folder; NULL: none */
-    const char *joblog;         /* file; NULL: none */
-    const char *journal;        /* file; NULL: none */
-    const char *events;         /* file; NULL: none */
+    const char *results; /* folder; NULL: none */
+    const char *joblog;  /* file; NULL: none */
+    const char *journal; /* file; NULL: none */
+    const char *events;  /* file; NULL: none */
+    const char *reports[REPORTS_MAX];
+    unsigned report_count;
     const char *socket;         /* path; NULL: none. status, cancel, wait: whom to ask */
     const char *key;            /* cancel: whom */
     bool durable;               /* the journal's writes reach the device */

@@ -79,6 +79,8 @@ static int open_named(const char *folder, const char *name)
     return open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
 }
 
+static const char *const names[2] = { "stdout", "stderr" };
+
 struct opening {
     struct output *output;
     const char *folder;
@@ -86,7 +88,6 @@ struct opening {
 
 static struct fm_exit open_both(void *arg)
 {
-    static const char *const names[2] = { "stdout", "stderr" };
     struct opening *opening = arg;
     int r = opening->folder ? make_folders(opening->folder) : 0;
     for (int i = 0; i < 2 && r == 0; i++) {
@@ -111,6 +112,35 @@ int output_open(struct output *output, const char *folder)
     if (r < 0)
         output_close(output);
     return r;
+}
+
+struct saving {
+    const struct output *output;
+    const char *folder;
+};
+
+static struct fm_exit save_both(void *arg)
+{
+    const struct saving *saving = arg;
+    int r = make_folders(saving->folder);
+    for (int i = 0; i < 2 && r == 0; i++) {
+        int fd = open_named(saving->folder, names[i]);
+        r = fd < 0 ? -errno
+                   : write_whole(fd, saving->output->text[i], saving->output->bytes[i]);
+        if (fd >= 0)
+            close(fd);
+    }
+    return r < 0 ? fm_fail(r) : fm_ok(NULL);
+}
+
+int output_save(const struct output *output, const char *folder)
+{
+    struct saving saving = { output, folder };
+    struct fm_exit exit;
+    fm_mask();
+    int r = fm_blocking(save_both, &saving, FM_NEVER, &exit);
+    fm_unmask();
+    return r == 0 && exit.kind != FM_SUCCESS ? exit.code : r;
 }
 
 /* ---- the end ---- */

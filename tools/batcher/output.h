@@ -15,6 +15,7 @@ struct output {
     int fd[2];     /* of its output and its error; -1: none */
     char *text[2]; /* instead of the file */
     size_t bytes[2];
+    size_t left_out; /* of both: capture.h */
 };
 #define OUTPUT_NONE \
     { \
@@ -26,6 +27,11 @@ struct output {
  * Fiber only; 0 · -ECANCELED · -errno of open(2)
  */
 int output_open(struct output *output, const char *folder);
+/*
+ * What it holds as text also into such files. Fiber only, not interrupted; 0 · -errno of
+ * open(2) or write(2)
+ */
+int output_save(const struct output *output, const char *folder);
 /* The attempt has ended: see how much there is. */
 void output_settle(struct output *output);
 /* Write it to ours, from a thread that may wait: 0 · -errno of write(2), -EPIPE among them. */

@@ -17,6 +17,9 @@
 #include "tools/batcher/conductor.h"
 #include "tools/batcher/slots.h"
 
+/* The C library's regular expressions want more than a fiber usually has. */
+enum { CALL_STACK = 256 << 10 };
+
 /* Instead of an attempt: only say what it would be. */
 static void pretend(struct batch *batch, struct job *job, unsigned slot, struct output *output)
 {
@@ -152,6 +155,7 @@ int work_start(struct batch *batch, struct job *job, unsigned slot)
     options.conflict = FM_FAIL;
     options.name = "job";
     options.arg_drop = work_drop;
+    options.stack_bytes = job->call ? CALL_STACK : 0;
     job->batch = batch;
     job->ending.slot = slot;
     int r = fm_map_run(batch->map, fm_key_str(job->key), work_entry, job, &options, NULL);

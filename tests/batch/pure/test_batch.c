@@ -12,6 +12,7 @@
 #include "tools/batcher/duration.h"
 #include "tools/batcher/halt.h"
 #include "tools/batcher/jobfile.h"
+#include "tools/batcher/plain.h"
 #include "tools/batcher/resources.h"
 #include "tools/batcher/template.h"
 
@@ -78,6 +79,37 @@ TEST(batch_template, an_argument_is_one_word_of_the_shell)
     fills("echo {}", "", "echo ''");
     fills("echo {}", "~", "echo '~'");
     fills("echo {.}", "a\nb.c", "echo 'a\nb'");
+}
+
+TEST(batch_plain, a_line_that_a_shell_would_only_run_is_split_and_every_other_is_not)
+{
+    static const struct {
+        const char *line, *words[4];
+    } plain[] = {
+        { "/bin/true", { "/bin/true" } },
+        { "  gzip -k  a.log ", { "gzip", "-k", "a.log" } },
+        { "wc 'a b' ''", { "wc", "a b", "" } },
+        { "x 'it'\\''s $(x)' \\*", { "x", "it's $(x)", "*" } },
+        { "sort --key=2 A=1", { "sort", "--key=2", "A=1" } },
+    };
+    static const char *const shells[] = { "",       " ",      "a;b",     "a|b",      "a>b",
+                                          "a &",    "a $b",   "a \"b\"", "a `b`",    "a *",
+                                          "a ?",    "a [b]",  "a {b}",   "a ~",      "a #b",
+                                          "! a",    "(a)",    "a\nb",    "a\tb",     "A=1 b",
+                                          "cd b",   "exit 1", "echo a",  "true",     "[ a ]",
+                                          "'cd' b", "a 'b",   "a \\",    "a \\\nb",  "time a",
+                                          "if a",   "'' a",   ". ./a",   "a\xc3\xa4" };
+    for (size_t i = 0; i < sizeof plain / sizeof plain[0]; i++) {
+        char **words = plain_words(plain[i].line);
+        cr_assert_not_null(words, "%s", plain[i].line);
+        size_t n = 0;
+        for (; n < 4 && plain[i].words[n]; n++)
+            cr_assert_str_eq(words[n], plain[i].words[n], "%s", plain[i].line);
+        cr_assert_null(words[n], "%s", plain[i].line);
+        free(words);
+    }
+    for (size_t i = 0; i < sizeof shells / sizeof shells[0]; i++)
+        cr_assert_null(plain_words(shells[i]), "%s", shells[i]);
 }
 
 /* ---- halts ---- */
@@ -200,6 +232,25 @@ TEST(batch_jobfile, what_is_wrong_is_named_with_its_place)
         { "{\"key\": \"a\", \"shell\": \"x\", \"env\": {\"A=\": \"\"}}", "env is an object" },
         { "{\"key\": \"a\", \"shell\": \"x\", \"stdin\": \"\", \"stdin_file\": \"y\"}",
           "both" },
+        { "{\"key\": \"a\", \"call\": \"sort\", \"path\": \"x\"}", "call is \"hash\"" },
+        { "{\"key\": \"a\", \"call\": \"hash\"}", "hash wants a path, or a text" },
+        { "{\"key\": \"a\", \"call\": \"hash\", \"path\": \"x\", \"text\": \"y\"}",
+          "not both" },
+        { "{\"key\": \"a\", \"call\": \"hash\", \"path\": []}", "path is a text, or an array" },
+        { "{\"key\": \"a\", \"call\": \"grep\", \"path\": \"x\"}", "grep wants a pattern" },
+        { "{\"key\": \"a\", \"call\": \"grep\", \"path\": \"x\", \"pattern\": \"(\"}",
+          "job \"a\": pattern is wrong: Unmatched" },
+        { "{\"key\": \"a\", \"call\": \"count\", \"path\": \"x\", \"pattern\": \"y\"}",
+          "count has no pattern" },
+        { "{\"key\": \"a\", \"call\": \"count\", \"path\": \"x\", \"env\": {}}",
+          "a call has no env" },
+        { "{\"key\": \"a\", \"call\": \"count\", \"path\": \"x\", \"shell\": \"y\"}",
+          "two commands" },
+        { "{\"key\": \"a\", \"path\": \"x\"}", "but no call" },
+        { "{\"key\": \"a\", \"shell\": \"x\", \"limits\": {\"cpus\": 1}}",
+          "limits is an object" },
+        { "{\"key\": \"a\", \"shell\": \"x\", \"output_limit\": 3}",
+          "output_limit is a number" },
         { "{\"key\": \"a\", \"shell\": \"x\"}\n {\"key\": \"a\", \"shell\": \"y\"}",
           "f:2:2: job \"a\" is there twice, first at 1:1" },
         { "{\"key\": \"a\", \"shell\": \"x\"}\n\n {\"key\": \"a\", \"shell\": \"y\","
