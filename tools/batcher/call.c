@@ -156,8 +156,8 @@ static int run(struct call_work *work, const char *folder, int64_t deadline_ns,
     return r < 0 ? r : ended;
 }
 
-int call_run(const struct call *call, const char *folder, int64_t deadline_ns,
-             struct output *output, int *ret_code)
+int call_run(struct call *call, const char *folder, int64_t deadline_ns, struct output *output,
+             int *ret_code)
 {
     *output = (struct output)OUTPUT_NONE;
     FILE *out = open_memstream(&output->text[0], &output->bytes[0]);

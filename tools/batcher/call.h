@@ -41,7 +41,7 @@ struct call *call_destroy(struct call *call);
  *
  * Returns    0 · -ETIMEDOUT · -ECANCELED · -ENOMEM · -errno of opening the folder. Fiber only.
  */
-int call_run(const struct call *call, const char *folder, int64_t deadline_ns,
-             struct output *output, int *ret_code);
+int call_run(struct call *call, const char *folder, int64_t deadline_ns, struct output *output,
+             int *ret_code);
 
 #endif

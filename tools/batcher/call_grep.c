@@ -3,9 +3,11 @@
  * call_grep.c - lines that match an extended regular expression: PATH:NUMBER:LINE
  *
  * A line that goes on in the next piece is kept until it is whole. A file with a NUL in a line
- * that matches is no text: that it matches is said once.
+ * that matches is no text: that it matches is said once. re_search() and not regexec(), which
+ * sanitizers take to read up to a NUL.
  */
 #include <errno.h>
+#include <limits.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,9 +31,9 @@ static void look(struct call_work *work, const struct piece *piece, const char *
                  size_t len)
 {
     struct grepping *grepping = work->state;
-    regmatch_t all = { .rm_so = 0, .rm_eo = (regoff_t)len };
+    regoff_t whole = len < INT_MAX ? (regoff_t)len : INT_MAX;
     grepping->number++;
-    if (grepping->done || regexec(&work->call->regex, line, 0, &all, REG_STARTEND) != 0)
+    if (grepping->done || re_search(&work->call->regex, line, whole, 0, whole, NULL) < 0)
         return;
     work->matched = true;
     if (memchr(line, '\0', len)) {

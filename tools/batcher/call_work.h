@@ -11,7 +11,7 @@
 #include "tools/batcher/walk.h"
 
 struct call_work {
-    const struct call *call;
+    struct call *call;
     FILE *out;    /* of the job */
     bool matched; /* grep */
     void *state;  /* the built-in's own */

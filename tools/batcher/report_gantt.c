@@ -2,8 +2,9 @@
 /*
  * report_gantt.c - a picture of who ran when: a row for each slot and each service
  *
- * A bar is an attempt. Jobs of the critical path have a dark edge; the pointer over a bar shows what it was. Of more
- * attempts than can be seen those that took longest are drawn, and it says so.
+ * A bar is an attempt. Jobs of the critical path have a dark edge; the pointer over a bar shows
+ * what it was. Of more attempts than can be seen those that took longest are drawn, and it says
+ * so.
  */
 #include <errno.h>
 #include <stdlib.h>
