@@ -108,5 +108,5 @@ def wrong_options_are_refused(folder):
     assert done.code == 255 and 'no command what' in done.err and 'usage' in done.err, done
     done = Batch(folder, '--help').wait()
     equal(done.code, 0, done)
-    for command in ('run', 'resume', 'each', 'status', 'cancel', 'wait'):
+    for command in ('run', 'resume', 'each', 'status', 'cancel', 'wait', 'add', 'replace'):
         assert f' {command} ' in done.out, (command, done)

@@ -7,6 +7,7 @@ import sys
 import harness
 import builtin_test
 import run_test
+import add_test
 import each_test
 import control_test
 import display_test
@@ -18,7 +19,7 @@ import service_test
 
 if len(sys.argv) != 2:
     sys.exit(__doc__)
-assert run_test and each_test and end_test and journal_test and display_test and control_test and rate_test and service_test
+assert run_test and add_test and each_test and end_test and journal_test and display_test and control_test and rate_test and service_test
 assert builtin_test and report_test
 harness.BINARY = os.path.abspath(sys.argv[1])
 sys.exit(harness.run_all())

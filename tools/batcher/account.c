@@ -38,7 +38,8 @@ static void record_end(struct batch *batch, const struct job *job, enum job_stat
                           .attempt = job->attempts,
                           .at_ns = wall_ns(),
                           .state = state,
-                          .last = last && state != JOB_CANCELLED,
+                          .last = last && state != JOB_CANCELLED &&
+                                  conductor_why_stopped(batch, job) != JOB_REPLACED,
                           .code = ending_code(ending),
                           .user_ns = ending->status.user_ns,
                           .system_ns = ending->status.system_ns,
@@ -98,7 +99,7 @@ static void say_end(struct batch *batch, struct job *job, enum job_state state)
     if (job->ending.cut_bytes)
         printer_say(batch->printer, "batch: job %s: %zu bytes of its output are left out", name,
                     job->ending.cut_bytes);
-    if (job->restart && state != JOB_CANCELLED) {
+    if (job->restart && state != JOB_CANCELLED && state != JOB_REPLACED) {
         if (state == JOB_FAILED)
             printer_say(batch->printer, "batch: service %s gave up after %u attempt%s: %s",
                         name, job->attempts, job->attempts == 1 ? "" : "s", why);

@@ -42,6 +42,7 @@ struct batch {
     struct store *store;     /* of the journal, which has it from then on */
     char **begun;            /* directory and words of a batch that is resumed */
     struct slots *slots;
+    struct fm_mutex *adders; /* who holds it may add to the plan */
 
     /* Held for a few lines each, never across a wait. */
     pthread_mutex_t lock;
@@ -55,6 +56,8 @@ struct batch {
     uint64_t under_way;         /* lock; taken from ready, not ended */
     uint64_t plain_under_way;   /* lock; of them those that are no services */
     int64_t plain_left;         /* lock; of run: jobs that have not ended and are no services */
+    bool adding;                /* lock; jobs are about to come */
+    bool over;                  /* lock; no more may */
     bool endless;               /* its file has only services */
     struct job_list all_services; /* lock; of the plan */
     enum halting halting;         /* lock */

@@ -15,6 +15,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "tools/batcher/jobfile.h"
 #include "tools/batcher/output.h"
 
 static int dial(const char *path)
@@ -32,15 +33,25 @@ static int dial(const char *path)
     return r;
 }
 
-static int ask(int fd, const struct options *options)
+static int ask(int fd, const struct options *options, const char *jobs)
 {
-    static const char *const names[] = {
-        [COMMAND_STATUS] = "status", [COMMAND_CANCEL] = "cancel", [COMMAND_WAIT] = "wait"
-    };
+    static const char *const names[] = { [COMMAND_STATUS] = "status",
+                                         [COMMAND_CANCEL] = "cancel",
+                                         [COMMAND_WAIT] = "wait",
+                                         [COMMAND_ADD] = "add",
+                                         [COMMAND_REPLACE] = "replace" };
     struct json_object *question = json_object_new_object();
     if (!question)
         return -ENOMEM;
     json_object_object_add(question, "do", json_object_new_string(names[options->command]));
+    json_object_object_add(question, "version", json_object_new_int(1));
+    if (jobs) {
+        bool standard = !strcmp(options->file, "-");
+        json_object_object_add(question, "name",
+                               json_object_new_string(standard ? "standard input"
+                                                               : options->file));
+        json_object_object_add(question, "jobs", json_object_new_string(jobs));
+    }
     if (options->key)
         json_object_object_add(question, "key", json_object_new_string(options->key));
     const char *line = json_object_to_json_string_ext(question, JSON_C_TO_STRING_PLAIN);
@@ -84,8 +95,15 @@ static int show(struct json_object *answer)
 
 int client_run(const struct options *options)
 {
+    char *jobs = NULL;
+    int r = options->file ? jobfile_text(options->file, &jobs, &(size_t) { 0 }) : 0;
+    if (r < 0) {
+        fprintf(stderr, "batch: %s: %s\n", options->file, fm_strerror(r));
+        return BATCH_ERROR;
+    }
     int fd = dial(options->socket);
-    int r = fd < 0 ? fd : ask(fd, options);
+    r = fd < 0 ? fd : ask(fd, options, jobs);
+    free(jobs);
     if (r < 0) {
         if (fd >= 0)
             close(fd);

@@ -64,7 +64,11 @@ void conductor_ended(struct batch *batch, struct job *job, enum job_state state)
 {
     bool failed = state == JOB_FAILED || state == JOB_TIMED_OUT;
     pthread_mutex_lock(&batch->lock);
+    if (job->replaced)
+        state = JOB_REPLACED; /* however it ended: who needs it needs the other one */
     states_end(batch, job, state);
+    if (state == JOB_STOPPED)
+        demand_stopped_locked(batch, job);
     if (state != JOB_STOPPED && state != JOB_REPLACED)
         states_release(batch, job,
                        state == JOB_SUCCEEDED ||
@@ -129,7 +133,7 @@ bool conductor_stopping(struct batch *batch)
 bool conductor_lets(struct batch *batch, const struct job *job)
 {
     pthread_mutex_lock(&batch->lock);
-    bool lets = batch->halting == GO_ON && !job->cancelled;
+    bool lets = batch->halting == GO_ON && !job->cancelled && !job->replaced;
     pthread_mutex_unlock(&batch->lock);
     return lets;
 }
@@ -145,6 +149,11 @@ enum job_state conductor_why_stopped(struct batch *batch, const struct job *job)
     return why;
 }
 
+void conductor_interrupt_locked(struct batch *batch, const struct job *job)
+{
+    fm_map_interrupt(job->restart ? batch->services : batch->map, fm_key_str(job->key));
+}
+
 int conductor_cancel(struct batch *batch, const char *key)
 {
     if (batch->each) /* who is not under way has not been read yet, or is about to start */
@@ -155,7 +164,9 @@ int conductor_cancel(struct batch *batch, const char *key)
     bool taken = job && job->taken;
     if (job && !ended) {
         job->cancelled = true;
-        if (!taken)
+        if (taken)
+            conductor_interrupt_locked(batch, job);
+        else
             states_cancel(batch, job);
     }
     pthread_mutex_unlock(&batch->lock);
@@ -163,9 +174,7 @@ int conductor_cancel(struct batch *batch, const char *key)
         return -ENOENT;
     if (ended)
         return -EALREADY;
-    if (taken) /* if it is not there yet it will see */
-        fm_map_interrupt(job->restart ? batch->services : batch->map, fm_key_str(key));
-    else
+    if (!taken)
         fm_semaphore_release(batch->news, 1);
     demand_review(batch);
     return 0;
@@ -226,7 +235,8 @@ static enum next next_locked(struct batch *batch, bool has_slot, struct job **re
         return NEXT_NEWS; /* of resources that are given back, or of a rate */
     if (!batch->all_known)
         return NEXT_ARGUMENT;
-    return batch->under_way ? NEXT_NEWS : NEXT_END;
+    batch->over = !batch->under_way && !batch->adding;
+    return batch->over ? NEXT_END : NEXT_NEWS;
 }
 
 static int take_argument(struct batch *batch)
@@ -289,7 +299,7 @@ static int start(struct batch *batch, struct job *job, unsigned *slot)
 static void pass_over_some(struct batch *batch)
 {
     struct job *job;
-    if (!batch->options.keep_order)
+    if (!batch->options.keep_order || fm_mutex_lock(batch->adders, FM_NEVER) < 0)
         return;
     STAILQ_FOREACH(job, &batch->plan.jobs, in_plan) {
         if (job->restart || (job->state >= JOB_SUCCEEDED && job->state != JOB_SKIPPED)) {
@@ -297,6 +307,7 @@ static void pass_over_some(struct batch *batch)
             printer_put(batch->printer, job->number, &nothing);
         }
     }
+    fm_mutex_unlock(batch->adders);
 }
 
 static struct fm_exit conductor_entry(void *arg)
@@ -341,6 +352,8 @@ static struct fm_exit conductor_entry(void *arg)
 static void count_the_rest(struct batch *batch)
 {
     struct job *job;
+    pthread_mutex_lock(&batch->lock);
+    batch->over = true;
     STAILQ_FOREACH(job, &batch->plan.jobs, in_plan)
         if (job->state < JOB_SUCCEEDED)
             states_end(batch, job, JOB_NOT_RUN);
@@ -351,6 +364,7 @@ static void count_the_rest(struct batch *batch)
     }
     if (batch->each && each_count(batch->each))
         batch->count[JOB_NOT_RUN] += each_count(batch->each) - batch->all;
+    pthread_mutex_unlock(&batch->lock);
 }
 
 /* Those that have ended before the batch was resumed, and then those that need nobody. */

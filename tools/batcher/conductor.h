@@ -33,8 +33,13 @@ int conductor_cancel(struct batch *batch, const char *key);
 bool conductor_stopping(struct batch *batch);
 /* May this job, which was started, begin an attempt? */
 bool conductor_lets(struct batch *batch, const struct job *job);
-/* Why a service is being stopped, as the state that it comes to; JOB_NOT_RUN: it is not. */
+/* Why this one of all is being stopped, as the state that it comes to; JOB_NOT_RUN: it is not. */
 enum job_state conductor_why_stopped(struct batch *batch, const struct job *job);
+/*
+ * Interrupt the fiber of a job that has been taken up; if that is not there yet it will see
+ * why. Under the lock, so that nobody else can have the key by then. Never waits.
+ */
+void conductor_interrupt_locked(struct batch *batch, const struct job *job);
 /* SIGKILL to all that runs. Never waits. */
 void conductor_kill_all(struct batch *batch);
 

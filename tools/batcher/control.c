@@ -15,10 +15,12 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "tools/batcher/add.h"
 #include "tools/batcher/conductor.h"
 #include "tools/batcher/report.h"
 
-enum { QUESTION_MAX = 8192, QUESTION_MS = 5000, ANSWER_MS = 2000, BACKLOG = 16 };
+enum { QUESTION_BYTES = 4096, QUESTION_MAX = 4 << 20, QUESTION_MS = 5000, ANSWER_MS = 2000 };
+enum { VERSION = 1 };
 
 struct control {
     struct batch *batch;
@@ -144,6 +146,44 @@ static void answer_cancel(struct batch *batch, struct json_object *question,
         add_text(answer, "cancelled", json_object_get_string(key));
 }
 
+/* The text of this field; NULL: there is none. */
+static const char *text_of(struct json_object *question, const char *name)
+{
+    struct json_object *value;
+    return json_object_object_get_ex(question, name, &value) &&
+                   json_object_is_type(value, json_type_string)
+               ? json_object_get_string(value)
+               : NULL;
+}
+
+static void answer_add(struct batch *batch, struct json_object *question, bool replace,
+                       struct json_object *answer)
+{
+    const char *key = replace ? text_of(question, "key") : NULL;
+    const char *name = text_of(question, "name"), *jobs = text_of(question, "jobs");
+    struct complaint complaint = { "" };
+    struct json_object *added = json_object_new_object();
+    if (replace ? !key : !jobs) {
+        add_error(answer, replace ? "replace wants a key" : "add wants jobs");
+    } else if (batch->each) {
+        add_error(answer, "jobs of each come from its arguments");
+    } else {
+        int r = added ? add_jobs(batch, name ? name : "jobs", jobs, key, added, &complaint)
+                      : -ENOMEM;
+        if (r < 0)
+            add_error(answer, r == -EINVAL      ? complaint.text
+                              : r == -ENOENT    ? "there is no such job"
+                              : r == -ESHUTDOWN ? "it is stopping, or over"
+                                                : fm_strerror(r));
+        json_object_object_foreach(added, verdict, keys)
+        {
+            if (r == 0)
+                json_object_object_add(answer, verdict, json_object_get(keys));
+        }
+    }
+    json_object_put(added);
+}
+
 /* false: the peer has gone */
 static bool answer_wait(struct connection *connection, struct json_object *answer)
 {
@@ -155,43 +195,72 @@ static bool answer_wait(struct connection *connection, struct json_object *answe
 
 /* ---- connections ---- */
 
-/* The line, ended by a NUL in place of its newline: 0 · -errno */
-static int read_question(int fd, char *text)
+/* Does it come from our user, or from root? The mode of a path may be changed. */
+static bool is_ours(int fd)
+{
+    struct ucred peer;
+    socklen_t size = sizeof peer;
+    return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 &&
+           (peer.uid == geteuid() || peer.uid == 0);
+}
+
+/* The line, ended by a NUL in place of its newline, to be freed: 0 · -errno */
+static int read_question(int fd, char **ret_text)
 {
     int64_t deadline_ns = fm_after_ms(QUESTION_MS);
-    for (size_t len = 0; len < QUESTION_MAX;) {
-        ssize_t n = fm_read(fd, text + len, QUESTION_MAX - len, deadline_ns);
-        if (n <= 0)
-            return n < 0 ? (int)n : -EPIPE;
+    size_t size = 0, len = 0;
+    char *text = NULL;
+    int r = 0;
+    for (;;) {
+        if (len == size) {
+            size = size ? 2 * size : QUESTION_BYTES;
+            char *more = size <= QUESTION_MAX ? realloc(text, size) : NULL;
+            r = more ? 0 : size <= QUESTION_MAX ? -ENOMEM : -EMSGSIZE;
+            if (r < 0)
+                break;
+            text = more;
+        }
+        ssize_t n = fm_read(fd, text + len, size - len, deadline_ns);
+        r = n > 0 ? 0 : n < 0 ? (int)n : -EPIPE;
+        if (r < 0)
+            break;
         char *end = memchr(text + len, '\n', (size_t)n);
         if (end) {
             *end = '\0';
+            *ret_text = text;
             return 0;
         }
         len += (size_t)n;
     }
-    return -EMSGSIZE;
+    free(text);
+    return r;
 }
 
 /* false: there is nothing to be said */
 static bool make_answer(struct connection *connection, const char *text,
                         struct json_object *answer)
 {
-    struct json_object *question = json_tokener_parse(text), *what;
-    const char *name = question && json_object_object_get_ex(question, "do", &what)
-                           ? json_object_get_string(what)
-                           : NULL;
+    struct json_object *question = json_tokener_parse(text), *version;
+    const char *name = question ? text_of(question, "do") : NULL;
     bool say = true;
     if (!name)
         name = "";
-    if (!strcmp(name, "status"))
+    if (question && json_object_object_get_ex(question, "version", &version) &&
+        (!json_object_is_type(version, json_type_int) ||
+         json_object_get_int64(version) != VERSION))
+        add_error(answer, "it speaks version 1, not the one that was asked in");
+    else if (!strcmp(name, "status"))
         answer_status(connection->batch, answer);
     else if (!strcmp(name, "cancel"))
         answer_cancel(connection->batch, question, answer);
     else if (!strcmp(name, "wait"))
         say = answer_wait(connection, answer);
+    else if (!strcmp(name, "add") || !strcmp(name, "replace"))
+        answer_add(connection->batch, question, *name == 'r', answer);
     else
-        add_error(answer, "a question is {\"do\": \"status\"}, \"cancel\" or \"wait\"");
+        add_error(answer,
+                  "a question is {\"do\": \"status\"}, or \"cancel\", \"wait\", \"add\" or "
+                  "\"replace\"");
     json_object_put(question);
     return say;
 }
@@ -199,9 +268,9 @@ static bool make_answer(struct connection *connection, const char *text,
 static struct fm_exit connection_entry(void *arg)
 {
     struct connection *connection = arg;
-    char text[QUESTION_MAX];
+    char *text = NULL;
     struct json_object *answer = json_object_new_object();
-    if (answer && read_question(connection->fd, text) == 0 &&
+    if (answer && is_ours(connection->fd) && read_question(connection->fd, &text) == 0 &&
         make_answer(connection, text, answer)) {
         const char *line = json_object_to_json_string_ext(answer, JSON_C_TO_STRING_PLAIN);
         fm_mask(); /* the answer to `wait` is given when all is being stopped */
@@ -210,6 +279,7 @@ static struct fm_exit connection_entry(void *arg)
             fm_write_full(connection->fd, "\n", 1, deadline_ns, NULL);
         fm_unmask();
     }
+    free(text);
     json_object_put(answer);
     fm_close(connection->fd);
     free(connection);

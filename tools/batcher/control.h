@@ -3,7 +3,9 @@
  * control.h - others may ask a running batch, over a Unix socket
  *
  * A question is an object of JSON on a line, and so is the answer: {"do": "status"},
- * {"do": "cancel", "key": "..."}, {"do": "wait"}. What went wrong is {"error": "..."}.
+ * {"do": "cancel", "key": "..."}, {"do": "wait"}, {"do": "add", "name": "...", "jobs": "text of a
+ * job file"}, {"do": "replace", "key": "...", and name and jobs or neither}. It may have
+ * "version": 1. What went wrong is {"error": "..."}. Questions of other users go unheard.
  */
 #ifndef BATCH_CONTROL_H
 #define BATCH_CONTROL_H

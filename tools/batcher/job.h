@@ -139,6 +139,7 @@ struct job {
     struct job **dependents;
     size_t dependent_count;
     size_t unmet; /* needs that have not ended, and who is before it under its key: the lock */
+    uint64_t replaces;          /* the number of the job whose place it takes; 0: nobody's */
     struct job *before, *after; /* it under the same key; NULL: nobody */
     const struct job *blocker;  /* of a skipped one: what did not succeed */
 

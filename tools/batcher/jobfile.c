@@ -202,7 +202,7 @@ int jobfile_parse(const char *name, const char *text, size_t len, struct plan *p
     return r == -EINVAL ? complain(complaint, "%s:%s", name, about.text) : r;
 }
 
-int jobfile_read(const char *name, struct plan *plan, struct complaint *complaint)
+int jobfile_text(const char *name, char **ret_text, size_t *ret_len)
 {
     bool standard = !strcmp(name, "-");
     FILE *file = standard ? stdin : fopen(name, "re");
@@ -224,8 +224,23 @@ int jobfile_read(const char *name, struct plan *plan, struct complaint *complain
         r = -ENOMEM;
     if (!standard)
         fclose(file);
-    if (r == 0)
-        r = jobfile_parse(standard ? "standard input" : name, text, len, plan, complaint);
+    if (r < 0) {
+        free(text);
+        return r;
+    }
+    *ret_text = text;
+    *ret_len = len;
+    return 0;
+}
+
+int jobfile_read(const char *name, struct plan *plan, struct complaint *complaint)
+{
+    char *text;
+    size_t len;
+    int r = jobfile_text(name, &text, &len);
+    if (r < 0)
+        return r;
+    r = jobfile_parse(!strcmp(name, "-") ? "standard input" : name, text, len, plan, complaint);
     free(text);
     return r;
 }

@@ -15,6 +15,8 @@
  * -ENOMEM · -errno of open(2) or read(2)
  */
 int jobfile_read(const char *name, struct plan *plan, struct complaint *complaint);
+/* Its text alone, to be freed, a NUL behind it: 0 · -ENOMEM · -errno */
+int jobfile_text(const char *name, char **ret_text, size_t *ret_len);
 /* The same of text, which `name` stands for in complaints; take: they are not linked. */
 int jobfile_take(const char *name, const char *text, size_t len, struct plan *plan,
                  struct complaint *complaint);

@@ -97,8 +97,16 @@ static void check_plan(struct batch *batch)
     struct complaint complaint;
     if (resources_bind(&batch->options.resources, &batch->plan, &complaint) < 0 ||
         rates_bind(&batch->options.rates, &batch->plan, &complaint) < 0 ||
-        demand_check(&batch->options, &batch->plan, &complaint) < 0)
-        die_of(&complaint);
+        demand_check(&batch->options, &batch->plan, NULL, &complaint) < 0) {
+        struct complaint whole;
+        const char *file = batch->options.file;
+        complain(&whole, "%s:%s",
+                 batch->options.resumed ? "journal"
+                 : !strcmp(file, "-")   ? "standard input"
+                                        : file,
+                 complaint.text);
+        die_of(&whole);
+    }
 }
 
 static void read_jobs(struct batch *batch)
@@ -144,6 +152,8 @@ static void read_plan(struct batch *batch)
     case COMMAND_RESUME: read_journal(batch); break;
     case COMMAND_STATUS:
     case COMMAND_CANCEL:
+    case COMMAND_ADD:
+    case COMMAND_REPLACE:
     case COMMAND_WAIT: break;
     case COMMAND_EACH: {
         int r = each_create(&batch->options, &batch->each);
@@ -266,6 +276,8 @@ static void batch_init(struct batch *batch)
     if (r == 0)
         r = slots_create(batch->options.jobs, &batch->slots);
     if (r == 0)
+        r = fm_mutex_create(&batch->adders);
+    if (r == 0)
         r = rates_init(&batch->options.rates);
     if (r == 0 && batch->store)
         r = journal_create(batch->store, &batch->journal);
@@ -289,6 +301,7 @@ static void batch_fini(struct batch *batch)
     strings_free(batch->begun);
     batch->slots = slots_destroy(batch->slots);
     rates_fini(&batch->options.rates);
+    batch->adders = fm_mutex_destroy(batch->adders);
     batch->printer = printer_destroy(batch->printer);
     batch->news = fm_semaphore_destroy(batch->news);
     plan_fini(&batch->plan);

@@ -260,6 +260,7 @@ static const char overview[] =
     "       batch resume [OPTION...] JOURNAL                     what a kill has left of them\n"
     "       batch each [OPTION...] COMMAND... [::: ARGUMENT...]  one for each argument\n"
     "       batch status SOCKET | cancel SOCKET KEY | wait SOCKET  ask one that runs\n"
+    "       batch add SOCKET FILE | replace SOCKET KEY [FILE]    more jobs for it\n"
     "\n"
     "  batch each --jobs=4 'gzip -k {}' ::: *.log\n"
     "  find . -name '*.c' | batch each --keep-order wc -l {}\n"
@@ -309,11 +310,14 @@ static struct options defaults(void)
 
 static const struct {
     const char *name, *program;
-} commands[] = {
-    [COMMAND_RUN] = { "run", "batch run" },          [COMMAND_EACH] = { "each", "batch each" },
-    [COMMAND_RESUME] = { "resume", "batch resume" }, [COMMAND_STATUS] = { "status", NULL },
-    [COMMAND_CANCEL] = { "cancel", NULL },           [COMMAND_WAIT] = { "wait", NULL }
-};
+} commands[] = { [COMMAND_RUN] = { "run", "batch run" },
+                 [COMMAND_EACH] = { "each", "batch each" },
+                 [COMMAND_RESUME] = { "resume", "batch resume" },
+                 [COMMAND_STATUS] = { "status", NULL },
+                 [COMMAND_CANCEL] = { "cancel", NULL },
+                 [COMMAND_WAIT] = { "wait", NULL },
+                 [COMMAND_ADD] = { "add", NULL },
+                 [COMMAND_REPLACE] = { "replace", NULL } };
 enum { COMMANDS = sizeof commands / sizeof commands[0] };
 
 /* Which command the word is; what is none ends the program. */
@@ -338,16 +342,26 @@ static enum batch_command read_command(const char *word)
     return (enum batch_command)command;
 }
 
-/* The socket, and for cancel the key. */
+/* The socket, and a key or a file or both. */
 static void read_question(struct options *options, int argc, char *argv[])
 {
-    if (argc != (options->command == COMMAND_CANCEL ? 2 : 1)) {
-        fprintf(stderr, "batch: usage: batch %s SOCKET%s\n", commands[options->command].name,
-                options->command == COMMAND_CANCEL ? " KEY" : "");
+    static const struct {
+        const char *rest;
+        int least, most;
+    } forms[COMMANDS] = { [COMMAND_STATUS] = { "", 1, 1 },
+                          [COMMAND_CANCEL] = { " KEY", 2, 2 },
+                          [COMMAND_WAIT] = { "", 1, 1 },
+                          [COMMAND_ADD] = { " FILE", 2, 2 },
+                          [COMMAND_REPLACE] = { " KEY [FILE]", 2, 3 } };
+    enum batch_command command = options->command;
+    if (argc < forms[command].least || argc > forms[command].most) {
+        fprintf(stderr, "batch: usage: batch %s SOCKET%s\n", commands[command].name,
+                forms[command].rest);
         exit(BATCH_ERROR);
     }
     options->socket = argv[0];
-    options->key = argc > 1 ? argv[1] : NULL;
+    options->key = argc > 1 && command != COMMAND_ADD ? argv[1] : NULL;
+    options->file = command == COMMAND_ADD ? argv[1] : argc > 2 ? argv[2] : NULL;
 }
 
 void options_read(struct options *options, int argc, char *argv[])

@@ -17,7 +17,9 @@ enum batch_command {
     COMMAND_RESUME,
     COMMAND_STATUS,
     COMMAND_CANCEL,
-    COMMAND_WAIT
+    COMMAND_WAIT,
+    COMMAND_ADD,
+    COMMAND_REPLACE
 };
 
 enum { REPORTS_MAX = 8 };
@@ -45,12 +47,13 @@ struct options {
     const char *reports[REPORTS_MAX];
     unsigned report_count;
     const char *socket;         /* path; NULL: none. status, cancel, wait: whom to ask */
-    const char *key;            /* cancel: whom */
+    const char *key;            /* cancel, replace: whom */
     bool durable;               /* the journal's writes reach the device */
     bool resumed, retry_failed; /* resume: the batch has begun before; failed jobs too */
 
-    const char *file; /* run: the job file; "-": standard input. resume: the journal */
-    int argc;         /* what was read, for the journal and for options_resume() */
+    /* run, add, replace: the job file; "-": standard input, NULL: none. resume: the journal */
+    const char *file;
+    int argc; /* what was read, for the journal and for options_resume() */
     char **argv;
 
     char **words; /* each: the command */

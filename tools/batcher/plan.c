@@ -83,6 +83,40 @@ static int add_again(struct plan *plan, struct job **node, struct job *job)
     return 0;
 }
 
+static void chain(struct plan *plan, struct job *job)
+{
+    struct job *last = plan_find(plan, job->key);
+    job->before = job->after = NULL;
+    if (last == job)
+        return;
+    while (last->after)
+        last = last->after;
+    last->after = job;
+    job->before = last;
+}
+
+int plan_absorb(struct plan *plan, struct plan *more)
+{
+    struct job *job, *undo;
+    STAILQ_FOREACH(job, &more->jobs, in_plan) {
+        if (tsearch(job, &plan->by_key, compare))
+            continue;
+        STAILQ_FOREACH(undo, &more->jobs, in_plan) {
+            if (plan_find(plan, undo->key) == undo)
+                tdelete(undo, &plan->by_key, compare);
+        }
+        return -ENOMEM;
+    }
+    STAILQ_FOREACH(job, &more->jobs, in_plan) {
+        chain(plan, job);
+    }
+    plan->count += more->count;
+    plan->generation = more->generation;
+    STAILQ_CONCAT(&plan->jobs, &more->jobs);
+    more->count = 0;
+    return 0;
+}
+
 int plan_add(struct plan *plan, struct job *job)
 {
     struct job **node = tsearch(job, &plan->by_key, compare);
@@ -112,7 +146,7 @@ struct job *plan_holder(const struct plan *plan, const char *key)
 
 /* ---- who needs whom ---- */
 
-static int dependent_add(struct job *needed, struct job *job)
+int plan_join(struct job *needed, struct job *job)
 {
     size_t n = needed->dependent_count;
     if ((n & (n - 1)) == 0) { /* full: sizes are the powers of two */
@@ -122,7 +156,6 @@ static int dependent_add(struct job *needed, struct job *job)
         needed->dependents = more;
     }
     needed->dependents[needed->dependent_count++] = job;
-    job->unmet++;
     return 0;
 }
 
@@ -153,14 +186,24 @@ int plan_link_one(struct plan *plan, struct job *job, struct complaint *complain
             return complain(complaint, "%zu:%zu: job \"%s\" needs \"%s\", which there is not",
                             job->line, job->column, job->key, job->needs[i]);
         for (; needed; needed = needed->after) {
-            int r = is_meant(needed, job) ? dependent_add(needed, job) : 0;
+            int r = is_meant(needed, job) ? plan_join(needed, job) : 1;
             if (r < 0)
                 return r;
+            job->unmet += r == 0;
         }
     }
     if (job->before)
         job->unmet++;
     return 0;
+}
+
+void plan_needs(const struct plan *plan, const struct job *job, plan_need_fn *fn, void *ctx)
+{
+    for (size_t i = 0; job->needs && job->needs[i]; i++)
+        for (struct job *needed = plan_find(plan, job->needs[i]); needed;
+             needed = needed->after)
+            if (is_meant(needed, job))
+                fn(ctx, needed);
 }
 
 /* One of those that it waits for and that wait as well; NULL: there is none. */

@@ -45,6 +45,16 @@ struct job *plan_holder(const struct plan *plan, const char *key);
  *            complaint names it, "line:column: ..." · -ENOMEM
  */
 int plan_link(struct plan *plan, struct complaint *complaint);
+/*
+ * Those of `more`, which is empty then, come behind those that are there; they have their
+ * numbers, and are not linked. 0 · -ENOMEM: nothing was done
+ */
+int plan_absorb(struct plan *plan, struct plan *more);
+/* One more that needs `needed`, without counting that: 0 · -ENOMEM */
+int plan_join(struct job *needed, struct job *job);
+/* Call fn for each that this job needs, once for each time that it is linked with it. */
+typedef void plan_need_fn(void *ctx, struct job *needed);
+void plan_needs(const struct plan *plan, const struct job *job, plan_need_fn *fn, void *ctx);
 /* The same for one job; 0 · as plan_link, but for rings · -ENOMEM: it may be linked in part */
 int plan_link_one(struct plan *plan, struct job *job, struct complaint *complaint);
 

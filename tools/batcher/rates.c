@@ -91,9 +91,9 @@ int rates_bind(const struct rates *rates, struct plan *plan, struct complaint *c
             continue;
         if (find(rates, job->rate, strlen(job->rate)) == rates->count)
             return complain(complaint,
-                            "job \"%s\" has the rate \"%s\", which there is not: "
+                            "%zu:%zu: job \"%s\" has the rate \"%s\", which there is not: "
                             "--rate=%s=N says how many starts there are in a second",
-                            job->key, job->rate, job->rate);
+                            job->line, job->column, job->key, job->rate, job->rate);
     }
     return 0;
 }

@@ -34,6 +34,7 @@ struct watch {
     struct job *job;
     struct scan *scans; /* two; NULL: nothing is read */
     int64_t start_ns;
+    bool seen; /* that it is ready; read when nobody looks any more */
 };
 
 /* ---- looking ---- */
@@ -129,6 +130,7 @@ static void tell_up(struct watch *watch)
     if (batch->options.verbose)
         printer_say(batch->printer, "batch: service \"%s\" is ready after %.3f s",
                     watch->job->key, (double)took_ns / 1e9);
+    watch->seen = true;
     demand_up(batch, watch->job);
 }
 
@@ -159,9 +161,9 @@ static int wait_watched(struct watch *watch, struct fm_process *process,
     fm_fiber_stop(watcher, FM_NEVER, NULL);
     fm_unmask();
     fm_fiber_unref(watcher);
-    if (waited == -ETIMEDOUT && demand_is_up(watch->batch, job))
+    if (waited == -ETIMEDOUT && watch->seen)
         return fm_process_wait(process, FM_NEVER, ret_status);
-    job->ending.early = waited == 0 && !demand_is_up(watch->batch, job);
+    job->ending.early = waited == 0 && !watch->seen;
     return waited;
 }
 

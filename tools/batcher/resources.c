@@ -47,13 +47,15 @@ static int bind(const struct resources *resources, struct job *job, struct share
     share->resource = find(resources, share->name, strlen(share->name));
     if (share->resource == resources->count)
         return complain(complaint,
-                        "job \"%s\" wants of \"%s\", which there is not: "
+                        "%zu:%zu: job \"%s\" wants of \"%s\", which there is not: "
                         "--resource=%s=AMOUNT says how much there is",
-                        job->key, share->name, share->name);
+                        job->line, job->column, job->key, share->name, share->name);
     int64_t total = resources->each[share->resource].total;
     if (share->amount > total)
-        return complain(complaint, "job \"%s\" wants %lld of \"%s\", of which there is %lld",
-                        job->key, (long long)share->amount, share->name, (long long)total);
+        return complain(complaint,
+                        "%zu:%zu: job \"%s\" wants %lld of \"%s\", of which there is %lld",
+                        job->line, job->column, job->key, (long long)share->amount, share->name,
+                        (long long)total);
     return 0;
 }
 

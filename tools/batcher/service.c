@@ -123,7 +123,7 @@ static void keep_drop(void *arg)
 int service_start(struct batch *batch, struct job *job)
 {
     struct fm_map_run_options options = FM_MAP_RUN_OPTIONS_INIT;
-    options.conflict = FM_FAIL;
+    options.conflict = FM_QUEUE; /* the fiber of who had the key may be in its last lines */
     options.name = "keeper";
     options.arg_drop = keep_drop;
     options.own_map = 1;

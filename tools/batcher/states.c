@@ -4,6 +4,8 @@
  */
 #include "tools/batcher/states.h"
 
+#include "tools/batcher/demand.h"
+
 void states_make_ready(struct batch *batch, struct job *job)
 {
     struct job *first = TAILQ_FIRST(&batch->ready);
@@ -90,6 +92,42 @@ void states_hold(struct batch *batch, struct job *job)
             TAILQ_REMOVE(&batch->ready, dependent, in_state);
         dependent->state = JOB_WAITING;
         dependent->unmet++;
+    }
+}
+
+struct meeting {
+    struct batch *batch;
+    struct job *job, *blocker;
+};
+
+static void meet(void *ctx, struct job *needed)
+{
+    struct meeting *meeting = ctx;
+    bool failed = needed->state == JOB_FAILED || needed->state == JOB_TIMED_OUT;
+    if (needed->state == JOB_STOPPED)
+        demand_revive_locked(meeting->batch, needed);
+    if (needed->up || needed->state == JOB_SUCCEEDED ||
+        (failed && states_policy(meeting->batch, needed) == FAILURE_CONTINUE))
+        meeting->job->unmet--;
+    else if (needed->state >= JOB_SUCCEEDED)
+        meeting->blocker = needed;
+}
+
+void states_begin(struct batch *batch, struct job *job)
+{
+    struct meeting meeting = { batch, job, NULL };
+    if (job->state != JOB_WAITING)
+        return; /* one that came with it has been skipped, and it needs that */
+    plan_needs(&batch->plan, job, meet, &meeting);
+    if (job->before && job->before->state >= JOB_SUCCEEDED)
+        job->unmet--;
+    if (meeting.blocker) {
+        job->blocker = meeting.blocker;
+        states_end(batch, job, JOB_SKIPPED);
+        TAILQ_INSERT_TAIL(&batch->skipped, job, in_state);
+        skip_dependents(batch, job);
+    } else if (!job->unmet) {
+        states_make_ready(batch, job);
     }
 }
 

@@ -20,6 +20,11 @@ enum failure_policy states_policy(const struct batch *batch, const struct job *j
  * that need them, to be told of. While all is halting neither happens.
  */
 void states_release(struct batch *batch, struct job *job, bool go_on);
+/*
+ * A job has come while others are under way, and is linked: it is ready, or skipped, as those
+ * that it needs have ended; services among them that were stopped come back.
+ */
+void states_begin(struct batch *batch, struct job *job);
 /* A service is not up any more: those that need it and were not started wait for it again. */
 void states_hold(struct batch *batch, struct job *job);
 /* It has not been started and will not be; told of as those that are skipped. */

@@ -306,8 +306,24 @@ int store_load(struct store *store, bool again, struct plan *plan, struct compla
 
 /* ---- writing ---- */
 
+static int write_added(struct store *store, const struct plan *added)
+{
+    const struct job *job;
+    int r = insert_jobs(store, STAILQ_FIRST(&added->jobs));
+    STAILQ_FOREACH(job, &added->jobs, in_plan) {
+        if (r < 0 || !job->replaces)
+            continue;
+        sqlite3_bind_int(store->ended, 1, JOB_REPLACED);
+        sqlite3_bind_int64(store->ended, 2, (sqlite3_int64)job->replaces);
+        r = step(store, store->ended);
+    }
+    return r;
+}
+
 static int write_one(struct store *store, const struct record *record)
 {
+    if (record->added)
+        return write_added(store, record->added);
     sqlite3_stmt *statement = record->state == JOB_RUNNING ? store->start : store->end;
     sqlite3_bind_int64(statement, 1, (sqlite3_int64)record->number);
     sqlite3_bind_int64(statement, 2, record->attempt);

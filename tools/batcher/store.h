@@ -13,9 +13,13 @@
 
 struct store;
 
-/* A start: state is JOB_RUNNING. An end: what it came to, and whether it was the last one. */
+/*
+ * A start: state is JOB_RUNNING. An end: what it came to, and whether it was the last one. Or
+ * jobs that come, some of them in the place of others.
+ */
 struct record {
-    uint64_t number; /* of the job */
+    const struct plan *added; /* NULL: none, and what follows holds */
+    uint64_t number;          /* of the job */
     unsigned attempt;
     int64_t at_ns; /* since 1970 */
     enum job_state state;

@@ -125,6 +125,8 @@ static struct fm_exit work_entry(void *arg)
         job->ending.stopped = true;
         job->ending.error = -ECANCELED;
     }
+    if (state == JOB_CANCELLED && conductor_why_stopped(batch, job) == JOB_REPLACED)
+        state = JOB_REPLACED;
     account_over(batch, job, state);
     conductor_ended(batch, job, state);
     if (slot)
@@ -152,7 +154,7 @@ static void work_drop(void *arg)
 int work_start(struct batch *batch, struct job *job, unsigned slot)
 {
     struct fm_map_run_options options = FM_MAP_RUN_OPTIONS_INIT;
-    options.conflict = FM_FAIL;
+    options.conflict = FM_QUEUE; /* the fiber of who had the key may be in its last lines */
     options.name = "job";
     options.arg_drop = work_drop;
     options.stack_bytes = job->call ? CALL_STACK : 0;
