@@ -19,7 +19,8 @@
 #include "tools/batcher/events.h"
 #include "tools/batcher/service_spec.h"
 
-enum { LINE_MAX_BYTES = 4096 };
+/* The C library's regular expressions want more of a stack than a fiber usually has. */
+enum { LINE_MAX_BYTES = 4096, WATCH_STACK = 256 << 10 };
 
 /* What was read of one of the two outputs and is not a whole line yet. */
 struct scan {
@@ -153,7 +154,9 @@ static int wait_watched(struct watch *watch, struct fm_process *process,
 {
     struct fm_fiber *watcher;
     struct job *job = watch->job;
-    int r = fm_fiber_spawn(watch_entry, watch, NULL, &watcher);
+    struct fm_spawn_options options = FM_SPAWN_OPTIONS_INIT;
+    options.stack_bytes = WATCH_STACK;
+    int r = fm_fiber_spawn(watch_entry, watch, &options, &watcher);
     if (r < 0)
         return r;
     int waited = fm_process_wait(process, fm_after_ns(job->readiness->within_ns), ret_status);
