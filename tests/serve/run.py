@@ -14,6 +14,7 @@ import events_test
 import policy_test
 import openapi_test
 import websocket_test
+import frames_test
 import door_test
 import tls_test
 import end_test
@@ -21,4 +22,4 @@ import end_test
 if len(sys.argv) < 2:
     sys.exit(__doc__.splitlines()[0])
 harness.BINARY = sys.argv[1]
-sys.exit(harness.run([http_test, api_test, jobs_test, events_test, policy_test, openapi_test, websocket_test, door_test, tls_test, end_test], sys.argv[2:]))
+sys.exit(harness.run([http_test, api_test, jobs_test, events_test, policy_test, openapi_test, websocket_test, frames_test, door_test, tls_test, end_test], sys.argv[2:]))

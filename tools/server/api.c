@@ -14,6 +14,7 @@
 
 #include "tools/server/auth.h"
 #include "tools/server/feed.h"
+#include "tools/server/handshake.h"
 #include "tools/server/hello.h"
 #include "tools/server/job_api.h"
 #include "tools/server/log.h"
@@ -22,7 +23,6 @@
 #include "tools/server/rates.h"
 #include "tools/server/text.h"
 #include "tools/server/user_api.h"
-#include "tools/server/websocket.h"
 
 static const char help[] =
     "fibermap-serve: jobs by key, one WebSocket per user\n"
@@ -105,7 +105,7 @@ static const struct route routes[] = {
     { HTTP_POST, "POST", "/api/send/", user_api_send },
     { HTTP_POST, "POST", "/api/send", user_api_send_all },
     { HTTP_GET, "GET, HEAD", "/api/users", user_api_list },
-    { HTTP_GET, "GET", "/ws/", websocket_accept },
+    { HTTP_GET, "GET", "/ws/", handshake_accept },
     { HTTP_GET, "GET, HEAD", "/healthz", get_health },
     { HTTP_GET, "GET, HEAD", "/readyz", get_ready },
     { HTTP_GET, "GET, HEAD", "/metrics", metrics_answer },
@@ -196,7 +196,7 @@ static void route_take(struct exchange *x, const struct route *route, const char
             return;
         }
     }
-    if (route->method != HTTP_GET || route->handler == websocket_accept) {
+    if (route->method != HTTP_GET || route->handler == handshake_accept) {
         if (!origin_is_ours(x->request)) {
             answer_error(x, 403, "requests of other sites are refused");
             return;

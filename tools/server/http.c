@@ -259,7 +259,7 @@ static int head_check(struct http *http)
         return refuse(http, 503, "out of memory");
     request->url.len--;
     request->method = parser->method;
-    request->upgrade_to_websocket = parser->upgrade &&
+    request->upgrade_to_websocket = parser->upgrade && parser->http_minor == 1 &&
                                     header_is(&request->headers[HEADER_UPGRADE], "websocket");
     /* The message ends like any other; its receiver takes over what follows, or does not. */
     parser->upgrade = 0;

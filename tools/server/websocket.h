@@ -14,12 +14,8 @@ struct websocket;
 /* Sent to a connection whose user has opened another. */
 #define WEBSOCKET_CODE_REPLACED 4000
 
-/*
- * Judge the handshake in x->request. If it is good the calling fiber becomes the user's
- * connection, 101 is answered and x->websocket is set, to be given to websocket_run; else 400,
- * 426 or 503 is answered.
- */
-void websocket_accept(struct exchange *x, const char *user);
+/* For a connection that has become the user's: 0 · -ENOMEM. One reference is the caller's. */
+int websocket_create(struct server *server, const char *user, struct websocket **ret_websocket);
 
 /*
  * Speak WebSocket on fd until either side has closed. Called masked, with the 101 sent.
