@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""frames_test.py - RFC 6455 section by section, frame by frame, over a raw socket (faults F104 to F107)
+"""frames_test.py - RFC 6455 section by section, frame by frame, over a raw socket
 
 A row is what a peer sends behind its handshake, the frames that come back in their order, and how it ends: with the
 code of a close frame, with a close frame without one (None), or not at all (OPEN: a ping is still answered).
@@ -158,16 +158,19 @@ def read_frame_close(peer):
     return struct.unpack('>H', payload[:2])[0] if payload else None
 
 
+# F104
 @test
 def frames_of_every_length_come_back(server):
     check(server, FRAMING, '5.2')
 
 
+# F105
 @test
 def a_frame_of_a_client_is_masked(server):
     check(server, MASKS, '5.1')
 
 
+# F104, F105
 @test
 def a_length_has_one_spelling(server):
     check(server, LENGTHS, '5.2')
@@ -178,26 +181,31 @@ def pings_are_answered_in_their_order(server):
     check(server, PINGS, '5.5')
 
 
+# F105
 @test
 def reserved_bits_and_opcodes_are_refused(server):
     check(server, RESERVED, '5.2')
 
 
+# F105
 @test
 def messages_come_in_fragments_and_control_frames_between(server):
     check(server, FRAGMENTS, '5.4')
 
 
+# F105
 @test
 def text_is_utf8_and_refused_as_soon_as_it_is_not(server):
     check(server, UTF8, '8.1')
 
 
+# F105
 @test
 def a_close_is_answered_by_its_code_or_refused(server):
     check(server, CLOSES, '7.4')
 
 
+# F104
 @test
 def a_message_has_a_limit_however_it_comes(server):
     check(server, LIMITS, '10.4')

@@ -104,8 +104,24 @@ class Peer:
         match = re.fullmatch(r'HTTP/1\.1 (\d{3}) .+', lines[0])
         assert match, f'no status line: {lines[0]!r}'
         headers = {k.lower(): v for k, v in (line.split(': ', 1) for line in lines[1:])}
+        if headers.get('transfer-encoding') == 'chunked' and not head:
+            return Answer(int(match[1]), headers, b''.join(iter(self.chunk, b'')))
         length = 0 if head else int(headers.get('content-length', 0))
         return Answer(int(match[1]), headers, self.take(length))
+
+    def head(self):
+        """The head of an answer whose body is taken by chunk(): status and headers."""
+        answer = self.answer(head=True)
+        return answer.status, answer.headers
+
+    def chunk(self):
+        """The next chunk of an answer, b'' if it was the last."""
+        while b'\r\n' not in self.buffer:
+            assert self.more(), f'closed after {self.buffer!r}'
+        size, self.buffer = self.buffer.split(b'\r\n', 1)
+        data = self.take(int(size, 16))
+        equal(self.take(2), b'\r\n', 'behind a chunk')
+        return data
 
     def closed(self):
         """The server closes now, and has nothing more to say."""

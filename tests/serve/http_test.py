@@ -25,86 +25,6 @@ def chunked(*lines):
     return post(CHUNKED, b''.join(lines))
 
 
-# What must be refused: every row is sent whole and byte by byte, and closes the connection.
-REFUSED = {
-    'length and chunked': (400, post(b'Content-Length: 5\r\n' + CHUNKED, b'0\r\n\r\n')),
-    'chunked and length': (400, post(CHUNKED + b'Content-Length: 5\r\n', b'0\r\n\r\n')),
-    'two lengths': (400, post(b'Content-Length: 5\r\nContent-Length: 6\r\n', b'hello')),
-    'two equal lengths': (400, post(b'Content-Length: 5\r\nContent-Length: 5\r\n', b'hello')),
-    'length +5': (400, post(b'Content-Length: +5\r\n', b'hello')),
-    'length -5': (400, post(b'Content-Length: -5\r\n', b'hello')),
-    'length 0x5': (400, post(b'Content-Length: 0x5\r\n', b'hello')),
-    'length 5 5': (400, post(b'Content-Length: 5 5\r\n', b'hello')),
-    'length 5, 5': (400, post(b'Content-Length: 5, 5\r\n', b'hello')),
-    'no length after all': (400, post(b'Content-Length: \r\n', b'hello')),
-    'length 2^64': (400, post(b'Content-Length: 18446744073709551616\r\n', b'hello')),
-    'length 2^64 + 5': (400, post(b'Content-Length: 18446744073709551621\r\n', b'hello')),
-    'chunk size +5': (400, chunked(b'+5\r\nhello\r\n0\r\n\r\n')),
-    'chunk size -5': (400, chunked(b'-5\r\nhello\r\n0\r\n\r\n')),
-    'chunk size 5_0': (400, chunked(b'5_0\r\nhello\r\n0\r\n\r\n')),
-    'chunk size 0x5': (400, chunked(b'0x5\r\nhello\r\n0\r\n\r\n')),
-    'chunk size with a space': (400, chunked(b'5 \r\nhello\r\n0\r\n\r\n')),
-    'chunk size 2^64 + 5': (400, chunked(b'10000000000000005\r\nhello\r\n0\r\n\r\n')),
-    'no chunk size': (400, chunked(b'\r\n\r\n')),
-    'chunk size ends in LF': (400, chunked(b'5\nhello\r\n0\r\n\r\n')),
-    'chunk ends in LF': (400, chunked(b'5\r\nhello\n0\r\n\r\n')),
-    'chunk does not end': (400, chunked(b'5\r\nhello0\r\n\r\n')),
-    'chunk ends in two other bytes': (400, chunked(b'5\r\nhelloXX0\r\n\r\n')),
-    'chunk extension of 5000 bytes': (400, chunked(b'5;', b'a' * 5000, b'\r\nhello\r\n0\r\n\r\n')),
-    'trailers of 24000 bytes': (431, chunked(b'0\r\n', b'T: x\r\n' * 4000, b'\r\n')),
-    'chunked twice': (400, post(CHUNKED * 2, b'0\r\n\r\n')),
-    'xchunked': (501, post(b'Transfer-Encoding: xchunked\r\n', b'0\r\n\r\n')),
-    'gzip, chunked': (501, post(b'Transfer-Encoding: gzip, chunked\r\n', b'0\r\n\r\n')),
-    'chunked behind a vertical tab': (400, post(b'Transfer-Encoding: \x0bchunked\r\n', b'0\r\n\r\n')),
-    'chunked in HTTP/1.0': (400, b'POST /api/send/nobody HTTP/1.0\r\n' + CHUNKED + b'\r\n0\r\n\r\n'),
-    'space before the colon': (400, get(HOST + b'X : y\r\n')),
-    'no header name': (400, get(HOST + b': y\r\n')),
-    'no colon': (400, get(HOST + b'abc\r\n')),
-    'folded line': (400, get(HOST + b'X: y\r\n z\r\n')),
-    'first header behind a space': (400, get(b' ' + HOST)),
-    'NUL in a value': (400, get(HOST + b'X: y\0z\r\n')),
-    'NUL in a name': (400, get(HOST + b'X\0: y\r\n')),
-    'CR in a value': (400, get(HOST + b'X: y\rz\r\n')),
-    'CR CR LF': (400, get(HOST + b'X: y\r\r\n')),
-    'LF alone': (400, HELLO.replace(b'\r\n', b'\n')),
-    'no Host': (400, get()),
-    'two Hosts': (400, get(HOST * 2)),
-    'a Host with a space': (400, get(b'Host: a b\r\n')),
-    'HTTP/1.2': (505, get(HOST, version=b'HTTP/1.2')),
-    'HTTP/2.0': (505, get(HOST, version=b'HTTP/2.0')),
-    'HTTP/2 by prior knowledge': (505, b'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'),
-    'HTTP/0.9': (505, b'GET /hello\r\n\r\n'),
-    'HTTQ/1.1': (400, get(HOST, version=b'HTTQ/1.1')),
-    'a method of 1 KiB': (400, b'A' * 1024 + HELLO[3:]),
-    'a method in small letters': (400, b'get' + HELLO[3:]),
-    'TRACE': (501, b'TRACE' + HELLO[3:]),
-    'CONNECT': (501, b'CONNECT a:80 HTTP/1.1\r\n' + HOST + b'\r\n'),
-    'a space in the target': (400, get(HOST, path=b'/a b')),
-    'a byte above 127 in the target': (400, get(HOST, path=b'/\xff')),
-    'a control byte in the target': (400, get(HOST, path=b'/\x01')),
-    'TLS': (400, b'\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03'),
-    'a header of 20000 bytes': (431, get(HOST + b'X: ' + b'a' * 20000 + b'\r\n')),
-    '10000 headers': (431, get(HOST + b'a: b\r\n' * 10000)),
-    'a target of 9000 bytes': (414, get(HOST, path=b'/' + b'a' * 9000)),
-    'a body announced too large': (413, post(b'Content-Length: 1048577\r\n')),
-    'an unknown expectation': (417, post(b'Expect: tea\r\nContent-Length: 5\r\n', b'hello')),
-}
-
-
-# F99, F100
-@test
-def what_is_ambiguous_or_too_large_is_refused_however_it_is_cut(server):
-    for name, (status, data) in REFUSED.items():
-        for step in (None, 1):
-            with server.peer() as peer:
-                peer.send(data, step)
-                answer = peer.answer()
-                equal(answer.status, status, f'{name}, step {step}')
-                equal(answer.headers['connection'], 'close', name)
-                assert answer.json()['detail'], name
-                assert peer.closed(), name
-
-
 # The server reads plain heads in one look, and all others byte by byte: on either side of the border between the two.
 PLAIN = {
     'nothing but Host': (200, get(HOST)),
@@ -387,3 +307,27 @@ def running_out_of_descriptors_passes(_):
         for peer in peers:
             equal(peer.answer().status, 200)
             peer.socket.close()
+
+
+# As RFC 3986 has it: %xx of what may stand there as itself is the same path, a slash is never the same as %2F, and
+# segments of points are for clients to resolve.
+PATHS = {
+    b'/%68ello': 200, b'/%68%65%6C%6c%6F': 200, b'/hello?%': 200, b'/hello?a=/../b': 200, b'/%7E': 404, b'/hello%20': 404, b'/hello%2F': 404,
+    b'/hello%2fkeyed': 404, b'/hello/%6beyed': 200, b'/%61pi/st%61ts': 200, b'/%2568ello': 404, b'//hello': 404, b'/hello/': 404,
+    b'/.': 400, b'/..': 400, b'/./hello': 400, b'/../hello': 400, b'/hello/.': 400, b'/api/../hello': 400, b'/%2e%2e/hello': 400, b'/.%2E/hello': 400,
+    b'/api/status/..': 400, b'/api/status/%2e': 400, b'/api/status/../hello': 400, b'/api/status/...': 404, b'/api/st%61tus/x%2Fy': 404,
+    b'/api/st%61tus/x/y': 400, b'/api/status/..%2f': 404, b'/%00': 400, b'/hello%00': 400, b'/api/status/%00': 400, b'/%': 400, b'/%6': 400, b'/%6g': 400,
+    b'/a' * 2000: 404, b'/hello#': 400,
+}
+
+
+@test
+def a_path_has_one_spelling(server):
+    with server.peer() as peer:
+        for path, status in PATHS.items():
+            peer.send(get(HOST, path=path))
+            equal(peer.answer().status, status, path)
+    key = 'slash/%and/percent'
+    server.start(key=key, kind='sleep', ms=0)
+    for path in ('/api/status/slash%2F%25and%2fpercent', '/api/st%61tus/sl%61sh%2F%25and%2fpercent'):
+        equal(server.get(path).json()['key'], key, path)

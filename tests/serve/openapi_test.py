@@ -27,6 +27,8 @@ ASKED = [
     ('POST', '/api/batch', {'jobs': [{'key': 'described-2', 'kind': 'sleep'}, {'kind': 'sleep'}]}, 409),
     ('POST', '/api/batch', {'jobs': [{'key': 'described-2', 'kind': 'sleep', 'mode': 'fail'}], 'all_or_nothing': False}, 200),
     ('POST', '/api/batch', {}, 400),
+    ('POST', '/api/process/lines', '{"kind": "sleep", "ms": 0}', 200), ('POST', '/api/process/lines', 'tea', 200),
+    ('POST', '/api/digest', 'abc', 200),
     ('GET', '/api/status/{described}', None, 200), ('GET', '/api/status/{sum}', None, 200),
     ('GET', '/api/status/{bad}?wait_ms=1', None, 200), ('GET', '/api/status/{nobody}', None, 404),
     ('GET', '/api/status/{described}?wait_ms=x', None, 400),

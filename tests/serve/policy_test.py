@@ -105,6 +105,8 @@ def each_request_is_a_line_of_json(_):
             with server.peer() as peer:
                 peer.send(b'nonsense\r\n\r\n')
                 equal(peer.answer().status, 400)
+            server.post('/api/digest', 'x' * 100)
+            server.post('/api/process/lines', '{}\n' * 10)
             server.finished('a')
         with open(path, encoding='utf-8') as file:
             lines = [json.loads(line) for line in file]
@@ -115,6 +117,8 @@ def each_request_is_a_line_of_json(_):
         equal([(r['client'], r['method'], r['target'], r['status']) for r in requests[:3]],
               [('127.0.0.1', 'GET', '/hello', 200), ('127.0.0.1', 'POST', '/api/process', 202),
                ('127.0.0.1', 'GET', '/nothing?x="y\\', 404)])
+        equal([(r['target'], r['status'], r['bytes'] > 500) for r in requests[3:5]],
+              [('/api/digest', 200, False), ('/api/process/lines', 200, True)])
         assert all(r['us'] >= 0 and r['bytes'] > 0 for r in requests), requests
         equal([(r['status'], r['client']) for r in lines if r['event'] == 'refused'], [(400, '127.0.0.1')])
         equal([line['event'] for line in lines[-4:]], ['draining'] + ['drained'] * 3)

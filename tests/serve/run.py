@@ -8,6 +8,8 @@ import sys
 
 import harness
 import http_test
+import smuggling_test
+import stream_test
 import api_test
 import jobs_test
 import events_test
@@ -22,4 +24,4 @@ import end_test
 if len(sys.argv) < 2:
     sys.exit(__doc__.splitlines()[0])
 harness.BINARY = sys.argv[1]
-sys.exit(harness.run([http_test, api_test, jobs_test, events_test, policy_test, openapi_test, websocket_test, frames_test, door_test, tls_test, end_test], sys.argv[2:]))
+sys.exit(harness.run([http_test, smuggling_test, stream_test, api_test, jobs_test, events_test, policy_test, openapi_test, websocket_test, frames_test, door_test, tls_test, end_test], sys.argv[2:]))

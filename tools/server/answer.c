@@ -7,6 +7,7 @@
  */
 #include "tools/server/answer.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "tools/server/json.h"
@@ -164,20 +165,24 @@ void answer_allow(struct exchange *x)
     x->out->len = (size_t)(at - x->out->data);
 }
 
-int answer_stream(struct exchange *x, const char *type)
+int answer_stream(struct exchange *x, const char *type, bool chunks)
 {
-    size_t before = x->out->len;
-    x->close = true;
-    int r = buffer_append_text(x->out, "HTTP/1.1 200 OK\r\nContent-Type: ");
-    r = r ? r : buffer_append_text(x->out, type);
-    r = r ? r : buffer_append_text(x->out, "\r\nDate: ");
-    r = r ? r : buffer_append_text(x->out, date(x));
-    r = r ? r
-          : buffer_append_text(x->out, "\r\nConnection: close\r\nCache-Control: no-store\r\n"
-                                       "X-Content-Type-Options: nosniff\r\n\r\n");
-    if (r < 0)
-        x->out->len = before;
-    return r;
+    if (buffer_reserve(x->out, HEAD_BYTES) < 0) {
+        x->close = true;
+        return -ENOMEM;
+    }
+    if (!chunks)
+        x->close = true;
+    char *at = x->out->data + x->out->len;
+    at = stpcpy(stpcpy(at, "HTTP/1.1 200 OK\r\nContent-Type: "), type);
+    at = stpcpy(stpcpy(at, "\r\nDate: "), date(x));
+    if (chunks)
+        at = stpcpy(at, "\r\nTransfer-Encoding: chunked");
+    if (x->close)
+        at = stpcpy(at, "\r\nConnection: close");
+    at = stpcpy(at, "\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n\r\n");
+    x->out->len = (size_t)(at - x->out->data);
+    return 0;
 }
 
 void answer_switch(struct exchange *x, const char *accept)

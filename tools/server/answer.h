@@ -13,9 +13,11 @@
 #include "tools/server/http.h"
 #include "tools/server/server.h"
 
+struct body;
 struct feed;
 struct rate;
 struct websocket;
+struct wire;
 
 /* Belongs to the connection's fiber. Exactly one answer_ call is made for each request. */
 struct exchange {
@@ -30,7 +32,11 @@ struct exchange {
     const char *client;          /* its address, for the log */
     int fd;                      /* to see that the client has gone while it is waited for */
     struct websocket *websocket; /* made by a handler that has answered 101, else NULL */
-    struct feed *feed;           /* made by a handler that has begun a stream, else NULL */
+    struct feed *feed;           /* made by a handler that has begun events, else NULL */
+    struct wire *wire;           /* below out */
+    struct body *body;           /* what is still to come; NULL: request->body is all of it */
+    bool streaming;              /* the answer is sent while it is made (stream.h) */
+    unsigned long long streamed; /* so many bytes of it */
 
     /* private: the Date header of the present second */
     time_t date_second;
@@ -52,10 +58,10 @@ void answer_error(struct exchange *x, int status, const char *reason);
 /* 204, with x->allow. */
 void answer_allow(struct exchange *x);
 /*
- * The head of a body that ends with the connection: 0 · -errno, and then the connection closes
- * without an answer.
+ * The head of a body whose length nobody knows yet, which comes in chunks or ends with the
+ * connection: 0 · -errno, and then the connection closes without an answer.
  */
-int answer_stream(struct exchange *x, const char *type);
+int answer_stream(struct exchange *x, const char *type, bool chunks);
 /* 101 with the handshake's last word. */
 void answer_switch(struct exchange *x, const char *accept);
 

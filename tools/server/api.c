@@ -8,21 +8,27 @@
  */
 #include "tools/server/api.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 #include "tools/server/auth.h"
+#include "tools/server/digest.h"
 #include "tools/server/feed.h"
 #include "tools/server/handshake.h"
 #include "tools/server/hello.h"
 #include "tools/server/job_api.h"
+#include "tools/server/job_lines.h"
 #include "tools/server/log.h"
 #include "tools/server/look.h"
 #include "tools/server/metrics.h"
 #include "tools/server/rates.h"
+#include "tools/server/target.h"
 #include "tools/server/text.h"
 #include "tools/server/user_api.h"
+
+enum { PATH_BYTES_MAX = 2048 }; /* longer than any that is known, however it is spelt */
 
 static const char help[] =
     "fibermap-serve: jobs by key, one WebSocket per user\n"
@@ -47,6 +53,9 @@ static const char help[] =
     "behind\n"
     "         it, \"fail\". \"deadline_ms\": for all its life. \"restart\": run it again.\n"
     "POST   /api/batch          start many, all or none: {\"jobs\": [{...}, ...]}\n"
+    "POST   /api/process/lines  start a job for each line of a body of any length, and answer "
+    "by lines\n"
+    "POST   /api/digest         the SHA-256 of a body of any length\n"
     "GET    /api/status/KEY     running, or how the key's last job ended; ?wait_ms=N awaits "
     "that\n"
     "DELETE /api/cancel/KEY     interrupt the job and wait for its end\n"
@@ -100,6 +109,8 @@ static const struct route routes[] = {
     { HTTP_DELETE, "DELETE", "/api/cancel/", job_api_cancel },
     { HTTP_DELETE, "DELETE", "/api/cancel", job_api_cancel_prefix },
     { HTTP_POST, "POST", "/api/batch", job_api_start_many },
+    { HTTP_POST, "POST", "/api/process/lines", job_lines_start },
+    { HTTP_POST, "POST", "/api/digest", digest_answer },
     { HTTP_GET, "GET", "/api/events", feed_all },
     { HTTP_GET, "GET", "/api/events/", feed_key },
     { HTTP_POST, "POST", "/api/send/", user_api_send },
@@ -122,6 +133,11 @@ static bool route_is_open(const struct route *route)
     return route->handler == get_health || route->handler == get_ready;
 }
 
+static bool route_streams(const struct route *route)
+{
+    return route->handler == job_lines_start || route->handler == digest_answer;
+}
+
 /* Does the path take this route? Then *ret_name is what stands where a name is wanted. */
 static bool route_matches(const struct route *route, const char *path, size_t len,
                           const char **ret_name)
@@ -137,34 +153,6 @@ static bool route_matches(const struct route *route, const char *path, size_t le
 }
 
 /*
- * The path within the target: no scheme and host of the absolute form, and no query, which is
- * noted apart.
- */
-static bool target_path(struct exchange *x, const char **ret_path, size_t *ret_len)
-{
-    const struct buffer *url = &x->request->url;
-    const char *path = url->data, *end = url->data + url->len;
-    x->query = end;
-    if (url->len >= 7 && *path != '/' && !strncasecmp(path, "http://", 7)) {
-        path = memchr(path + 7, '/', url->len - 7);
-        if (!path) {
-            *ret_path = "/";
-            *ret_len = 1;
-            return true;
-        }
-    }
-    if (path == end || *path != '/')
-        return false;
-    size_t len = (size_t)(end - path);
-    const char *query = memchr(path, '?', len);
-    if (query)
-        x->query = query + 1;
-    *ret_path = path;
-    *ret_len = query ? (size_t)(query - path) : len;
-    return true;
-}
-
-/*
  * A page of another site may make a browser send us requests and open WebSockets, but not
  * without the Origin header: where there is one, it must be ours.
  */
@@ -174,9 +162,16 @@ static bool origin_is_ours(const struct http_request *request)
     const struct http_header *host = &request->headers[HEADER_HOST];
     if (origin->count == 0)
         return true;
-    const char *authority = strstr(origin->text, "://");
-    return origin->count == 1 && !origin->cut && authority && host->count == 1 &&
-           !strcasecmp(authority + 3, host->text);
+    const char *theirs = strstr(origin->text, "://");
+    if (origin->count != 1 || origin->cut || !theirs)
+        return false;
+    size_t len;
+    const char *ours = target_authority(request->url.data, request->url.len, &len);
+    if (!ours) {
+        ours = host->text;
+        len = host->len;
+    }
+    return len && strlen(theirs + 3) == len && !strncasecmp(theirs + 3, ours, len);
 }
 
 static void route_take(struct exchange *x, const struct route *route, const char *name,
@@ -190,7 +185,8 @@ static void route_take(struct exchange *x, const struct route *route, const char
     if (name) {
         int len = text_percent_decode(name, (size_t)(end - name), decoded, sizeof decoded);
         if (len < 0 || !text_is_name(decoded, (size_t)len) ||
-            memchr(name, '/', (size_t)(end - name))) {
+            target_is_dots(decoded, (size_t)len) || memchr(name, '/', (size_t)(end - name)) ||
+            memchr(name, '#', (size_t)(end - name))) {
             answer_error(x, 400,
                          "a name is 1 to 512 bytes of UTF-8 without control characters");
             return;
@@ -214,37 +210,92 @@ static inline void exchange_begin(struct exchange *x)
     server_count(&x->server->requests);
 }
 
-/* Take the route that the path names. */
-static void route_find(struct exchange *x)
+/* Take the route that the path names: false if there is none. */
+static bool route_try(struct exchange *x, const char *path, size_t len)
 {
     const struct http_request *request = x->request;
-    const char *path, *name;
-    size_t len;
-    exchange_begin(x);
-    if (!target_path(x, &path, &len)) {
-        x->allow = "GET, HEAD, POST, DELETE";
-        if (request->method == HTTP_OPTIONS && !strcmp(request->url.data, "*"))
-            answer_allow(x);
-        else
-            answer_error(x, 400, "the target is not a path");
-        return;
-    }
+    const char *name;
     for (size_t i = 0; i < sizeof routes / sizeof routes[0]; i++) {
         if (!route_matches(&routes[i], path, len, &name))
             continue;
         bool head_for_get = x->head_only && strstr(routes[i].method_name, "HEAD");
         if (request->method == routes[i].method || head_for_get) {
             route_take(x, &routes[i], name, path + len);
-            return;
+            return true;
         }
         x->allow = routes[i].method_name;
         if (request->method == HTTP_OPTIONS)
             answer_allow(x);
         else
             answer_error(x, 405, "the method is not for this path");
+        return true;
+    }
+    return false;
+}
+
+/*
+ * The path is none as it stands: false, and that has been answered, if it has no other spelling,
+ * else *target has the path in plain, which takes PATH_BYTES_MAX.
+ */
+static bool make_plain(struct exchange *x, struct target *target, char *plain)
+{
+    int len = target_plain_path(target->path, target->path_len, plain, PATH_BYTES_MAX);
+    if (len == -EINVAL) {
+        answer_error(x, 400, "the path has bytes or segments that name nothing");
+        return false;
+    }
+    if (len < 0 || (size_t)len == target->path_len) {
+        answer_error(x, 404, "no such path; GET / lists them");
+        return false;
+    }
+    target->path = plain;
+    target->path_len = (size_t)len;
+    return true;
+}
+
+static void route_find(struct exchange *x)
+{
+    const struct http_request *request = x->request;
+    char plain[PATH_BYTES_MAX];
+    struct target target;
+    exchange_begin(x);
+    if (target_read(request->url.data, request->url.len, &target)) {
+        x->query = target.query;
+        while (!route_try(x, target.path, target.path_len)) {
+            if (!make_plain(x, &target, plain))
+                return;
+        }
         return;
     }
-    answer_error(x, 404, "no such path; GET / lists them");
+    x->allow = "GET, HEAD, POST, DELETE";
+    if (request->method == HTTP_OPTIONS && !strcmp(request->url.data, "*"))
+        answer_allow(x);
+    else
+        answer_error(x, 400, "the target is not a path");
+}
+
+/* Whether a route that streams is of this path. */
+static bool path_streams(const char *path, size_t len)
+{
+    const char *name;
+    for (size_t i = 0; i < sizeof routes / sizeof routes[0]; i++) {
+        if (route_streams(&routes[i]) && route_matches(&routes[i], path, len, &name))
+            return true;
+    }
+    return false;
+}
+
+bool api_streams(const struct exchange *x)
+{
+    char plain[PATH_BYTES_MAX];
+    struct target target;
+    if (x->request->method != HTTP_POST ||
+        !target_read(x->request->url.data, x->request->url.len, &target))
+        return false;
+    if (!memchr(target.path, '%', target.path_len))
+        return path_streams(target.path, target.path_len);
+    int len = target_plain_path(target.path, target.path_len, plain, sizeof plain);
+    return len > 0 && path_streams(plain, (size_t)len);
 }
 
 /* ---- the log ---- */
@@ -254,13 +305,14 @@ static void log_request(struct exchange *x, size_t before, int64_t start_ns)
 {
     const struct http_request *request = x->request;
     const char *method = llhttp_method_name((llhttp_method_t)request->method);
-    bool answered = x->out->len > before + 12;
+    unsigned long long bytes = x->streaming ? x->streamed : x->out->len - before;
+    int status = x->streaming ? 200 : bytes > 12 ? atoi(x->out->data + before + 9) : 0;
     const struct log_field fields[] = {
         { "client", { x->client, strlen(x->client) }, 0 },
         { "method", { method, strlen(method) }, 0 },
         { "target", { request->url.data, request->url.len }, 0 },
-        { "status", { NULL, 0 }, answered ? atoi(x->out->data + before + 9) : 0 },
-        { "bytes", { NULL, 0 }, (long long)(x->out->len - before) },
+        { "status", { NULL, 0 }, status },
+        { "bytes", { NULL, 0 }, (long long)bytes },
         { "us", { NULL, 0 }, (fm_now_ns() - start_ns) / 1000 },
     };
     log_line(x->server->log, "request", fields, sizeof fields / sizeof fields[0]);

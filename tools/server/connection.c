@@ -5,7 +5,8 @@
  * Reads, hands the bytes to http.c, answers each request in its turn, sends all answers at once
  * when the input is used up, and waits for more. The fiber is masked but where it waits for the
  * client: a request that has come whole is answered even if an interruption comes meanwhile,
- * and the next wait ends.
+ * and the next wait ends. A request whose body is streamed is answered as soon as its head has
+ * come, and its handler does the waiting (body.h).
  *
  * Owns        the socket, the parser, the answers not yet sent.
  * Knows not   what a request means.
@@ -16,6 +17,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -23,40 +25,32 @@
 
 #include "tools/server/answer.h"
 #include "tools/server/api.h"
+#include "tools/server/body.h"
 #include "tools/server/feed.h"
 #include "tools/server/http.h"
 #include "tools/server/log.h"
 #include "tools/server/rates.h"
 #include "tools/server/websocket.h"
+#include "tools/server/wire.h"
 
 enum {
-    IN_BYTES = 8 << 10,
-    OUT_BYTES =
-        64 << 10, /* answers that wait before they are sent in the middle of the input */
     CLIENT_BYTES = INET6_ADDRSTRLEN,
-    KEEP_OUT_BYTES = 8 << 10,
-    SEND_MASKED_MS = 2000, /* how long an interruption waits for an answer to leave */
-    LINGER_MS = 2000,
-    LINGER_BYTES = 16 << 20,
     COARSE_MS = 10, /* the kernel's longest tick: how far its coarse clock is behind at most */
 };
 
 struct connection {
     struct server *server;
     struct fm_semaphore *slots;
-    int fd;
     char client[CLIENT_BYTES]; /* its address, where that is asked for */
     struct http http;
     struct exchange exchange;
-    struct buffer out;
-    bool broken;                 /* nothing can be sent any more */
+    struct body body;
     unsigned long long requests; /* answered */
-    size_t in_from, in_to;       /* what http has not used of in */
     /*
-     * Last, and never cleared: of a client whose requests are short, most of its pages are never
-     * touched, and so not there.
+     * Last, and its room for input never cleared: of a client whose requests are short, most of
+     * its pages are never touched, and so not there.
      */
-    char in[IN_BYTES];
+    struct wire wire;
 };
 
 static void connection_free(void *arg)
@@ -65,81 +59,15 @@ static void connection_free(void *arg)
     fm_semaphore_release(c->slots, 1);
     rates_leave(c->server->rates, c->exchange.rate);
     http_fini(&c->http);
-    buffer_fini(&c->out);
+    buffer_fini(&c->wire.out);
     free(c);
 }
 
 /* The fiber never ran: nobody has registered the socket with the runtime. */
 static void connection_drop(void *arg)
 {
-    close(((struct connection *)arg)->fd);
+    close(((struct connection *)arg)->wire.fd);
     connection_free(arg);
-}
-
-/* ---- bytes ---- */
-
-static ssize_t receive(struct connection *c, int64_t deadline_ns)
-{
-    fm_unmask();
-    ssize_t n = fm_check();
-    if (n == 0)
-        n = fm_recv(c->fd, c->in, sizeof c->in, 0, deadline_ns);
-    fm_mask();
-    return n;
-}
-
-static int send_some(struct connection *c, size_t *sent, int64_t deadline_ns)
-{
-    while (*sent < c->out.len) {
-        ssize_t n = fm_send(c->fd, c->out.data + *sent, c->out.len - *sent, 0, deadline_ns);
-        if (n < 0)
-            return (int)n;
-        *sent += (size_t)n;
-    }
-    return 0;
-}
-
-/*
- * Send all answers: 0 · -errno. Mostly the socket takes them as they are, and no clock is
- * looked at; a client that reads slowly is waited for, but a short while only under the mask.
- */
-static int flush(struct connection *c)
-{
-    if (c->out.len == 0)
-        return 0;
-    size_t sent = 0;
-    unsigned patience_ms = c->server->options.send_ms;
-    int r = send_some(c, &sent, 0);
-    if (r == -ETIMEDOUT)
-        r = send_some(c, &sent,
-                      fm_after_ms(patience_ms < SEND_MASKED_MS ? patience_ms : SEND_MASKED_MS));
-    if (r == -ETIMEDOUT && patience_ms > SEND_MASKED_MS) {
-        fm_unmask();
-        r = send_some(c, &sent, fm_after_ms(patience_ms - SEND_MASKED_MS));
-        fm_mask();
-    }
-    c->broken = r < 0;
-    buffer_clear(&c->out, KEEP_OUT_BYTES);
-    return r;
-}
-
-/*
- * The last answer has been made: send it, say that no more will come, and read what still comes
- * until the client has closed as well. To close a socket with unread bytes in it would take the
- * answer back from the client.
- */
-static void hang_up(struct connection *c)
-{
-    if (c->broken || flush(c) < 0)
-        return;
-    shutdown(c->fd, SHUT_WR);
-    int64_t deadline_ns = fm_after_ms(LINGER_MS);
-    for (size_t count = 0; count < LINGER_BYTES;) {
-        ssize_t n = receive(c, deadline_ns);
-        if (n <= 0)
-            break;
-        count += (size_t)n;
-    }
 }
 
 /* ---- requests ---- */
@@ -158,19 +86,49 @@ static void refuse(struct connection *c, int status, const char *reason)
     answer_error(&c->exchange, status, reason);
 }
 
+/* The request is answered while its body comes. Answers true while the connection goes on. */
+static bool answer_streaming(struct connection *c)
+{
+    if (wire_flush(&c->wire) < 0)
+        return false;
+    body_begin(&c->body, &c->exchange, &c->http);
+    api_answer(&c->exchange);
+    c->exchange.body = NULL;
+    c->exchange.streaming = false;
+    c->requests++;
+    if (!c->body.ended)
+        return false;
+    http_next(&c->http);
+    return !c->exchange.close;
+}
+
+/* A head that announces a body. Answers true while the connection goes on. */
+static bool take_head(struct connection *c)
+{
+    if (api_streams(&c->exchange))
+        return answer_streaming(c);
+    if (http_hold_body(&c->http) < 0) {
+        refuse(c, c->http.refused_status, c->http.refused_reason);
+        return false;
+    }
+    return c->wire.in_from < c->wire.in_to || !http_wants_continue(&c->http) ||
+           buffer_append_text(&c->wire.out, "HTTP/1.1 100 Continue\r\n\r\n") == 0;
+}
+
 /* Answer what has been read. Answers true while the connection goes on. */
 static bool use_input(struct connection *c)
 {
-    while (c->in_from < c->in_to) {
+    struct wire *wire = &c->wire;
+    while (wire->in_from < wire->in_to) {
         size_t used;
-        int r = http_feed(&c->http, c->in + c->in_from, c->in_to - c->in_from, &used);
-        c->in_from += used;
+        int r = http_feed(&c->http, wire->in + wire->in_from, wire->in_to - wire->in_from,
+                          &used);
+        wire->in_from += used;
         if (r < 0) {
             refuse(c, c->http.refused_status, c->http.refused_reason);
             return false;
         }
-        if (r == FEED_CONTINUE &&
-            buffer_append_text(&c->out, "HTTP/1.1 100 Continue\r\n\r\n") < 0)
+        if (r == FEED_HEAD && !take_head(c))
             return false;
         if (r == FEED_REQUEST) {
             api_answer(&c->exchange);
@@ -179,10 +137,10 @@ static bool use_input(struct connection *c)
             if (c->exchange.close || c->exchange.websocket)
                 return false;
         }
-        if (c->out.len > OUT_BYTES && flush(c) < 0)
+        if (wire->out.len > WIRE_OUT_BYTES && wire_flush(wire) < 0)
             return false;
     }
-    return flush(c) == 0;
+    return wire_flush(wire) == 0;
 }
 
 /* The time now or a moment later, so that nobody is given less than is promised; cheap. */
@@ -204,14 +162,10 @@ static bool wait_for_input(struct connection *c, int64_t since_ns)
     unsigned ms = c->http.phase == PHASE_IDLE   ? options->idle_ms
                   : c->http.phase == PHASE_HEAD ? options->head_ms
                                                 : options->body_ms;
-    ssize_t n = receive(c, since_ns + (int64_t)ms * 1000000);
+    ssize_t n = wire_receive(&c->wire, since_ns + (int64_t)ms * 1000000);
     if (n == -ETIMEDOUT && c->http.phase != PHASE_IDLE)
         refuse(c, 408, "the request did not come in time");
-    if (n <= 0)
-        return false;
-    c->in_from = 0;
-    c->in_to = (size_t)n;
-    return true;
+    return n > 0;
 }
 
 static void converse(struct connection *c)
@@ -233,18 +187,20 @@ static struct fm_exit connection_entry(void *arg)
     fm_mask();
     converse(c);
     struct websocket *websocket = c->exchange.websocket;
+    struct wire *wire = &c->wire;
     if (websocket) {
-        if (flush(c) < 0)
-            shutdown(c->fd, SHUT_RDWR);
-        websocket_run(websocket, c->fd, c->in + c->in_from, c->in_to - c->in_from);
+        if (wire_flush(wire) < 0)
+            shutdown(wire->fd, SHUT_RDWR);
+        websocket_run(websocket, wire->fd, wire->in + wire->in_from,
+                      wire->in_to - wire->in_from);
     }
     if (c->exchange.feed) {
-        if (flush(c) < 0)
-            shutdown(c->fd, SHUT_RDWR);
-        c->broken = feed_run(c->exchange.feed) < 0;
+        if (wire_flush(wire) < 0)
+            shutdown(wire->fd, SHUT_RDWR);
+        wire->broken = feed_run(c->exchange.feed) < 0;
     }
-    hang_up(c);
-    fm_close(c->fd);
+    wire_hang_up(wire);
+    fm_close(wire->fd);
     connection_free(c);
     return fm_ok(NULL);
 }
@@ -279,20 +235,23 @@ int connection_start(struct server *server, int fd, int peer, uint64_t number,
     struct connection *c = malloc(sizeof *c);
     if (!c)
         return -ENOMEM;
-    memset(c, 0, offsetof(struct connection, in));
+    memset(c, 0, offsetof(struct connection, wire.in));
     struct http_limits limits = {
         .head_bytes = server->options.head_bytes,
         .url_bytes = server->options.url_bytes,
         .body_bytes = server->options.body_bytes,
+        .stream_bytes = (uint64_t)server->options.stream_mib << 20,
     };
     http_init(&c->http, &limits);
     c->server = server;
     c->slots = slots;
-    c->fd = fd;
+    c->wire.fd = fd;
+    c->wire.send_ms = server->options.send_ms;
     c->exchange.server = server;
     c->exchange.fd = fd;
     c->exchange.request = &c->http.request;
-    c->exchange.out = &c->out;
+    c->exchange.wire = &c->wire;
+    c->exchange.out = &c->wire.out;
     /* answers are sent whole, so there is nothing to wait for */
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int) { 1 }, sizeof(int));
 

@@ -70,7 +70,7 @@ static void feed_begin(struct exchange *x, const char *key)
     }
     feed->exchange = x;
     memcpy(feed->key, key, size);
-    r = answer_stream(x, "text/event-stream");
+    r = answer_stream(x, "text/event-stream", false);
     r = r ? r : feed_add_status(feed, x->out);
     if (r == 0) {
         x->feed = feed;

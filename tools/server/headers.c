@@ -71,13 +71,16 @@ static bool host_byte_is_good(char c)
     }
 }
 
-bool header_names_host(const struct http_header *host)
+bool names_host(const char *text, size_t len)
 {
-    if (host->cut)
-        return false;
-    for (const char *at = host->text; *at; at++) {
-        if (!host_byte_is_good(*at))
+    for (size_t i = 0; i < len; i++) {
+        if (!host_byte_is_good(text[i]))
             return false;
     }
     return true;
+}
+
+bool header_names_host(const struct http_header *host)
+{
+    return !host->cut && names_host(host->text, host->len);
 }

@@ -36,6 +36,8 @@ struct http_header {
 struct http_header *header_find(struct http_header *headers, const char *name, size_t len);
 /* Whether it stood there once, with that value; large and small letters are the same. */
 bool header_is(const struct http_header *header, const char *value);
+/* Whether no byte stands there that neither a host nor its port has. */
+bool names_host(const char *text, size_t len);
 /* Whether the value of Host is a name or an address, with or without a port. */
 bool header_names_host(const struct http_header *host);
 /* The end of the head: the white space behind the values goes. */

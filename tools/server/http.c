@@ -4,10 +4,9 @@
  *
  * llhttp parses and is paused twice in each message: after the head, to judge it, and at its
  * end, so that the answer can be made before the next request is touched; pipelining is no more
- * than that. What llhttp lets pass for the sake of old peers, and what attackers smuggle
- * requests with, is held back by a look of our own at every byte that is not body: a CR without
- * LF, an LF without CR, a folded line, a NUL, a chunk that does not end where its size says.
- * Most requests are so plain that a glance tells all (glance.c), and llhttp never sees them.
+ * than that. What llhttp lets pass for the sake of old peers is held back by a look of our own
+ * at every byte that is not body (framing.c). Most requests are so plain that a glance tells
+ * all (glance.c), and llhttp never sees them.
  *
  * Owns        the request under construction.
  * Knows not   sockets, deadlines, routes.
@@ -18,17 +17,18 @@
 
 #include <errno.h>
 #include <string.h>
+#include <strings.h>
 
+#include "tools/server/framing.h"
 #include "tools/server/glance.h"
 
 enum {
-    AFTER_CHUNK = 1, /* stands in for the last byte: the end of a piece of chunked body */
-    CHUNK_LINE_BYTES = 512, /* a chunk's size with its extensions */
-    KEEP_URL_BYTES = 1024,  /* memory kept from one request to the next */
+    HEADERS_MAX = 100,     /* trailers too */
+    KEEP_URL_BYTES = 1024, /* memory kept from one request to the next */
     KEEP_BODY_BYTES = 4096,
 };
 
-static int refuse(struct http *http, int status, const char *reason)
+int http_refuse(struct http *http, int status, const char *reason)
 {
     if (!http->refused_status) {
         http->refused_status = status;
@@ -40,69 +40,9 @@ static int refuse(struct http *http, int status, const char *reason)
 /* What a callback returns when it has refused. */
 static int refuse_in_callback(struct http *http, int status, const char *reason)
 {
-    refuse(http, status, reason);
+    http_refuse(http, status, reason);
     llhttp_set_error_reason(&http->parser, reason);
     return HPE_USER;
-}
-
-/* ---- framing: every byte that is not body ---- */
-
-static int framing_count(struct http *http, size_t count)
-{
-    if (http->phase != PHASE_BODY) {
-        http->head_bytes += count;
-        if (http->head_bytes - http->request.url.len > http->limits.head_bytes)
-            return refuse(http, 431, "the headers are too large");
-        return 0;
-    }
-    http->line_bytes += count;
-    if (http->parser.flags & F_TRAILING) {
-        if (http->line_bytes > http->limits.head_bytes)
-            return refuse(http, 431, "the trailers are too large");
-    } else if (http->line_bytes > CHUNK_LINE_BYTES) {
-        return refuse(http, 400, "a chunk's extension is too long");
-    }
-    return 0;
-}
-
-/* Whether none of eight bytes is below 16, as CR, LF and NUL are. */
-static bool eight_are_text(const char *at)
-{
-    const uint64_t ones = UINT64_C(0x0101010101010101);
-    uint64_t word;
-    memcpy(&word, at, sizeof word);
-    word &= ones * 0xf0; /* a byte is 0 now if it was below 16 */
-    return ((word - ones) & ~word & ones * 0x80) == 0;
-}
-
-/* Look at the bytes from http->framing up to end, and count them. */
-static int framing_scan(struct http *http, const char *end)
-{
-    unsigned char last = http->last;
-    for (const char *at = http->framing; at < end; at++) {
-        if (last >= 16) { /* within a line: which byte was the last makes no difference */
-            while (end - at >= 8 && eight_are_text(at))
-                at += 8;
-            while (at < end && (unsigned char)*at >= 16)
-                at++;
-            if (at == end)
-                break;
-        }
-        unsigned char c = (unsigned char)*at;
-        if (c == '\0')
-            return refuse(http, 400, "a NUL byte");
-        if ((last == '\r') != (c == '\n'))
-            return refuse(http, 400, "a line end is CR LF");
-        if (last == AFTER_CHUNK && c != '\r')
-            return refuse(http, 400, "a chunk is longer than its size");
-        if (last == '\n' && (c == ' ' || c == '\t'))
-            return refuse(http, 400, "a line begins with white space");
-        last = c;
-    }
-    http->last = last;
-    size_t count = end > http->framing ? (size_t)(end - http->framing) : 0;
-    http->framing = end;
-    return framing_count(http, count);
 }
 
 /* ---- headers ---- */
@@ -124,10 +64,16 @@ static int on_header_field_complete(llhttp_t *parser)
     struct http *http = parser->data;
     if (http->name_len == 0)
         return refuse_in_callback(http, 400, "a header has no name");
+    if (++http->header_count > HEADERS_MAX)
+        return refuse_in_callback(http, 431, "too many headers");
     struct http_header *header = header_find(http->request.headers, http->name, http->name_len);
+    if (http->phase != PHASE_HEAD && http->name_len == 14 &&
+        !strncasecmp(http->name, "content-length", 14))
+        return refuse_in_callback(http, 400, "a length as a trailer");
     http->name_len = 0;
     http->header = NULL;
-    if (header && ++header->count == 1) {
+    /* what stands behind the body is no header, whatever it is called */
+    if (header && http->phase == PHASE_HEAD && ++header->count == 1) {
         header->len = 0;
         header->cut = false;
         http->header = header;
@@ -169,14 +115,12 @@ static int on_headers_complete(llhttp_t *parser)
 static int on_body(llhttp_t *parser, const char *at, size_t len)
 {
     struct http *http = parser->data;
-    if (framing_scan(http, at) < 0)
+    if (framing_skip_body(http, at, len) < 0)
         return HPE_USER;
-    http->framing = at + len;
-    http->line_bytes = 0;
-    http->last = parser->flags & F_CHUNKED ? AFTER_CHUNK : 0;
-    int r = buffer_append(&http->request.body, at, len);
-    if (r == -EMSGSIZE)
+    http->body_bytes += len;
+    if (http->body_bytes > http->body_most)
         return refuse_in_callback(http, 413, "the body is too large");
+    int r = buffer_append(&http->request.body, at, len);
     return r < 0 ? refuse_in_callback(http, 503, "out of memory") : 0;
 }
 
@@ -218,17 +162,13 @@ static bool method_known(unsigned method)
 static int head_check_framing(struct http *http)
 {
     const struct http_header *coding = &http->request.headers[HEADER_TRANSFER_ENCODING];
-    if (coding->count == 0) {
-        if (http->parser.flags & F_CONTENT_LENGTH &&
-            http->parser.content_length > http->limits.body_bytes)
-            return refuse(http, 413, "the body is too large");
+    if (coding->count == 0)
         return 0;
-    }
     if (coding->count > 1 || http->parser.flags & F_CONTENT_LENGTH ||
         http->parser.http_minor == 0)
-        return refuse(http, 400, "the body's length has more than one reading");
+        return http_refuse(http, 400, "the body's length has more than one reading");
     if (!header_is(coding, "chunked"))
-        return refuse(http, 501, "no transfer coding but chunked");
+        return http_refuse(http, 501, "no transfer coding but chunked");
     return 0;
 }
 
@@ -238,40 +178,62 @@ static int head_check(struct http *http)
     llhttp_t *parser = &http->parser;
     headers_trim(request->headers);
     if (parser->http_major != 1 || parser->http_minor > 1)
-        return refuse(http, 505, "HTTP/1.1 is spoken here");
+        return http_refuse(http, 505, "HTTP/1.1 is spoken here");
     if (!method_known(parser->method))
-        return refuse(http, 501, "the method is not known");
+        return http_refuse(http, 501, "the method is not known");
     uint32_t hosts = request->headers[HEADER_HOST].count;
     if (hosts > 1 || (hosts == 0 && parser->http_minor == 1))
-        return refuse(http, 400, "one Host header is needed");
+        return http_refuse(http, 400, "one Host header is needed");
     if (hosts && !header_names_host(&request->headers[HEADER_HOST]))
-        return refuse(http, 400, "the Host header names no host");
+        return http_refuse(http, 400, "the Host header names no host");
     int r = head_check_framing(http);
     if (r < 0)
         return r;
     const struct http_header *expect = &request->headers[HEADER_EXPECT];
     if (expect->count && !header_is(expect, "100-continue"))
-        return refuse(http, 417, "nothing but 100-continue can be expected");
+        return http_refuse(http, 417, "nothing but 100-continue can be expected");
     r = buffer_append(&request->url, "", 1);
     if (r == -EMSGSIZE)
-        return refuse(http, 414, "the target is too long");
+        return http_refuse(http, 414, "the target is too long");
     if (r < 0)
-        return refuse(http, 503, "out of memory");
+        return http_refuse(http, 503, "out of memory");
     request->url.len--;
     request->method = parser->method;
     request->upgrade_to_websocket = parser->upgrade && parser->http_minor == 1 &&
                                     header_is(&request->headers[HEADER_UPGRADE], "websocket");
     /* The message ends like any other; its receiver takes over what follows, or does not. */
     parser->upgrade = 0;
+    request->http_1_0 = parser->http_minor == 0;
     http->phase = PHASE_BODY;
     http->line_bytes = 0;
     return 0;
 }
 
-static bool wants_continue(const struct http *http)
+/* ---- the body ---- */
+
+static bool has_body(const struct http *http)
 {
-    bool body = http->parser.flags & F_CHUNKED || http->parser.content_length > 0;
-    return body && http->parser.http_minor == 1 && http->request.headers[HEADER_EXPECT].count;
+    return http->parser.flags & F_CHUNKED || http->parser.content_length > 0;
+}
+
+bool http_wants_continue(const struct http *http)
+{
+    return !http->request.http_1_0 && http->request.headers[HEADER_EXPECT].count;
+}
+
+int http_hold_body(struct http *http)
+{
+    http->body_most = http->limits.body_bytes;
+    bool chunked = http->parser.flags & F_CHUNKED;
+    if (!chunked && http->parser.content_length > http->body_most)
+        return http_refuse(http, 413, "the body is too large");
+    return 0;
+}
+
+bool http_stream_body(struct http *http)
+{
+    http->body_most = http->limits.stream_bytes;
+    return llhttp_should_keep_alive(&http->parser);
 }
 
 /* ---- a plain request ---- */
@@ -319,6 +281,7 @@ static bool take_plain(struct http *http, const char *data, size_t len, size_t *
     request->url.len = seen.target_len;
     request->method = HTTP_GET;
     request->upgrade_to_websocket = false;
+    request->http_1_0 = false;
     *ret_used = head;
     return true;
 }
@@ -329,18 +292,12 @@ static int refuse_llhttp(struct http *http, enum llhttp_errno error)
 {
     const char *reason = llhttp_get_error_reason(&http->parser);
     bool version = error == HPE_INVALID_VERSION || error == HPE_PAUSED_H2_UPGRADE;
-    return refuse(http, version ? 505 : 400, reason && *reason ? reason : "not HTTP");
+    return http_refuse(http, version ? 505 : 400, reason && *reason ? reason : "not HTTP");
 }
 
-int http_feed(struct http *http, const char *data, size_t len, size_t *ret_used)
+int http_feed_body(struct http *http, const char *data, size_t len, size_t *ret_used)
 {
     const char *at = data, *end = data + len;
-    *ret_used = 0;
-    if (len && http->phase == PHASE_IDLE) {
-        if (take_plain(http, data, len, ret_used))
-            return FEED_REQUEST;
-        http->phase = PHASE_HEAD;
-    }
     for (;;) {
         http->framing = at;
         enum llhttp_errno error = llhttp_execute(&http->parser, at, (size_t)(end - at));
@@ -360,9 +317,26 @@ int http_feed(struct http *http, const char *data, size_t len, size_t *ret_used)
         int r = head_check(http);
         if (r < 0)
             return r;
-        if (at == end && wants_continue(http))
-            return FEED_CONTINUE;
+        if (has_body(http)) {
+            *ret_used = (size_t)(at - data);
+            return FEED_HEAD;
+        }
     }
+}
+
+int http_feed(struct http *http, const char *data, size_t len, size_t *ret_used)
+{
+    *ret_used = 0;
+    if (len && http->phase == PHASE_IDLE) {
+        if (take_plain(http, data, len, ret_used))
+            return FEED_REQUEST;
+        http->phase = PHASE_HEAD;
+        http->in_request_line = true;
+        http->excess = 0;
+        http->header_count = 0;
+        http->body_bytes = 0;
+    }
+    return http_feed_body(http, data, len, ret_used);
 }
 
 void http_next(struct http *http)
@@ -384,7 +358,6 @@ void http_init(struct http *http, const struct http_limits *limits)
     memset(http, 0, sizeof *http);
     http->limits = *limits;
     http->request.url.limit = limits->url_bytes + 1; /* the NUL */
-    http->request.body.limit = limits->body_bytes;
     http->request.keep_alive = true;
     for (size_t i = 0; i < HEADER_COUNT; i++)
         http->request.headers[i].text = http->texts[i];

@@ -16,12 +16,14 @@ struct http_limits {
     size_t head_bytes; /* request line and headers, the target left out; also the trailers */
     size_t url_bytes;  /* the target */
     size_t body_bytes;
+    uint64_t stream_bytes; /* of a body that is not held whole */
 };
 
 struct http_request {
     uint8_t method; /* enum llhttp_method */
-    bool keep_alive;
     bool upgrade_to_websocket;
+    bool http_1_0;
+    bool keep_alive;
     struct buffer url; /* the target as it came, with a NUL behind it */
     struct buffer body;
     struct http_header headers[HEADER_COUNT];
@@ -47,7 +49,11 @@ struct http {
     unsigned char last; /* the byte before, or AFTER_CHUNK */
     size_t head_bytes;
     size_t line_bytes; /* framing since the last piece of body */
+    size_t excess;     /* of framing over what chunks of a fair size need */
+    unsigned header_count; /* trailers too */
+    bool in_request_line; /* or in the empty lines before */
     bool complete;
+    uint64_t body_bytes, body_most; /* how many have come; how many may */
     struct http_header *header; /* whose value is being read; NULL: nobody asks for it */
     char name[32];
     size_t name_len;
@@ -56,8 +62,7 @@ struct http {
 
 /* What http_feed has come to. */
 #define FEED_MORE 1 /* used all of it, wants more */
-#define FEED_CONTINUE \
-    2 /* the head is good and its sender waits for `100 Continue` before the body */
+#define FEED_HEAD 2 /* a head is good, and announces a body: hold it or stream it */
 #define FEED_REQUEST 3 /* http->request is complete; http_next() before more is fed */
 
 /* The limits are copied. */
@@ -68,10 +73,25 @@ void http_fini(struct http *http);
  * are cut; of two things wrong with one request, which is named may.
  *
  * ret_used   written always: how many bytes were used; the rest belong to what comes next.
- * Returns    FEED_MORE · FEED_CONTINUE · FEED_REQUEST · -EPROTO (refused_status; nothing more
+ * Returns    FEED_MORE · FEED_HEAD · FEED_REQUEST · -EPROTO (refused_status; nothing more
  *            may be fed)
  */
 int http_feed(struct http *http, const char *data, size_t len, size_t *ret_used);
+/* The same between FEED_HEAD and FEED_REQUEST. */
+int http_feed_body(struct http *http, const char *data, size_t len, size_t *ret_used);
 void http_next(struct http *http);
+
+/* After FEED_HEAD: request->body shall be all of it. 0 · -EPROTO, it is too large */
+int http_hold_body(struct http *http);
+/*
+ * Or it comes as it is fed: whoever feeds takes what is in request->body between two calls, by
+ * setting its len to 0. Answers whether the connection is kept behind this request.
+ */
+bool http_stream_body(struct http *http);
+/* Whether the client sends the body only when it has been told to. */
+bool http_wants_continue(const struct http *http);
+
+/* Note why nothing more may be fed; the first reason stays. -EPROTO */
+int http_refuse(struct http *http, int status, const char *reason);
 
 #endif

@@ -17,6 +17,7 @@
 #include "tools/server/json.h"
 #include "tools/server/patience.h"
 #include "tools/server/text.h"
+#include "tools/server/wire.h"
 
 enum { BATCH_MAX = 1000 };
 
@@ -39,50 +40,62 @@ static const char *reason_of(int r)
 
 /* ---- one ---- */
 
-static void start_and_wait(struct exchange *x, const struct job_spec *spec)
+static int run_and_wait(struct exchange *x, const struct job_spec *spec,
+                        struct json_object **ret_object, const char **ret_reason)
 {
-    struct json_object *object = NULL;
     struct patience patience;
+    if (x->streaming)
+        wire_flush(x->wire); /* what has been said shall not wait as well */
     patience_begin(&patience, x);
-    int r = jobs_run_wait(x->server, spec, fm_after_ms(spec->wait_ms), &object);
+    int r = jobs_run_wait(x->server, spec, fm_after_ms(spec->wait_ms), ret_object);
     patience_end(&patience);
     if (r == -ETIMEDOUT || r == -ECANCELED) {
-        object = json_object_new_object();
-        if (object) {
-            json_add_text(object, "key", spec->key);
-            json_add_text(object, "outcome", "running");
+        *ret_object = json_object_new_object();
+        if (*ret_object) {
+            json_add_text(*ret_object, "key", spec->key);
+            json_add_text(*ret_object, "outcome", "running");
         }
-        answer_json(x, 202, object);
-    } else if (r < 0) {
-        answer_error(x, status_of(r), reason_of(r));
-    } else {
-        if (object)
-            json_add_text(object, "outcome", r == FM_MAP_KEPT ? "joined" : "started");
-        answer_json(x, 200, object);
+        return 202;
     }
+    if (r < 0) {
+        *ret_reason = reason_of(r);
+        return status_of(r);
+    }
+    if (*ret_object)
+        json_add_text(*ret_object, "outcome", r == FM_MAP_KEPT ? "joined" : "started");
+    return 200;
+}
+
+int job_api_run(struct exchange *x, struct json_object *from, struct json_object **ret_object,
+                const char **ret_reason)
+{
+    struct job_spec spec;
+    struct job_outcome outcome;
+    *ret_object = NULL;
+    if (spec_read(&spec, from, ret_reason) < 0)
+        return 400;
+    if (spec.wait_ms)
+        return run_and_wait(x, &spec, ret_object, ret_reason);
+    int r = jobs_start(x->server, &spec, &outcome);
+    if (r < 0) {
+        *ret_reason = reason_of(r);
+        return status_of(r);
+    }
+    *ret_object = describe_outcome(&spec, &outcome);
+    return r == FM_MAP_KEPT ? 200 : 202;
 }
 
 void job_api_start(struct exchange *x, const char *name)
 {
-    struct job_spec spec;
-    struct job_outcome outcome;
     const char *reason = NULL;
+    struct json_object *answered = NULL;
     struct json_object *body = json_read_object(&x->request->body, &reason);
-    int r = body ? spec_read(&spec, body, &reason) : -EINVAL;
+    int status = body ? job_api_run(x, body, &answered, &reason) : 400;
     json_object_put(body);
-    if (r < 0) {
-        answer_error(x, 400, reason);
-        return;
-    }
-    if (spec.wait_ms) {
-        start_and_wait(x, &spec);
-        return;
-    }
-    r = jobs_start(x->server, &spec, &outcome);
-    if (r < 0)
-        answer_error(x, status_of(r), reason_of(r));
+    if (status >= 400)
+        answer_error(x, status, reason);
     else
-        answer_json(x, r == FM_MAP_KEPT ? 200 : 202, describe_outcome(&spec, &outcome));
+        answer_json(x, status, answered);
 }
 
 /* ---- many ---- */

@@ -27,6 +27,7 @@ struct options {
     unsigned head_bytes;
     unsigned url_bytes;
     unsigned body_bytes;
+    unsigned stream_mib; /* of a body that is not held whole */
     unsigned message_bytes; /* of one WebSocket message, in and out */
 
     unsigned queue_ms; /* for which a message waits for its user; 0: for ever */

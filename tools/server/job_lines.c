@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * job_lines.c - jobs as lines of a body without an end
+ *
+ * Each line is a job, as in a request of its own, and is answered by a line as soon as it has
+ * come. What is wrong with one line is said of it, and the next is read; what is wrong with the
+ * body ends the answer.
+ */
+#include "tools/server/job_lines.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "tools/server/body.h"
+#include "tools/server/job_api.h"
+#include "tools/server/json.h"
+#include "tools/server/stream.h"
+
+struct lines {
+    struct exchange *exchange;
+    struct buffer line; /* what has come of one that has not ended */
+    uint64_t number;    /* of it */
+};
+
+/* One line of the answer; takes the object over. 0 · -errno */
+static int say(struct lines *lines, int status, const char *reason, struct json_object *object)
+{
+    if (!object)
+        object = json_object_new_object();
+    int r = -ENOMEM;
+    if (object) {
+        json_add_number(object, "line", lines->number);
+        json_add_number(object, "status", (uint64_t)status);
+        if (reason)
+            json_add_text(object, "detail", reason);
+        size_t len;
+        const char *text = json_object_to_json_string_length(
+            object, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &len);
+        struct buffer out = { 0 };
+        r = text ? buffer_append(&out, text, len) : -ENOMEM;
+        r = r ? r : buffer_append(&out, "\n", 1);
+        r = r ? r : stream_write(lines->exchange, out.data, out.len);
+        buffer_fini(&out);
+    }
+    json_object_put(object);
+    return r;
+}
+
+static bool is_blank(const struct buffer *line)
+{
+    size_t at = 0;
+    while (at < line->len && strchr(" \t\r", line->data[at]) && line->data[at])
+        at++;
+    return at == line->len;
+}
+
+/* A line has come whole. 0 · -errno */
+static int take_line(struct lines *lines)
+{
+    lines->number++;
+    if (is_blank(&lines->line))
+        return 0;
+    const char *reason = NULL;
+    struct json_object *answered = NULL;
+    struct json_object *job = json_read_object(&lines->line, &reason);
+    int status = job ? job_api_run(lines->exchange, job, &answered, &reason) : 400;
+    json_object_put(job);
+    return say(lines, status, reason, answered);
+}
+
+/* The lines that end in this piece. 0 · -EMSGSIZE one is too long · -errno */
+static int take_piece(struct lines *lines, const char *piece, size_t len)
+{
+    while (len) {
+        const char *end = memchr(piece, '\n', len);
+        size_t count = end ? (size_t)(end - piece) : len;
+        int r = buffer_append(&lines->line, piece, count);
+        if (r == 0 && end) {
+            r = take_line(lines);
+            lines->line.len = 0;
+            count++;
+        }
+        if (r < 0)
+            return r;
+        piece += count;
+        len -= count;
+    }
+    return 0;
+}
+
+/* 0 · a result of body_read, of stream_write or of take_piece */
+static int take_all(struct lines *lines, bool *ret_body_failed)
+{
+    const char *piece;
+    ssize_t n;
+    while ((n = body_read(lines->exchange, &piece)) > 0) {
+        int r = take_piece(lines, piece, (size_t)n);
+        if (r < 0)
+            return r;
+    }
+    *ret_body_failed = n < 0;
+    return n == 0 && lines->line.len ? take_line(lines) : (int)n;
+}
+
+void job_lines_start(struct exchange *x, const char *name)
+{
+    struct lines lines = { .exchange = x };
+    lines.line.limit = x->server->options.body_bytes;
+    if (stream_begin(x, "application/x-ndjson") < 0)
+        return;
+    bool body_failed = false;
+    int r = take_all(&lines, &body_failed);
+    if (r < 0 && !x->wire->broken) {
+        const char *reason = "out of memory";
+        int status = body_failed       ? body_problem(x, r, &reason)
+                     : r == -EMSGSIZE ? 413
+                                       : 503;
+        if (status == 413 && !body_failed)
+            reason = "the line is too long";
+        lines.number++;
+        say(&lines, status, reason, NULL);
+    }
+    stream_end(x, r == 0);
+    buffer_fini(&lines.line);
+}
