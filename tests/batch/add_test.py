@@ -11,7 +11,7 @@ from harness import Batch, ask, equal, lines, marked, test, until
 GATE = {'key': 'gate', 'shell': 'echo up > up; until test -e go; do sleep 0.01; done'}
 
 
-def start(folder, *jobs, options=()):
+def start(folder, *jobs, options=('-j4',)):
     """A batch that runs until there is a file `go`, or what else its jobs wait for."""
     batch = Batch(folder, 'run', '--socket=socket', *options, 'jobs.json', jobs=[GATE, *jobs])
     batch.written('up')
@@ -87,7 +87,7 @@ def what_is_wrong_is_refused_whole_with_its_place(folder):
 @test
 def a_key_that_is_held_is_treated_as_the_job_says(folder):
     batch = start(folder, {'key': 'a', 'shell': 'echo a1 > a1; exec sleep 600'}, {'key': 'b', 'shell': 'echo b >> order', 'needs': ['a']},
-                  {'key': 'q', 'shell': 'echo q1 >> order; exit 1', 'needs': ['gate']}, options=('-v', '-k'))
+                  {'key': 'q', 'shell': 'echo q1 >> order; exit 1', 'needs': ['gate']}, options=('-j4', '-v', '-k'))
     batch.written('a1')
     again = {'key': 'a', 'shell': 'echo a2 >> order'}
     for policy, said in (('keep', 'kept'), ('join', 'kept'), ('replace', 'replaced')):
@@ -106,7 +106,7 @@ def a_key_that_is_held_is_treated_as_the_job_says(folder):
 def replace_runs_a_job_or_a_service_again(folder):
     batch = start(folder, {'key': 's', 'shell': 'trap "echo -s >> log; exit" TERM; echo +s >> log; echo up; sleep 600 & wait', 'restart': 'permanent',
                            'ready': {'line': 'up', 'interval': '5ms'}},
-                  {'key': 'w', 'shell': 'echo old', 'needs': ['gate', 's']}, options=('-k',))
+                  {'key': 'w', 'shell': 'echo old', 'needs': ['gate', 's']}, options=('-j1', '-k'))
     until(lambda: [s['state'] for s in status(folder)['services']] == ['ready'], 's is up')
     equal(ask(folder, 'replace', 'socket', 's').code, 0)
     until(lambda: [s['state'] for s in status(folder)['services']] == ['replaced', 'ready'], 'the new s is up')

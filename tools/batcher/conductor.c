@@ -8,8 +8,8 @@
  *                                                  how it ended: conductor_ended()  <--'
  *
  * One fiber, the conductor, starts jobs in the order in which they became ready, each with the
- * slot that it has taken for it; it waits for a slot, for a place in the map (max_live), for
- * the next argument of `each`, or for news. Those that end tell it by a permit of the semaphore
+ * slot that it has taken for it; it waits for a place in the map (max_live), for a slot or the
+ * next argument of `each`, or for news. Those that end tell it by a permit of the semaphore
  * `news`, and make those ready that needed them.
  *
  * A service takes no slot. Those that need it start when it is up, see demand.h, which also
@@ -206,6 +206,15 @@ static void pass_over_some(struct batch *batch)
     fm_mutex_unlock(batch->adders);
 }
 
+/* Of run: a service may become ready meanwhile, which waits for no slot. */
+static int take_slot(struct batch *batch, unsigned *ret_slot)
+{
+    if (batch->each)
+        return slots_take(batch->slots, ret_slot);
+    int r = slots_try(batch->slots, ret_slot);
+    return r == -EAGAIN ? fm_semaphore_acquire(batch->news, 1, FM_NEVER) : r;
+}
+
 static struct fm_exit conductor_entry(void *arg)
 {
     struct batch *batch = arg;
@@ -231,7 +240,7 @@ static struct fm_exit conductor_entry(void *arg)
             slot = 0;
         }
         r = next == NEXT_JOB        ? start(batch, job, &slot)
-            : next == NEXT_SLOT     ? slots_take(batch->slots, &slot)
+            : next == NEXT_SLOT     ? take_slot(batch, &slot)
             : next == NEXT_SKIPPED  ? tell_of_skipped(batch, job)
             : next == NEXT_ARGUMENT ? take_argument(batch)
                                     : fm_semaphore_acquire(batch->news, 1, FM_NEVER);

@@ -20,6 +20,12 @@
 /* The C library's regular expressions want more than a fiber usually has. */
 enum { CALL_STACK = 256 << 10 };
 
+static void give_slot(struct batch *batch, unsigned slot)
+{
+    if (slots_give(batch->slots, slot))
+        fm_semaphore_release(batch->news, 1);
+}
+
 /* Instead of an attempt: only say what it would be. */
 static void pretend(struct batch *batch, struct job *job, unsigned slot, struct output *output)
 {
@@ -91,7 +97,7 @@ static enum job_state work(struct batch *batch, struct job *job, struct fm_sched
                 conductor_give_up(batch, r, "cannot print");
             return state;
         }
-        slots_give(batch->slots, *slot);
+        give_slot(batch, *slot);
         *slot = 0;
         tell_of_retry(batch, job, delay_ns);
         if (fm_sleep_ns(delay_ns) < 0 || rates_await(batch, job) < 0 ||
@@ -130,7 +136,7 @@ static struct fm_exit work_entry(void *arg)
     account_over(batch, job, state);
     conductor_ended(batch, job, state);
     if (slot)
-        slots_give(batch->slots, slot); /* now: what this end halts does not start any more */
+        give_slot(batch, slot); /* now: what this end halts does not start any more */
     return state == JOB_SUCCEEDED ? fm_ok(NULL) : fm_fail(-ECANCELED);
 }
 
@@ -143,7 +149,7 @@ static void work_drop(void *arg)
         job->ending.error = -ENOMEM;
         job->ending.step = "its fiber cannot be started";
     }
-    slots_give(job->batch->slots, job->ending.slot);
+    give_slot(job->batch, job->ending.slot);
     bool stopping = conductor_stopping(job->batch);
     conductor_ended(job->batch, job,
                     !interrupted ? JOB_FAILED
