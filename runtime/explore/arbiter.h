@@ -33,7 +33,7 @@ struct deviation {
     uint32_t seat;
 };
 
-enum plan_kind { PLAN_RANDOM, PLAN_PCT, PLAN_GIVEN };
+enum plan_kind { PLAN_RANDOM, PLAN_PCT, PLAN_GIVEN, PLAN_SPELLED };
 
 /* How one schedule is chosen. */
 struct plan {
@@ -46,6 +46,8 @@ struct plan {
     uint32_t site_count;
     const struct deviation *deviations; /* PLAN_GIVEN, in order */
     uint32_t deviation_count;
+    const uint8_t *spelled; /* PLAN_SPELLED: a byte for each choice that is not the usual one */
+    size_t spelled_count;
     uint64_t step_limit;
     uint32_t time_jumps; /* one step in so many; 0: never */
     bool fine;

@@ -3,6 +3,8 @@
  *
  * FM_RUNTIME_SEEDED: no children and no search; a schedule that cannot go on stops the program.
  */
+#include "runtime/explore/seeded.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +16,7 @@
 
 static struct arbiter_log told;
 static unsigned long long seed_told;
+static struct plan spelled; /* of the next runtime, if it has a limit */
 
 static void cannot_go_on(void)
 {
@@ -25,10 +28,20 @@ static void cannot_go_on(void)
     abort();
 }
 
+void fm__seeded_spell(const uint8_t *bytes, size_t count, uint64_t step_limit)
+{
+    spelled = (struct plan) {
+        .kind = PLAN_SPELLED, .spelled = bytes, .spelled_count = count, .step_limit = step_limit
+    };
+}
+
 int fm__turn_begin(uint64_t seed)
 {
     seed_told = seed;
     struct plan plan = { .kind = PLAN_RANDOM, .seed = seed, .step_limit = UINT64_MAX };
+    if (spelled.step_limit)
+        plan = spelled;
+    spelled.step_limit = 0;
     return fm__arbiter_begin(&plan, &told, cannot_go_on);
 }
 

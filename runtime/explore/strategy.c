@@ -11,6 +11,9 @@
  *               wait for ever.
  * Given         stay while possible, else the next seat in a ring; at the choices of the test
  *               that the plan lists, what it lists. search.c makes those lists.
+ * Spelled       the same, but the list is one of bytes that a fuzzer makes: each says after how
+ *               many choices who else goes on. Any bytes are a schedule, and a small change of
+ *               them is a small change of it.
  *
  * Source        Burckhardt, Kothari, Musuvathi, Nagarakatte, "A Randomized Scheduler with
  *               Probabilistic Guarantees of Finding Bugs", ASPLOS 2010. Added: the fall of who
@@ -24,7 +27,9 @@ enum {
     ARRIVALS = 4,
     FROZEN_MIN = 50,
     FROZEN = 1000,
-    LONG_RUN = 5000
+    LONG_RUN = 5000,
+    WHO_BITS = 2,
+    GAP_SHORT = 32,
 };
 
 /* A number of the plan's own sequence. */
@@ -87,6 +92,15 @@ static unsigned usual(uint64_t eligible, unsigned current)
     return (unsigned)__builtin_ctzll(after ? after : eligible);
 }
 
+/* One of them, by any number. */
+static unsigned nth_of(uint64_t eligible, uint64_t n)
+{
+    n %= (unsigned)__builtin_popcountll(eligible);
+    while (n--)
+        eligible &= eligible - 1;
+    return (unsigned)__builtin_ctzll(eligible);
+}
+
 /* Whether one of the steps at which something changes has come. */
 static bool change_is_due(struct strategy *strategy)
 {
@@ -118,10 +132,7 @@ static unsigned walk(struct strategy *strategy, uint64_t eligible, unsigned curr
         eligible &= ~(UINT64_C(1) << strategy->frozen);
     if (can(eligible, current) && draw(strategy) % strategy->stay != 0)
         return current;
-    uint64_t nth = draw(strategy) % (unsigned)__builtin_popcountll(eligible);
-    while (nth--)
-        eligible &= eligible - 1;
-    return (unsigned)__builtin_ctzll(eligible);
+    return nth_of(eligible, draw(strategy));
 }
 
 static unsigned highest(struct strategy *strategy, uint64_t eligible, unsigned current)
@@ -153,6 +164,23 @@ static unsigned given(struct strategy *strategy, uint64_t eligible, unsigned cur
     return can(eligible, seat) ? seat : NOBODY;
 }
 
+/* The high bits are how many choices go as usual before, further and further apart. */
+static unsigned spelled(struct strategy *strategy, uint64_t eligible, unsigned current)
+{
+    const struct plan *plan = strategy->plan;
+
+    if (strategy->next == plan->spelled_count)
+        return usual(eligible, current);
+    unsigned byte = plan->spelled[strategy->next], gap = byte >> WHO_BITS;
+    if (gap > GAP_SHORT)
+        gap = GAP_SHORT + (gap - GAP_SHORT) * (gap - GAP_SHORT);
+    if (strategy->gap++ < gap)
+        return usual(eligible, current);
+    strategy->gap = 0;
+    strategy->next++;
+    return nth_of(eligible, byte & ((1u << WHO_BITS) - 1));
+}
+
 unsigned fm__strategy_choose(struct strategy *strategy, uint64_t eligible, unsigned current,
                              const struct turn_point *point)
 {
@@ -167,6 +195,7 @@ unsigned fm__strategy_choose(struct strategy *strategy, uint64_t eligible, unsig
     case PLAN_RANDOM: chosen = walk(strategy, eligible, current, point); break;
     case PLAN_PCT: chosen = highest(strategy, eligible, current); break;
     case PLAN_GIVEN: chosen = given(strategy, eligible, current); break;
+    case PLAN_SPELLED: chosen = spelled(strategy, eligible, current); break;
     }
     if (strategy->plan->keep_choices && strategy->choices < log->choice_max) {
         log->choices[strategy->choices] = (struct choice) {

@@ -14,7 +14,8 @@ struct strategy {
     uint64_t random;
     uint32_t stay;    /* PLAN_RANDOM: go elsewhere once in so many points */
     uint32_t choices; /* made so far, those among several */
-    uint32_t next;    /* PLAN_GIVEN: the next deviation */
+    uint32_t next;    /* PLAN_GIVEN: the next deviation; PLAN_SPELLED: the next byte */
+    uint32_t gap;     /* PLAN_SPELLED: choices since the last byte */
     int64_t lowest;   /* PLAN_PCT: below all that were given out */
     int64_t priority[SEATS_MAX];
     uint32_t changes;
