@@ -10,6 +10,8 @@
 #             same with assertions on
 #   test      tools/test
 #   format    what clang-format would lay out otherwise (not part of the default)
+#   fuzz      libFuzzer on tests/fuzz/map for FUZZ_SECONDS (60), from the kept inputs on; what
+#             fails is left in build/fuzz/found, what reaches more code in build/fuzz/corpus
 #
 # No WHAT means headers layers warnings test. Stops at the first that fails.
 set -eu
@@ -55,15 +57,36 @@ format() {
         xargs clang-format --dry-run --Werror
 }
 
+fuzz() {
+    build=build/fuzz
+    if [ ! -f $build/build.ninja ]; then
+        rm -rf $build
+        CC=clang meson setup $build -Dtests=enabled -Dfuzz=true -Db_lundef=false -Dwerror=true \
+            -Db_sanitize=address,undefined -Doptimization=1
+    fi
+    ninja -C $build -j "$(nproc)" tests/fuzz/map/fuzz_map
+    mkdir -p $build/found $build/corpus
+    python3 -c 'import sys
+for number, line in enumerate(open(sys.argv[1])):
+    if not line.startswith("#"):
+        open(f"{sys.argv[2]}/kept-{number}", "wb").write(bytes.fromhex(line))
+' tests/fuzz/map/corpus.txt $build/corpus
+    ASAN_OPTIONS=detect_stack_use_after_return=1:handle_segv=0 \
+        UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+        $build/tests/fuzz/map/fuzz_map $build/corpus -max_total_time="${FUZZ_SECONDS:-60}" \
+        -max_len=200 -len_control=0 -timeout=60 -rss_limit_mb=4096 -verbosity=0 \
+        -print_final_stats=1 -artifact_prefix=$build/found/
+}
+
 for what in "${@:-headers layers warnings test}"; do
     # shellcheck disable=SC2086 # the default is four words
     set -- $what
     for one; do
         case $one in
-        headers | layers | warnings | format) "$one" ;;
+        headers | layers | warnings | format | fuzz) "$one" ;;
         test) tools/test ;;
         *)
-            echo "check: no check $one (headers layers warnings test format)" >&2
+            echo "check: no check $one (headers layers warnings test format fuzz)" >&2
             exit 2
             ;;
         esac
