@@ -18,9 +18,8 @@
 #include "runtime/fiber/again.h"
 #include "runtime/fiber/ring.h"
 #include "runtime/fiber/runtime.h"
-#include "runtime/fiber/slab.h"
 #include "runtime/io/blocking.h"
-#include "runtime/platform/clock.h"
+#include "runtime/look.h"
 #include "runtime/platform/text.h"
 #include "runtime/sched/fork.h"
 #include "runtime/sched/sample.h"
@@ -95,15 +94,6 @@ static FM_NO_TSAN const char *state_name(const struct fm_fiber *fiber, uint64_t 
     return "?";
 }
 
-/* The worker that is running it, -1 if none is. */
-static int runs_on(struct fm_runtime *runtime, struct fm_fiber *fiber)
-{
-    for (uint32_t i = 0; i < WORKERS_MAX; i++)
-        if (fm__sched_running(&runtime->sched, i) == &fiber->task)
-            return (int)i;
-    return -1;
-}
-
 static int write_all(int fd, const char *text, size_t size)
 {
     while (size) {
@@ -150,14 +140,15 @@ static FM_NO_TSAN bool walk_saved(struct fm_runtime *runtime, struct fm_fiber *f
         enum life life = fm__state_life(before.word);
         struct walk walk;
         if ((life != LIFE_PARKED && life != LIFE_ACTIVE) || !before.stack || !before.fctx ||
-            fm__stack_find(before.fctx, NULL) != before.stack || runs_on(runtime, fiber) >= 0)
+            fm__stack_find(before.fctx, NULL) != before.stack ||
+            fm__fiber_runs_on(runtime, fiber) >= 0)
             continue;
         if (!fm__walk_above(&walk, (char *)before.fctx, before.stack, (uintptr_t)before.fctx))
             continue;
         fm__walk_keep(&walk, ret_backtrace);
         struct saved after = saved_by(fiber);
         if (after.word == before.word && after.stack == before.stack &&
-            after.fctx == before.fctx && runs_on(runtime, fiber) < 0)
+            after.fctx == before.fctx && fm__fiber_runs_on(runtime, fiber) < 0)
             return true;
     }
     return false;
@@ -187,7 +178,7 @@ static int write_calls(const struct backtrace *backtrace, int fd)
 static int dump_calls(struct fm_runtime *runtime, struct fm_fiber *fiber, int fd)
 {
     struct backtrace backtrace = { 0 };
-    int worker = runs_on(runtime, fiber), r = -ESRCH;
+    int worker = fm__fiber_runs_on(runtime, fiber), r = -ESRCH;
 
     if (!saved_by(fiber).stack)
         return write_all(fd, "    has not begun\n", 18);
@@ -223,9 +214,15 @@ static void put_holder(struct text *text, uint64_t number)
     fm_fiber_unref(holder);
 }
 
-static FM_NO_TSAN int dump_one(struct fm_runtime *runtime, struct fm_fiber *fiber, int fd,
-                               uint32_t flags)
+struct dump {
+    struct fm_runtime *runtime;
+    int fd;
+    uint32_t flags;
+};
+
+static FM_NO_TSAN int dump_one(void *ctx, struct fm_fiber *fiber)
 {
+    const struct dump *dump = ctx;
     char line[1024];
     struct text text = fm__text(line, sizeof line - 1); /* and the newline */
     uint64_t word = fm__state_read(&fiber->state);
@@ -234,14 +231,12 @@ static FM_NO_TSAN int dump_one(struct fm_runtime *runtime, struct fm_fiber *fibe
     fm__put(&text, "fiber ");
     put_fiber(&text, fiber);
     fm__put(&text, " ");
-    fm__put(&text, state_name(fiber, word, runs_on(runtime, fiber) >= 0));
+    fm__put(&text, state_name(fiber, word, fm__fiber_runs_on(dump->runtime, fiber) >= 0));
     if (waits_for) {
         fm__put(&text, " in ");
         fm__put(&text, waits_for);
         fm__put(&text, " for ");
-        uint32_t since = atomic_load_explicit(&fiber->futex, memory_order_relaxed);
-        uint32_t ms = (uint32_t)(fm__clock_ns() / 1000000) - since;
-        fm__put_number(&text, ms > INT32_MAX ? 0 : ms, 10);
+        fm__put_number(&text, fm__fiber_waited_ms(fiber), 10);
         fm__put(&text, " ms");
         put_holder(&text, fm__ring_holder(fiber));
     }
@@ -266,8 +261,9 @@ static FM_NO_TSAN int dump_one(struct fm_runtime *runtime, struct fm_fiber *fibe
         fm__put(&text, " KiB");
     }
     *text.at++ = '\n';
-    int r = write_all(fd, line, (size_t)(text.at - line));
-    return r == 0 && flags & FM_DUMP_BACKTRACE ? dump_calls(runtime, fiber, fd) : r;
+    int r = write_all(dump->fd, line, (size_t)(text.at - line));
+    bool calls = r == 0 && dump->flags & FM_DUMP_BACKTRACE;
+    return calls ? dump_calls(dump->runtime, fiber, dump->fd) : r;
 }
 
 int fm_runtime_dump_with(struct fm_runtime *runtime, int fd, uint32_t flags)
@@ -278,20 +274,10 @@ int fm_runtime_dump_with(struct fm_runtime *runtime, int fd, uint32_t flags)
         return -EPERM;
     if (flags & FM_DUMP_BACKTRACE)
         fm__modules_note();
-    uint32_t slots = fm__slab_slots();
-    for (uint32_t slot = 0; slot < slots; slot++) {
-        struct fm_fiber *fiber = fm__slab_find(slot);
-        uint64_t refs = atomic_load_explicit(&fiber->refs, memory_order_acquire);
-        if (!(refs & ((1u << FIBER_ID_SLOT_BITS) - 1)) ||
-            !(fiber = fm__fiber_ref_id(fm__fiber_id(fiber))))
-            continue;
-        int r = 0;
-        if (fiber->runtime == runtime && fiber->kind == FIBER_TASK && !fm__fiber_ended(fiber))
-            r = dump_one(runtime, fiber, fd, flags);
-        fm_fiber_unref(fiber);
-        if (r < 0)
-            return r;
-    }
+    struct dump dump = { runtime, fd, flags };
+    int r = fm__fiber_each(runtime, dump_one, &dump);
+    if (r < 0)
+        return r;
     return fm__blocking_dump(runtime, fd);
 }
 

@@ -140,6 +140,50 @@ FM_API int fm_fiber_observe(struct fm_fiber *fiber, struct fm_observer *observer
  */
 FM_API int fm_fiber_unobserve(struct fm_fiber *fiber, struct fm_observer *observer);
 
+/* What a fiber is doing. */
+enum fm_fiber_state {
+    FM_FIBER_NEW = 0,      /* has not begun to run */
+    FM_FIBER_RUNNABLE = 1, /* in a queue */
+    FM_FIBER_RUNNING = 2,
+    FM_FIBER_PARKED = 3,   /* waits, or is about to */
+    FM_FIBER_ENDED = 4,
+};
+
+struct fm_fiber_look {
+    uint32_t state;        /* enum fm_fiber_state */
+    int32_t worker;        /* that runs it; -1: none does */
+    const char *waits_for; /* a word, static text; NULL: it does not wait */
+    uint32_t waits_ms;     /* for so long, to some milliseconds; 0 if it does not wait */
+};
+
+/*
+ * fm_fiber_look - what a fiber is doing
+ *
+ * Racy by nature: it may have moved on before this returns, and what is told of one that does
+ * not stand still may be of two moments.
+ *
+ * Returns    0 · -EINVAL
+ * Callers    any thread, any fiber; one may look at oneself.
+ * Cost       a few loads, and of a fiber that is not parked one for each worker.
+ */
+FM_API int fm_fiber_look(struct fm_fiber *fiber, struct fm_fiber_look *ret_look);
+/* The word for a state: "new", "runnable", ...; "?" for none of them. */
+FM_API const char *fm_fiber_state_name(uint32_t state);
+
+/*
+ * fm_runtime_visit - look at every live fiber
+ *
+ * A fiber that lives during the whole call is met once; one that begins or ends meanwhile may
+ * be. In no order.
+ *
+ * fn         may call anything; the fiber is borrowed. A result other than 0 ends the walk.
+ *
+ * Returns    0 · what fn returned · -EINVAL · -EPERM (in a child of fork)
+ * Cost       that of a look for each fiber; no lock.
+ */
+typedef int fm_visit_fn(void *ctx, struct fm_fiber *fiber, const struct fm_fiber_look *look);
+FM_API int fm_runtime_visit(struct fm_runtime *runtime, fm_visit_fn *fn, void *ctx);
+
 /* Let others run; 0 · -EPERM in a thread · -ECANCELED interrupted (after having yielded). */
 FM_API int fm_yield(void);
 /*

@@ -216,6 +216,7 @@ struct fm_runtime_stats {
     uint64_t stack_bytes_mapped;
     uint64_t blocking_jobs;
     uint64_t blocking_queued;      /* now */
+    uint64_t shared_queued;        /* now: fibers in the lists that all workers take from */
     struct fm_histogram blocking_wait; /* from hand-in to start */
     struct fm_histogram schedule_latency; /* from runnable to running, sampled */
     struct fm_histogram run_length;       /* from running to waiting, sampled */
@@ -223,6 +224,28 @@ struct fm_runtime_stats {
 
 /* Copy the counters; racy sums, exact when the runtime rests. Returns 0 · -EINVAL. */
 FM_API int fm_runtime_stats(struct fm_runtime *runtime, struct fm_runtime_stats *ret_stats);
+
+struct fm_worker_stats {
+    uint64_t running;  /* id of the fiber that it runs; 0: none, it looks for one or sleeps */
+    uint64_t queued;   /* fibers in its own queue; others may take them */
+    uint64_t pinned;   /* fibers that wait for it because they may run nowhere else */
+    uint64_t switches; /* the counters of fm_runtime_stats, of this worker alone */
+    uint64_t steals;
+    uint64_t parks;
+};
+
+/*
+ * fm_runtime_workers - what each worker does
+ *
+ * Racy: each number was true at some moment of the call, exact when the runtime rests.
+ *
+ * ret_workers  of the first `capacity` workers; may be NULL if capacity is 0.
+ *
+ * Returns    how many workers there are · -EINVAL · -EPERM (in a child of fork)
+ * Cost       no lock; some loads for each worker told.
+ */
+FM_API int fm_runtime_workers(struct fm_runtime *runtime, struct fm_worker_stats *ret_workers,
+                              size_t capacity);
 
 /*
  * fm_runtime_dump - write one line per live fiber, and one per job that a thread of the

@@ -154,6 +154,8 @@ void fm__sched_stats(struct sched *sched, struct fm_runtime_stats *stats)
     stats->worker_count = atomic_load_explicit(&sched->worker_count, memory_order_relaxed);
     stats->workers_awake = IDLE_AWAKE(fm__idle_read(&sched->idle));
     stats->stalls = fm__monitor_stalls(sched);
+    for (uint32_t i = 0; i < INJECT_SHARDS; i++)
+        stats->shared_queued += fm__inject_count(&sched->inject[i]);
     for (uint32_t i = 0; i < WORKERS_MAX; i++) {
         struct worker *w = atomic_load_explicit(&sched->workers[i], memory_order_acquire);
         if (!w)
@@ -168,4 +170,22 @@ void fm__sched_stats(struct sched *sched, struct fm_runtime_stats *stats)
         fm__histogram_sum(&stats->schedule_latency, &w->latency);
         fm__histogram_sum(&stats->run_length, &w->run_length);
     }
+}
+
+bool fm__sched_worker_stats(struct sched *sched, uint32_t index, struct fm_worker_stats *ret)
+{
+    struct worker *w = index < WORKERS_MAX
+                           ? atomic_load_explicit(&sched->workers[index], memory_order_acquire)
+                           : NULL;
+    if (!w)
+        return false;
+    *ret = (struct fm_worker_stats) {
+        .queued = (uint64_t)fm__deque_count(&w->deque) +
+                  (atomic_load_explicit(&w->lifo, memory_order_relaxed) != NULL),
+        .pinned = fm__inject_count(&w->inbox),
+        .switches = fm__counted(&w->switches),
+        .steals = fm__counted(&w->steals),
+        .parks = fm__counted(&w->parks),
+    };
+    return true;
 }

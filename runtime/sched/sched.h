@@ -23,6 +23,7 @@ enum { WORKERS_MAX = 256, INJECT_SHARDS = 8 };
 struct worker;
 struct sched;
 struct fm_runtime_stats;
+struct fm_worker_stats;
 
 /*
  * ms is since the task was first seen running; the times are since a tick of the monitor later.
@@ -203,6 +204,8 @@ int64_t fm__sched_coarse_ns(void);
 bool fm__sched_at_rest(struct sched *sched);
 /* Add the scheduler's part. */
 void fm__sched_stats(struct sched *sched, struct fm_runtime_stats *stats);
+/* One worker's, `running` left out; false if there is no such worker. Any thread. */
+bool fm__sched_worker_stats(struct sched *sched, uint32_t index, struct fm_worker_stats *ret);
 /* The task that worker `index` is running, for dumps: racy, may be NULL. */
 struct task *fm__sched_running(struct sched *sched, uint32_t index);
 
