@@ -2,6 +2,7 @@
 """api_test.py - jobs by key: started once, replaced, kept, interrupted, remembered"""
 import hashlib
 import json
+import re
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -197,11 +198,34 @@ def numbers_and_dump_tell_what_runs(server):
     assert stats['runtime']['worker_count'] >= 1, stats
     assert stats['runtime']['fibers_live'] >= 2, stats
     assert stats['server']['jobs'] >= 1 and stats['server']['requests'] >= 1, stats
+    equal(stats['server']['draining'], False)
+    equal(len(stats['workers']), stats['runtime']['worker_count'])
+    assert any('running' in worker for worker in stats['workers']), 'one of them runs who answers'
+    switches = stats['runtime']['schedule_latency']
+    equal(sum(switches['buckets']), switches['count'])
     dump = server.get('/api/dump')
     equal(dump.status, 200)
     assert b'sleep' in dump.body and b'connection' in dump.body, dump.body
     server.delete('/api/cancel/here')
     equal(server.get('/healthz').body, b'ok\n')
+
+
+@test
+def what_jobs_wait_for_is_told(server):
+    server.start(key='idle', kind='sleep', ms=3600000)
+    server.start(key='idle', kind='sleep', ms=3600000, mode='queue')
+
+    def shown():
+        fibers = server.get('/api/fibers').json()
+        return fibers, sorted((job['state'], job['fiber'], job.get('waits_for')) for job in fibers['jobs'] if job['key'] == 'idle')
+
+    until(lambda: ('running', 'parked', 'sleep') in shown()[1], 'the job sleeps')
+    fibers, jobs = shown()
+    equal([state for state, _, _ in jobs], ['queued', 'running'])
+    assert fibers['fibers']['waits']['sleep'] >= 1, fibers['fibers']
+    states = fibers['fibers']['states']
+    assert states['running'] >= 1 and states['parked'] >= 1, states
+    server.delete('/api/cancel?prefix=idle')
 
 
 @test
@@ -241,3 +265,40 @@ def a_keyed_hello_is_made_by_a_fiber_of_its_own(_):
             bodies = list(pool.map(lambda _: server.get('/hello/keyed').body, range(64)))
         equal(sorted(bodies), sorted(b'hello %d\n' % n for n in range(301, 365)))
         equal(server.get('/api/stats').json()['server']['hellos_made'], 364)
+
+
+@test
+def browsers_get_the_page_and_all_others_the_list(server):
+    page = server.get('/', Accept='text/html,application/xhtml+xml,*/*;q=0.8')
+    equal((page.status, page.headers['content-type'], page.headers['vary']), (200, 'text/html; charset=utf-8', 'Accept'))
+    for accept in ({}, {'Accept': '*/*'}, {'Accept': 'text/plain'}):
+        equal(server.get('/', **accept).body, server.get('/help').body)
+    parts = re.findall(r'(?:href|src)="(/page/[^"]+)"', page.body.decode())
+    assert len(parts) >= 4, parts
+    kinds = {'css': 'text/css', 'js': 'text/javascript', 'svg': 'image/svg+xml'}
+    for path in parts:
+        part = server.get(path)
+        equal((part.status, part.headers['content-type']), (200, kinds[path.split('.')[-1]] + '; charset=utf-8'), path)
+        assert "default-src 'self'" in part.headers['content-security-policy'], part.headers
+        equal((part.headers['x-content-type-options'], part.headers['cache-control']), ('nosniff', 'no-cache'))
+    for module in re.findall(r'from "[.](/[^"]+)"', server.get('/page/main.js').body.decode()):
+        equal(server.get('/page' + module).status, 200, module)
+    for name in ('', '..', '.', 'page.c', 'x' * 512):
+        assert server.get('/page/' + name).status in (400, 404), name
+
+
+@test
+def what_a_browser_has_is_not_sent_again(server):
+    whole = server.get('/page/style.css')
+    tag = whole.headers['etag']
+    assert re.fullmatch('"[0-9a-f]{32}"', tag), tag
+    with server.peer() as peer:
+        for known in (tag, f'"x", {tag}', '*'):
+            peer.send(f'GET /page/style.css HTTP/1.1\r\nHost: x\r\nIf-None-Match: {known}\r\n\r\n'.encode())
+            answer = peer.answer()
+            equal((answer.status, answer.headers['etag'], answer.body, 'content-length' in answer.headers), (304, tag, b'', False), known)
+        peer.send(b'GET /page/style.css HTTP/1.1\r\nHost: x\r\nIf-None-Match: "x"\r\n\r\n')
+        equal(peer.answer().body, whole.body)
+        peer.send(b'HEAD /page/style.css HTTP/1.1\r\nHost: x\r\n\r\n')
+        answer = peer.answer(head=True)
+        equal((answer.status, answer.headers['content-length']), (200, str(len(whole.body))))

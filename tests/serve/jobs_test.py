@@ -58,7 +58,7 @@ def a_replacement_may_wait_for_the_end_of_the_replaced(server):
 def jobs_that_queue_run_one_after_the_other(server):
     outcomes = [server.start(key='line', kind='sleep', ms=HOUR, mode='queue') for _ in range(4)]
     equal([o['outcome'] for o in outcomes], ['started'] + ['queued'] * 3)
-    equal(live(server, 'line'), [('line', 'running')])
+    equal(live(server, 'line'), [('line', 'queued')] * 3 + [('line', 'running')])
     for number, outcome in enumerate(outcomes):
         until(lambda o=outcome: server.status('line').get('id') == o['id'], f'number {number} has its turn')
         equal(server.delete('/api/cancel/line').status, 200)

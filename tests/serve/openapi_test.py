@@ -12,7 +12,8 @@ SOURCE = pathlib.Path(__file__).parent.parent.parent / 'tools' / 'server' / 'api
 
 # One request after the other, and what it must be answered with: each operation stands here.
 ASKED = [
-    ('GET', '/', None, 200), ('GET', '/hello', None, 200), ('GET', '/hello/keyed', None, 200),
+    ('GET', '/', None, 200), ('GET', '/help', None, 200), ('GET', '/page/{style.css}', None, 200),
+    ('GET', '/page/{nothing}', None, 404), ('GET', '/hello', None, 200), ('GET', '/hello/keyed', None, 200),
     ('GET', '/healthz', None, 200), ('GET', '/readyz', None, 200), ('GET', '/metrics', None, 200),
     ('GET', '/openapi.json', None, 200),
     ('POST', '/api/process', {'key': 'described', 'kind': 'sleep', 'ms': HOUR}, 202),
@@ -88,7 +89,8 @@ def operations(document):
 
 def described_path(path):
     """/api/status/{nap}?a=b is described as /api/status/{key}."""
-    return re.sub(r'\{.*\}', '{user}' if re.match('/(ws|api/send)/', path) else '{key}', path.split('?')[0])
+    name = '{user}' if re.match('/(ws|api/send)/', path) else '{file}' if path.startswith('/page/') else '{key}'
+    return re.sub(r'\{.*\}', name, path.split('?')[0])
 
 
 @test

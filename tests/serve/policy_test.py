@@ -47,6 +47,8 @@ def only_the_bearer_of_the_token_is_answered(_):
         for path in ('/healthz', '/readyz'):
             equal(server.get(path).status, 200, path)
         equal(server.request('POST', '/api/process', '{"kind": "sleep"}').status, 401)
+        equal((server.get('/', Accept='text/html').status, server.get('/page/main.js').status), (200, 200), 'the page asks for the token itself')
+        equal(server.get('/help').status, 401)
 
 
 @test

@@ -26,6 +26,7 @@ static const char *status_text(int status)
     switch (status) {
     case 200: return "200 OK";
     case 202: return "202 Accepted";
+    case 304: return "304 Not Modified";
     case 400: return "400 Bad Request";
     case 401: return "401 Unauthorized";
     case 403: return "403 Forbidden";
@@ -99,6 +100,39 @@ void answer(struct exchange *x, int status, const char *type, const void *body, 
         at = add_explanation(x, status, at);
     at = stpcpy(at, "\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n\r\n");
     if (!x->head_only && len)
+        at = mempcpy(at, body, len);
+    x->out->len = (size_t)(at - x->out->data);
+}
+
+/* Whether one of the tags that the client has is this one. */
+static bool client_has(const struct exchange *x, const char *etag)
+{
+    const struct http_header *tags = &x->request->headers[HEADER_IF_NONE_MATCH];
+    return tags->count && (strstr(tags->text, etag) || !strcmp(tags->text, "*"));
+}
+
+void answer_tagged(struct exchange *x, const char *type, const char *etag, const char *more,
+                   const void *body, size_t len)
+{
+    bool known = client_has(x, etag);
+    if (buffer_reserve(x->out, HEAD_BYTES + strlen(etag) + strlen(more) + len) < 0) {
+        x->close = true;
+        return;
+    }
+    char *at = x->out->data + x->out->len;
+    at = stpcpy(stpcpy(at, "HTTP/1.1 "), status_text(known ? 304 : 200));
+    at = stpcpy(stpcpy(at, "\r\nETag: "), etag);
+    at = stpcpy(stpcpy(at, "\r\nDate: "), date(x));
+    if (!known) {
+        at = stpcpy(stpcpy(at, "\r\nContent-Type: "), type);
+        at = stpcpy(at, "\r\nContent-Length: ");
+        at += text_number(len, at);
+    }
+    if (x->close)
+        at = stpcpy(at, "\r\nConnection: close");
+    at = stpcpy(at, "\r\nCache-Control: no-cache\r\nX-Content-Type-Options: nosniff");
+    at = stpcpy(stpcpy(at, more), "\r\n\r\n");
+    if (!known && !x->head_only)
         at = mempcpy(at, body, len);
     x->out->len = (size_t)(at - x->out->data);
 }

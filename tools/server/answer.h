@@ -45,6 +45,14 @@ struct exchange {
 
 void answer(struct exchange *x, int status, const char *type, const void *body, size_t len);
 void answer_text(struct exchange *x, int status, const char *text);
+/*
+ * What stays the same for as long as its tag does: 200, or 304 where the client has it.
+ *
+ * etag   strong, with its quotes
+ * more   header lines besides, each with its CR LF before it; "" for none
+ */
+void answer_tagged(struct exchange *x, const char *type, const char *etag, const char *more,
+                   const void *body, size_t len);
 /* Takes the object over. NULL, as when it could not be made, answers 503. */
 void answer_json(struct exchange *x, int status, struct json_object *object);
 /*

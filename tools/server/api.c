@@ -23,6 +23,7 @@
 #include "tools/server/log.h"
 #include "tools/server/look.h"
 #include "tools/server/metrics.h"
+#include "tools/server/page.h"
 #include "tools/server/rates.h"
 #include "tools/server/target.h"
 #include "tools/server/text.h"
@@ -33,7 +34,8 @@ enum { PATH_BYTES_MAX = 2048 }; /* longer than any that is known, however it is 
 static const char help[] =
     "fibermap-serve: jobs by key, one WebSocket per user\n"
     "\n"
-    "GET    /                   this page\n"
+    "GET    /                   this list; for browsers a live page\n"
+    "GET    /help               this list\n"
     "GET    /hello              a few bytes of text, to measure with\n"
     "GET    /hello/keyed        the same by a supervised fiber of its own, and which it was\n"
     "GET    /healthz            ok: it lives\n"
@@ -77,6 +79,15 @@ static const char help[] =
 static void get_help(struct exchange *x, const char *name)
 {
     answer_text(x, 200, help);
+}
+
+/* A browser gets the page, everybody else the list. */
+static void get_root(struct exchange *x, const char *name)
+{
+    if (page_wanted(x->request))
+        page_index(x);
+    else
+        answer_text(x, 200, help);
 }
 
 /* The process lives. */
@@ -124,13 +135,19 @@ static const struct route routes[] = {
     { HTTP_GET, "GET, HEAD", "/api/fibers", look_fibers },
     { HTTP_GET, "GET, HEAD", "/api/stats", look_stats },
     { HTTP_GET, "GET, HEAD", "/api/dump", look_dump },
-    { HTTP_GET, "GET, HEAD", "/", get_help },
+    { HTTP_GET, "GET, HEAD", "/", get_root },
+    { HTTP_GET, "GET, HEAD", "/help", get_help },
+    { HTTP_GET, "GET, HEAD", "/page/", page_file },
 };
 
-/* To whoever asks, without a token: what keeps watch over the process has none. */
-static bool route_is_open(const struct route *route)
+/*
+ * To whoever asks, without a token: what keeps watch over the process has none, and a browser
+ * has none before its page has asked for it.
+ */
+static bool route_is_open(const struct route *route, const struct http_request *request)
 {
-    return route->handler == get_health || route->handler == get_ready;
+    return route->handler == get_health || route->handler == get_ready ||
+           route->handler == page_file || (route->handler == get_root && page_wanted(request));
 }
 
 static bool route_streams(const struct route *route)
@@ -177,7 +194,8 @@ static bool origin_is_ours(const struct http_request *request)
 static void route_take(struct exchange *x, const struct route *route, const char *name,
                        const char *end)
 {
-    if (x->server->auth && !route_is_open(route) && !auth_passes(x->server->auth, x->request)) {
+    const struct auth *auth = x->server->auth;
+    if (auth && !route_is_open(route, x->request) && !auth_passes(auth, x->request)) {
         answer_error(x, 401, "a bearer token is needed");
         return;
     }

@@ -98,5 +98,13 @@ struct json_object *describe_member(const struct fm_member *member)
     json_add_text(object, "state", states[member->state % 5]);
     json_add_number(object, "restarts", member->incarnation);
     json_object_object_add(object, "age_ms", json_object_new_int64(member->age_ns / 1000000));
+    struct fm_fiber_look look;
+    if (fm_fiber_look(member->fiber, &look) == 0) {
+        json_add_text(object, "fiber", fm_fiber_state_name(look.state));
+        if (look.waits_for) {
+            json_add_text(object, "waits_for", look.waits_for);
+            json_add_number(object, "waits_ms", look.waits_ms);
+        }
+    }
     return object;
 }

@@ -2,8 +2,8 @@
 /*
  * drain.c - the end in good order, and the report of it
  *
- * First no connection is accepted any more, then jobs end, then users, then connections: whoever
- * waits for a job still gets its answer.
+ * First no connection is accepted any more, and who listens to events is told; then jobs end,
+ * then users, then connections: whoever waits for a job still gets its answer.
  */
 #include "tools/server/drain.h"
 
@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "tools/server/events.h"
 #include "tools/server/log.h"
 #include "tools/server/users.h"
 
@@ -62,6 +63,7 @@ int drain(struct server *server, struct listener *listener)
 {
     atomic_store_explicit(&server->draining, true, memory_order_relaxed);
     listener_stop(listener);
+    events_tell(server->events, "draining", "", json_object_new_object());
     int64_t grace_ns = (int64_t)server->options.grace_ms * 1000000;
     int64_t deadline_ns = fm_after_ms((int64_t)server->options.grace_ms +
                                       server->options.drain_ms);

@@ -15,7 +15,7 @@ struct events;
 
 /* What is told: a text, ready to be sent as one server-sent event, and of which key it is. */
 struct event {
-    const char *key;
+    const char *key; /* empty: it concerns all */
     const char *text;
     size_t len;
 };

@@ -131,7 +131,7 @@ static int feed_next(struct feed *feed)
         return r;
     const struct event *event = fm_value_pointer(value);
     r = feed_send_lost(feed);
-    if (r == 0 && (!*feed->key || !strcmp(feed->key, event->key)))
+    if (r == 0 && (!*feed->key || !*event->key || !strcmp(feed->key, event->key)))
         r = feed_send(feed, event->text, event->len);
     fm_value_unref(value);
     return r;

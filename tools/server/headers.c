@@ -13,10 +13,12 @@ struct http_header *header_find(struct http_header *headers, const char *name, s
 {
     static const char *const names[HEADER_COUNT] = {
         [HEADER_HOST] = "host",
+        [HEADER_ACCEPT] = "accept",
         [HEADER_AUTHORIZATION] = "authorization",
         [HEADER_ORIGIN] = "origin",
         [HEADER_UPGRADE] = "upgrade",
         [HEADER_EXPECT] = "expect",
+        [HEADER_IF_NONE_MATCH] = "if-none-match",
         [HEADER_TRANSFER_ENCODING] = "transfer-encoding",
         [HEADER_WEBSOCKET_KEY] = "sec-websocket-key",
         [HEADER_WEBSOCKET_VERSION] = "sec-websocket-version",

@@ -12,10 +12,12 @@
 /* The headers that somebody asks for; all others are read and forgotten. */
 enum http_header_name {
     HEADER_HOST,
+    HEADER_ACCEPT,
     HEADER_AUTHORIZATION,
     HEADER_ORIGIN,
     HEADER_UPGRADE,
     HEADER_EXPECT,
+    HEADER_IF_NONE_MATCH,
     HEADER_TRANSFER_ENCODING,
     HEADER_WEBSOCKET_KEY,
     HEADER_WEBSOCKET_VERSION,

@@ -5,6 +5,7 @@
 #include "tools/server/look.h"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -14,6 +15,8 @@
 
 enum {
     FIBERS_SHOWN = 1000,
+    WORKERS_SHOWN = 256,
+    WAITS_SHOWN = 32,
     DUMP_BYTES_MAX = 8 << 20,
 };
 
@@ -21,7 +24,7 @@ enum {
 static struct json_object *members_array(struct fm_map *map)
 {
     struct fm_snapshot *snapshot;
-    if (fm_map_snapshot(map, FM_SNAPSHOT_ZOMBIES, &snapshot) < 0)
+    if (fm_map_snapshot(map, FM_SNAPSHOT_ZOMBIES | FM_SNAPSHOT_QUEUED, &snapshot) < 0)
         return NULL;
     struct json_object *array = json_object_new_array();
     size_t count = fm_snapshot_count(snapshot);
@@ -29,6 +32,54 @@ static struct json_object *members_array(struct fm_map *map)
         json_object_array_add(array, describe_member(fm_snapshot_at(snapshot, i)));
     fm_snapshot_free(snapshot);
     return array;
+}
+
+/* How many fibers are in which state, and how many wait for what. */
+struct census {
+    uint64_t states[FM_FIBER_ENDED];
+    struct {
+        const char *what;
+        uint64_t fibers;
+    } waits[WAITS_SHOWN];
+};
+
+static int census_count(void *ctx, struct fm_fiber *fiber, const struct fm_fiber_look *look)
+{
+    struct census *census = ctx;
+    census->states[look->state]++;
+    if (!look->waits_for)
+        return 0;
+    for (size_t i = 0; i < WAITS_SHOWN; i++) {
+        const char *what = census->waits[i].what;
+        if (!what)
+            census->waits[i].what = look->waits_for;
+        else if (strcmp(what, look->waits_for) != 0)
+            continue;
+        census->waits[i].fibers++;
+        break;
+    }
+    return 0;
+}
+
+static struct json_object *census_object(struct fm_runtime *runtime)
+{
+    struct census census = { 0 };
+    struct json_object *states = json_object_new_object();
+    struct json_object *waits = json_object_new_object();
+    struct json_object *object = json_object_new_object();
+    if (fm_runtime_visit(runtime, census_count, &census) < 0 || !states || !waits || !object) {
+        json_object_put(states);
+        json_object_put(waits);
+        json_object_put(object);
+        return NULL;
+    }
+    for (uint32_t i = 0; i < FM_FIBER_ENDED; i++)
+        json_add_number(states, fm_fiber_state_name(i), census.states[i]);
+    for (size_t i = 0; i < WAITS_SHOWN && census.waits[i].what; i++)
+        json_add_number(waits, census.waits[i].what, census.waits[i].fibers);
+    json_object_object_add(object, "states", states);
+    json_object_object_add(object, "waits", waits);
+    return object;
 }
 
 void look_fibers(struct exchange *x, const char *name)
@@ -39,10 +90,23 @@ void look_fibers(struct exchange *x, const char *name)
         json_add_number(object, "job_count", fm_map_size(server->jobs));
         json_add_number(object, "user_count", fm_map_size(users_map(server->users)));
         json_add_number(object, "connection_count", fm_map_size(server->connections));
+        json_object_object_add(object, "fibers", census_object(server->runtime));
         json_object_object_add(object, "jobs", members_array(server->jobs));
         json_object_object_add(object, "users", members_array(users_map(server->users)));
     }
     answer_json(x, 200, object);
+}
+
+/* Up to the last that has counted anything. */
+static struct json_object *buckets_array(const struct fm_histogram *histogram)
+{
+    size_t count = sizeof histogram->bucket / sizeof histogram->bucket[0];
+    while (count && !histogram->bucket[count - 1])
+        count--;
+    struct json_object *array = json_object_new_array();
+    for (size_t i = 0; array && i < count; i++)
+        json_object_array_add(array, json_object_new_uint64(histogram->bucket[i]));
+    return array;
 }
 
 static struct json_object *histogram_object(const struct fm_histogram *histogram)
@@ -56,6 +120,7 @@ static struct json_object *histogram_object(const struct fm_histogram *histogram
     json_add_number(object, "p50_ns", fm_histogram_percentile(histogram, 50));
     json_add_number(object, "p99_ns", fm_histogram_percentile(histogram, 99));
     json_add_number(object, "max_ns", histogram->max);
+    json_object_object_add(object, "buckets", buckets_array(histogram));
     return object;
 }
 
@@ -75,6 +140,7 @@ static struct json_object *runtime_object(const struct fm_runtime_stats *stats)
         { "switches", stats->switches },
         { "steals", stats->steals },
         { "injected", stats->injected },
+        { "shared_queued", stats->shared_queued },
         { "overflows", stats->overflows },
         { "parks", stats->parks },
         { "wakes", stats->wakes },
@@ -102,6 +168,28 @@ static struct json_object *runtime_object(const struct fm_runtime_stats *stats)
     return object;
 }
 
+static struct json_object *workers_array(struct fm_runtime *runtime)
+{
+    struct fm_worker_stats workers[WORKERS_SHOWN];
+    struct json_object *array = json_object_new_array();
+    int count = fm_runtime_workers(runtime, workers, WORKERS_SHOWN);
+    for (int i = 0; array && i < count && i < WORKERS_SHOWN; i++) {
+        const struct fm_worker_stats *worker = &workers[i];
+        struct json_object *object = json_object_new_object();
+        json_object_array_add(array, object);
+        if (!object)
+            continue;
+        if (worker->running)
+            json_add_id(object, "running", worker->running);
+        json_add_number(object, "queued", worker->queued);
+        json_add_number(object, "pinned", worker->pinned);
+        json_add_number(object, "switches", worker->switches);
+        json_add_number(object, "steals", worker->steals);
+        json_add_number(object, "parks", worker->parks);
+    }
+    return array;
+}
+
 static struct json_object *server_object(struct server *server)
 {
     struct json_object *object = json_object_new_object();
@@ -117,6 +205,8 @@ static struct json_object *server_object(struct server *server)
     json_add_number(object, "jobs_started", server_read(&server->jobs_started));
     json_add_number(object, "messages_sent", server_read(&server->messages_sent));
     json_add_number(object, "hellos_made", server_read(&server->hellos_made));
+    bool draining = atomic_load_explicit(&server->draining, memory_order_relaxed);
+    json_object_object_add(object, "draining", json_object_new_boolean(draining));
     return object;
 }
 
@@ -131,6 +221,7 @@ void look_stats(struct exchange *x, const char *name)
     struct json_object *object = json_object_new_object();
     if (object) {
         json_object_object_add(object, "runtime", runtime_object(&stats));
+        json_object_object_add(object, "workers", workers_array(x->server->runtime));
         json_object_object_add(object, "server", server_object(x->server));
     }
     answer_json(x, 200, object);
