@@ -16,7 +16,7 @@ const tiles = [
         "from one fiber to the next, on all workers",
     ],
     [
-        "latency, p99",
+        "delay, p99",
         (now, history) => nanoseconds(percentile(history.histogram("latency"), 99)),
         "from runnable to running; at most twice the true value",
     ],

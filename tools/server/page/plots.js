@@ -46,8 +46,14 @@ function line(label, name) {
 
 const fromZero = { range: (_, __, max) => [0, Math.max(4, max * 1.1)] }
 
+/** From the first look to the last; before there is one, up to now. */
+function span(_, first, last) {
+    const to = last || Date.now() / 1000
+    return [Math.min(first || to, to - SPAN_S), to]
+}
+
 const overTime = (...series) => ({
-    scales: { x: { range: (_, min, max) => [Math.min(min, max - SPAN_S), max] }, y: fromZero },
+    scales: { x: { range: span }, y: fromZero },
     axes: [
         axis({
             size: 22,
@@ -156,7 +162,7 @@ function makePlot(uPlot, { title, legend, options, data }) {
             ...options,
             width: place.clientWidth || 300,
             height: HEIGHT,
-            padding: [8, 12, 0, 0],
+            padding: [8, 24, 0, 0],
             legend: { show: false },
             cursor: { y: false, drag: { x: false, y: false } },
         },
