@@ -82,7 +82,7 @@ static int judge_all(const struct batch *batch, struct plan *more, struct json_o
     struct job *job = STAILQ_FIRST(&more->jobs);
     while (job) {
         struct job *next = STAILQ_NEXT(job, in_plan);
-        enum verdict verdict;
+        enum verdict verdict = ADDED;
         int r = judge(batch, job, &verdict, complaint);
         if (r == 0)
             r = note(answer, verdict, job->key);
