@@ -72,7 +72,7 @@ async function movesUnderLoad() {
     jobs.push({
         key: "sums",
         kind: "primes",
-        below: 3000000000,
+        below: 1000000000,
         restart: { type: "permanent" },
     })
     await server.ask("POST", "/api/batch", { jobs })
@@ -134,7 +134,8 @@ async function queues() {
 async function cancels() {
     await row("nap").getByRole("button", { name: "Cancel" }).click()
     await says("said", "nap is cancelled")
-    await row("nap").getByRole("button", { name: "Cancel" }).click() // who queued has its turn
+    await gone(row("nap").filter({ hasText: "queued" })) // it has its turn
+    await row("nap").getByRole("button", { name: "Cancel" }).click()
     await gone(row("nap"))
     assert.equal((await server.status("nap")).reason, "remove")
 }
@@ -289,6 +290,17 @@ async function triesAgain() {
     browser.forgive(/ERR_INTERNET_DISCONNECTED/)
 }
 
+async function doesWithoutPlots() {
+    const on = await browser.open("about:blank")
+    await on.route("**/uplot.js", (route) => route.fulfill({ status: 404 }))
+    await on.goto(server.url)
+    await says("plots", "Plots are not built in", on)
+    await live(on)
+    await on.locator("#job-rows tr").first().waitFor()
+    await on.context().close()
+    browser.forgive(/status of 404/)
+}
+
 async function asksForTheToken() {
     const directory = mkdtempSync(path.join(tmpdir(), "page-"))
     const file = path.join(directory, "token")
@@ -355,6 +367,7 @@ process.exitCode = await run([
     ["it fits a phone", fitsAPhone],
     ["it is dark where that is wanted", isDarkWhereWanted],
     ["it tries again when the server is away", triesAgain],
+    ["it does without plots", doesWithoutPlots],
     ["it asks for the token", asksForTheToken],
     ["it tells that the server ends", tellsOfTheEnd],
     ["nothing was complained about", complainsOfNothing],
