@@ -103,10 +103,25 @@ def a_key_that_is_held_is_treated_as_the_job_says(folder):
 
 
 @test
+def who_is_being_stopped_still_holds_its_key_but_for_who_joins(folder):
+    batch = start(folder, {'key': 'a', 'shell': 'trap "until test -e go; do sleep 0.01; done; exit" TERM; echo > a; sleep 600 & wait'},
+                  options=('-j4', '--grace=60'))
+    batch.written('a')
+    equal(ask(folder, 'cancel', 'socket', 'a').code, 0)
+    again = {'key': 'a', 'shell': 'echo again'}
+    for policy, said in (('keep', 'kept'), ('join', 'queued')):
+        equal(add(folder, {**again, 'conflict': policy})[:2], (0, {said: ['a']}))
+    (folder / 'go').touch()
+    done = batch.wait()
+    equal((done.code, done.out), (1, 'again\n'), done)
+    assert '3 jobs: 2 succeeded, 1 cancelled' in done.err, done
+
+
+@test
 def replace_runs_a_job_or_a_service_again(folder):
     batch = start(folder, {'key': 's', 'shell': 'trap "echo -s >> log; exit" TERM; echo +s >> log; echo up; sleep 600 & wait', 'restart': 'permanent',
                            'ready': {'line': 'up', 'interval': '5ms'}},
-                  {'key': 'w', 'shell': 'echo old', 'needs': ['gate', 's']}, options=('-j1', '-k'))
+                  {'key': 'w', 'shell': 'echo old', 'needs': ['gate', 's']}, options=('-j1', '-k', '--grace=60'))
     until(lambda: [s['state'] for s in status(folder)['services']] == ['ready'], 's is up')
     equal(ask(folder, 'replace', 'socket', 's').code, 0)
     until(lambda: [s['state'] for s in status(folder)['services']] == ['replaced', 'ready'], 'the new s is up')

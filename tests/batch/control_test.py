@@ -72,6 +72,8 @@ def jobs_of_each_go_by_their_numbers_and_wrong_questions_are_refused(folder):
     stale.close()
     batch = Batch(folder, 'each', '--socket=socket', '-j2', ': {}; echo up > up; exec sleep 600', ':::', 'x', 'y')
     until(lambda: len(json.loads(ask(folder, 'status', 'socket').out or '{"running": []}')['running']) == 2, 'both run')
+    refused = Batch(folder, 'add', 'socket', '-', stdin='{"key": "a", "shell": "true"}').wait()
+    assert refused.code == 1 and 'jobs of each come from its arguments' in refused.err, refused
     for text in (b'tea\n', b'{}\n', b'{"do": "dance"}\n', b'{"do": "cancel"}\n', b'[1]\n', b'{"do": {}}\n', b'{"do": null}\n'):
         with socket.socket(socket.AF_UNIX) as peer:
             peer.connect(str(folder / 'socket'))
