@@ -86,6 +86,20 @@ def a_service_is_restarted_and_its_exit_codes_do_not_count(folder):
 
 
 @test
+def while_a_service_is_not_ready_again_no_other_that_needs_it_starts(folder):
+    batch = Batch(folder, 'run', '--socket=socket', '-j4', 'jobs.json', jobs=[
+        {'key': 's', 'shell': 'echo x >> starts; until test -e crash; do sleep 0.01; done; test $(wc -l < starts) -gt 1 || exit 1; exec sleep 600',
+         'restart': 'transient', 'ready': {'probe': 'test $BATCH_ATTEMPT = 1 || test -e again', 'interval': '5ms'}},
+        {'key': 'a', 'shell': 'touch crash; until test $(wc -l < starts) = 2; do sleep 0.01; done', 'needs': ['s']},
+        {'key': 'b', 'shell': 'test -e again', 'needs': ['a', 's']}])
+    until(lambda: json.loads(ask(folder, 'status', 'socket').out or '{"succeeded": 0}')['succeeded'] == 1 and states(folder) == {'s': 'starting'}, 'a has ended')
+    (folder / 'again').touch()
+    done = batch.wait()
+    equal(done.code, 0, done)
+    assert '2 succeeded, 1 stopped' in done.err, done
+
+
+@test
 def a_service_that_fails_too_often_gives_up(folder):
     batch = Batch(folder, 'run', '--socket=socket', 'jobs.json', jobs=[
         {'key': 's', 'shell': 'echo x >> starts; exit 0', 'restart': {'type': 'permanent', 'intensity': 2, 'period': '1h'}},

@@ -12,11 +12,25 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "tools/batcher/control.h"
 #include "tools/batcher/jobfile.h"
 #include "tools/batcher/output.h"
+
+enum { PATIENCE_S = 30 };
+
+/* Who does not answer any more is not waited for; but for `wait` */
+static void set_patience(int fd, const struct options *options)
+{
+    struct timeval patience = { .tv_sec = PATIENCE_S };
+    if (options->command == COMMAND_WAIT)
+        return;
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+}
 
 static int dial(const char *path)
 {
@@ -55,7 +69,9 @@ static int ask(int fd, const struct options *options, const char *jobs)
     if (options->key)
         json_object_object_add(question, "key", json_object_new_string(options->key));
     const char *line = json_object_to_json_string_ext(question, JSON_C_TO_STRING_PLAIN);
-    int r = write_whole(fd, line, strlen(line));
+    int r = strlen(line) < CONTROL_QUESTION_MAX ? 0 : -EMSGSIZE;
+    if (r == 0)
+        r = write_whole(fd, line, strlen(line));
     if (r == 0)
         r = write_whole(fd, "\n", 1);
     json_object_put(question);
@@ -102,6 +118,8 @@ int client_run(const struct options *options)
         return BATCH_ERROR;
     }
     int fd = dial(options->socket);
+    if (fd >= 0)
+        set_patience(fd, options);
     r = fd < 0 ? fd : ask(fd, options, jobs);
     free(jobs);
     if (r < 0) {

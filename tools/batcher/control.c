@@ -19,7 +19,7 @@
 #include "tools/batcher/conductor.h"
 #include "tools/batcher/report.h"
 
-enum { QUESTION_BYTES = 4096, QUESTION_MAX = 4 << 20, QUESTION_MS = 5000, ANSWER_MS = 2000 };
+enum { QUESTION_BYTES = 4096, QUESTION_MS = 5000, ANSWER_MS = 2000 };
 enum { VERSION = 1 };
 
 struct control {
@@ -214,8 +214,8 @@ static int read_question(int fd, char **ret_text)
     for (;;) {
         if (len == size) {
             size = size ? 2 * size : QUESTION_BYTES;
-            char *more = size <= QUESTION_MAX ? realloc(text, size) : NULL;
-            r = more ? 0 : size <= QUESTION_MAX ? -ENOMEM : -EMSGSIZE;
+            char *more = size <= CONTROL_QUESTION_MAX ? realloc(text, size) : NULL;
+            r = more ? 0 : size <= CONTROL_QUESTION_MAX ? -ENOMEM : -EMSGSIZE;
             if (r < 0)
                 break;
             text = more;

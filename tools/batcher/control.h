@@ -12,6 +12,9 @@
 
 #include "tools/batcher/batch.h"
 
+/* So long may a question be, in bytes, with its newline. */
+#define CONTROL_QUESTION_MAX (4 << 20)
+
 struct control;
 
 /*
