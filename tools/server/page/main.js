@@ -61,6 +61,7 @@ jobs.begin({ replace: start.replace, changed: () => watch.look() })
 start.begin(() => watch.look())
 plots.begin().then((show) => {
     plot = show
+    if (history.now) plot?.(history)
 })
 
 byId("pause").addEventListener("click", () => {
