@@ -39,6 +39,11 @@ uint64_t fm__fault_hits(enum fault_kind kind)
     return atomic_load(&faults[kind].hits);
 }
 
+uint64_t fm__fault_seen(enum fault_kind kind)
+{
+    return atomic_load(&faults[kind].seen);
+}
+
 bool fm__fault_slow(enum fault_kind kind)
 {
     uint64_t nth = atomic_load(&faults[kind].nth);

@@ -28,11 +28,12 @@ extern _Atomic uint32_t fm__faults_armed;
 
 /*
  * From now on the calls of this kind are counted from 1; the nth fails, and all after it if
- * `for_ever`. n = 0 disarms. Tests only. fm__fault_hits: how many calls have been made to fail
- * since.
+ * `for_ever`. n = 0 disarms. Tests only. Since then, fm__fault_hits: how many calls have been
+ * made to fail; fm__fault_seen: how many have been made, while armed.
  */
 void fm__fault_set(enum fault_kind kind, uint64_t n, bool for_ever);
 uint64_t fm__fault_hits(enum fault_kind kind);
+uint64_t fm__fault_seen(enum fault_kind kind);
 bool fm__fault_slow(enum fault_kind kind);
 
 static inline bool fm__fault(enum fault_kind kind)
