@@ -252,8 +252,8 @@ static bool route_try(struct exchange *x, const char *path, size_t len)
 }
 
 /*
- * The path is none as it stands: false, and that has been answered, if it has no other spelling,
- * else *target has the path in plain, which takes PATH_BYTES_MAX.
+ * The path is none as it stands: false, and that has been answered, if it has no other
+ * spelling, else *target has the path in plain, which takes PATH_BYTES_MAX.
  */
 static bool make_plain(struct exchange *x, struct target *target, char *plain)
 {

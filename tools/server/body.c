@@ -2,8 +2,8 @@
 /*
  * body.c - a request's body, piece by piece as it comes
  *
- * The parser puts what it finds into request->body, which is emptied at each call, so that there
- * is never more in it than one receive brings.
+ * The parser puts what it finds into request->body, which is emptied at each call: there is never
+ * more in it than one receive brings.
  */
 #include "tools/server/body.h"
 

@@ -167,7 +167,7 @@ static uint64_t payload_size(const unsigned char *head)
     return size;
 }
 
-/* What wslay looks at piece by piece, and not well: handed over only when all of it is there. */
+/* What wslay judges badly in pieces: handed over only when all of it is there. */
 static bool is_control(const unsigned char *head)
 {
     return head[0] >= 0x88 && head[0] <= 0x8a && head[1] >= 0x80 &&

@@ -34,8 +34,9 @@ int frames_init(struct frames *frames, size_t message_bytes);
 void frames_fini(struct frames *frames);
 
 /*
- * What has come from the peer. Pings are answered into out, messages by themselves, text as text
- * and binary as binary; a close, or what breaks the rules of RFC 6455, by a close with its code.
+ * What has come from the peer. Pings are answered into out, messages by themselves, text as
+ * text and binary as binary; a close, or what breaks the rules of RFC 6455, by a close with its
+ * code.
  *
  * Returns    whether more is wanted: not behind the peer's close, nor behind what it has broken
  */

@@ -50,7 +50,7 @@ int framing_scan(struct http *http, const char *end)
     unsigned char last = http->last;
     bool first_line = http->in_request_line;
     for (const char *at = http->framing; at < end; at++) {
-        /* within a line, but for spaces in the first, it makes no difference which was the last */
+        /* within a line, but for spaces in the first, the last makes no difference */
         unsigned char least = first_line ? ' ' + 1 : 16;
         if (last >= least) {
             while (least == 16 && end - at >= 8 && eight_are_text(at))

@@ -14,7 +14,7 @@
 int stream_begin(struct exchange *x, const char *type);
 /* 0 · -errno: the client takes no more of it */
 int stream_write(struct exchange *x, const void *bytes, size_t len);
-/* After stream_begin, in any case. whole: false lets the client see that something is missing. */
+/* After stream_begin, in any case. Not whole: the client sees that something is missing. */
 void stream_end(struct exchange *x, bool whole);
 
 #endif

@@ -18,7 +18,7 @@ struct target {
 };
 
 /*
- * Read the form that names a path, or the absolute one; the authority of the latter must be one.
+ * Read the form that names a path, or the absolute one, whose authority must be one.
  *
  * url    ends in a NUL, which len does not count.
  * Returns    false: neither.
@@ -34,8 +34,8 @@ const char *target_authority(const char *url, size_t len, size_t *ret_len);
  * The same path in its one spelling: %xx stays only for what may not stand there as itself
  * (RFC 3986, 6.2.2.2), so that a slash stays apart from %2F.
  *
- * Returns    how many bytes, without a NUL · -EINVAL: a % without two digits, %00, a fragment, or
- *            a segment of one or two points, which clients resolve (5.2.4) · -EMSGSIZE
+ * Returns    how many bytes, without a NUL · -EINVAL: a % without two digits, %00, a fragment,
+ *            or a segment of one or two points, which clients resolve (5.2.4) · -EMSGSIZE
  */
 int target_plain_path(const char *path, size_t len, char *out, size_t size);
 /* One or two points: no segment that names anything. */

@@ -37,7 +37,7 @@ ssize_t wire_receive(struct wire *wire, int64_t deadline_ns);
 int wire_flush(struct wire *wire);
 /*
  * Send out, say that no more will come, and read what still comes until the client has closed
- * as well. To close a socket with unread bytes in it would take the answer back from the client.
+ * as well. To close a socket with unread bytes in it would take the answer back.
  */
 void wire_hang_up(struct wire *wire);
 
