@@ -223,8 +223,8 @@ def prepare(clients, sanitized, long):
     users, messages, turns = (50, 5, 2) if sanitized else (200, 10, 20)
     if long:
         harness.WAIT_S = 200
-        asking = ((64, 1, 30), (1000, 1, 30), (10000, 1, 30))
-        users, messages, turns = 5000, 50, 300
+        asking = ((64, 1, 30), (1000, 1, 30), (4000 if sanitized else 10000, 1, 30))
+        users, messages, turns = 2000 if sanitized else 5000, 50, 300
     for size in asking:
         promise(f'{size[0]}_connections_are_all_answered_and_leave_nothing', size[0], twice, (), ask, *size)
     promise('connections_that_come_and_go_leave_no_memory', 4 * SIDE_BY_SIDE, leave_no_memory, turns)

@@ -5,6 +5,9 @@
  * Each user comes, and comes once more by a second connection: the first must be closed with
  * the code that says so. Then all listen: each must get every message once and in order. At
  * last they take leave, and nothing may come but the answer to that.
+ *
+ * The server gives a farewell two seconds, and a processor that is shared with all of a crowd
+ * may need longer for all of its farewells: so no more than some are let go at a time.
  */
 #include <stdatomic.h>
 #include <stdio.h>
@@ -17,6 +20,7 @@ enum {
     FRAME_CLOSE = 8,
     FRAME_PING = 9,
     FRAME_PONG = 10,
+    FAREWELLS = 20,    /* at a time */
     SHORT_BYTES = 125, /* what a frame holds whose length is one byte */
     CODE_NORMAL = 1000,
     CODE_REPLACED = 4000,
@@ -25,7 +29,8 @@ enum {
 struct hall {
     struct meeting meeting;
     struct step come, replaced, told;
-    atomic_uint next; /* user's number */
+    struct fm_semaphore *gate; /* who is in it is let go by the server */
+    atomic_uint next;          /* user's number */
 };
 
 /* One connection. */
@@ -177,12 +182,16 @@ static struct fm_exit attend(void *arg)
     struct wire first, second;
     come(hall, &first, number);
     step_reach(&hall->come);
+    clients_must("the gate", number, fm_semaphore_acquire(hall->gate, 1, FM_NEVER));
     come(hall, &second, number);
     expect_close(&first, CODE_REPLACED, "replaced", true);
+    fm_semaphore_release(hall->gate, 1);
     step_reach(&hall->replaced);
     listen_to_all(hall, &second);
     step_reach(&hall->told);
+    clients_must("the gate", number, fm_semaphore_acquire(hall->gate, 1, FM_NEVER));
     take_leave(&second);
+    fm_semaphore_release(hall->gate, 1);
     return fm_ok(NULL);
 }
 
@@ -193,6 +202,7 @@ void clients_meet(const struct meeting *meeting)
     step_init(&hall.come, meeting->users);
     step_init(&hall.replaced, meeting->users);
     step_init(&hall.told, meeting->users);
+    clients_must("a semaphore", 0, fm_semaphore_create(FAREWELLS, &hall.gate));
     clients_must("a set", 0, fm_set_create(NULL, &set));
     clients_start(set, attend, &hall, meeting->users);
     step_await(&hall.come);
@@ -203,6 +213,7 @@ void clients_meet(const struct meeting *meeting)
     step_end(&hall.told, "told", "leave");
     clients_await(set);
     fm_set_destroy(set);
+    fm_semaphore_destroy(hall.gate);
     step_fini(&hall.come);
     step_fini(&hall.replaced);
     step_fini(&hall.told);
