@@ -191,32 +191,43 @@ static bool origin_is_ours(const struct http_request *request)
     return len && strlen(theirs + 3) == len && !strncasecmp(theirs + 3, ours, len);
 }
 
+static void route_call(struct exchange *x, const struct route *route, const char *name)
+{
+    bool changes = route->method != HTTP_GET || route->handler == handshake_accept;
+    if (changes && !origin_is_ours(x->request))
+        answer_error(x, 403, "requests of other sites are refused");
+    else
+        route->handler(x, name);
+}
+
+/*
+ * The same with what stands between name and end, decoded. Apart, and so is what follows for
+ * another spelling of a path: their room would make every connection's stack a page deeper.
+ */
+static __attribute__((noinline)) void route_call_named(struct exchange *x,
+                                                       const struct route *route,
+                                                       const char *name, const char *end)
+{
+    char decoded[NAME_BYTES_MAX + 1];
+    int len = text_percent_decode(name, (size_t)(end - name), decoded, sizeof decoded);
+    if (len < 0 || !text_is_name(decoded, (size_t)len) ||
+        target_is_dots(decoded, (size_t)len) || memchr(name, '/', (size_t)(end - name)) ||
+        memchr(name, '#', (size_t)(end - name)))
+        answer_error(x, 400, "a name is 1 to 512 bytes of UTF-8 without control characters");
+    else
+        route_call(x, route, decoded);
+}
+
 static void route_take(struct exchange *x, const struct route *route, const char *name,
                        const char *end)
 {
     const struct auth *auth = x->server->auth;
-    if (auth && !route_is_open(route, x->request) && !auth_passes(auth, x->request)) {
+    if (auth && !route_is_open(route, x->request) && !auth_passes(auth, x->request))
         answer_error(x, 401, "a bearer token is needed");
-        return;
-    }
-    char decoded[NAME_BYTES_MAX + 1];
-    if (name) {
-        int len = text_percent_decode(name, (size_t)(end - name), decoded, sizeof decoded);
-        if (len < 0 || !text_is_name(decoded, (size_t)len) ||
-            target_is_dots(decoded, (size_t)len) || memchr(name, '/', (size_t)(end - name)) ||
-            memchr(name, '#', (size_t)(end - name))) {
-            answer_error(x, 400,
-                         "a name is 1 to 512 bytes of UTF-8 without control characters");
-            return;
-        }
-    }
-    if (route->method != HTTP_GET || route->handler == handshake_accept) {
-        if (!origin_is_ours(x->request)) {
-            answer_error(x, 403, "requests of other sites are refused");
-            return;
-        }
-    }
-    route->handler(x, name ? decoded : NULL);
+    else if (name)
+        route_call_named(x, route, name, end);
+    else
+        route_call(x, route, NULL);
 }
 
 static inline void exchange_begin(struct exchange *x)
@@ -271,18 +282,26 @@ static bool make_plain(struct exchange *x, struct target *target, char *plain)
     return true;
 }
 
+/* The path is none as it stands: take the route of its plain spelling. */
+static __attribute__((noinline)) void route_find_plain(struct exchange *x,
+                                                       struct target *target)
+{
+    char plain[PATH_BYTES_MAX];
+    while (make_plain(x, target, plain)) {
+        if (route_try(x, target->path, target->path_len))
+            return;
+    }
+}
+
 static void route_find(struct exchange *x)
 {
     const struct http_request *request = x->request;
-    char plain[PATH_BYTES_MAX];
     struct target target;
     exchange_begin(x);
     if (target_read(request->url.data, request->url.len, &target)) {
         x->query = target.query;
-        while (!route_try(x, target.path, target.path_len)) {
-            if (!make_plain(x, &target, plain))
-                return;
-        }
+        if (!route_try(x, target.path, target.path_len))
+            route_find_plain(x, &target);
         return;
     }
     x->allow = "GET, HEAD, POST, DELETE";
