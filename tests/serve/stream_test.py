@@ -188,6 +188,9 @@ def a_streamed_body_has_a_limit_as_well(_):
                 equal(peer.answer().status, 413)
                 assert peer.closed()
                 thread.join()
+        with server.peer() as peer:
+            peer.send(head(DIGEST, b'Expect: 100-continue\r\nContent-Length: %d\r\n' % ((1 << 20) + 1)))
+            equal(peer.answer().status, 413, 'nobody waits for a body that is too large')
 
 
 # F101

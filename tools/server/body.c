@@ -15,7 +15,7 @@ void body_begin(struct body *body, struct exchange *x, struct http *http)
 {
     *body = (struct body) { .wire = x->wire, .http = http };
     body->patience_ns = (int64_t)x->server->options.body_ms * 1000000;
-    body->keep_alive = http_stream_body(http);
+    body->failed = http_stream_body(http, &body->keep_alive);
     /* until the body has ended nobody knows where the next request begins */
     http->request.keep_alive = false;
     x->body = body;

@@ -18,7 +18,7 @@ struct body {
     bool keep_alive;     /* as the head says */
     bool asked;          /* for it; a client that waits for 100 Continue has got it */
     bool ended;
-    int failed; /* behind the piece that is given out */
+    int failed; /* what comes behind the piece that is given out; 0: more */
 };
 
 /*

@@ -221,19 +221,24 @@ bool http_wants_continue(const struct http *http)
     return !http->request.http_1_0 && http->request.headers[HEADER_EXPECT].count;
 }
 
-int http_hold_body(struct http *http)
+static int limit_body(struct http *http, uint64_t most)
 {
-    http->body_most = http->limits.body_bytes;
+    http->body_most = most;
     bool chunked = http->parser.flags & F_CHUNKED;
     if (!chunked && http->parser.content_length > http->body_most)
         return http_refuse(http, 413, "the body is too large");
     return 0;
 }
 
-bool http_stream_body(struct http *http)
+int http_hold_body(struct http *http)
 {
-    http->body_most = http->limits.stream_bytes;
-    return llhttp_should_keep_alive(&http->parser);
+    return limit_body(http, http->limits.body_bytes);
+}
+
+int http_stream_body(struct http *http, bool *ret_keep_alive)
+{
+    *ret_keep_alive = llhttp_should_keep_alive(&http->parser);
+    return limit_body(http, http->limits.stream_bytes);
 }
 
 /* ---- a plain request ---- */

@@ -85,9 +85,10 @@ void http_next(struct http *http);
 int http_hold_body(struct http *http);
 /*
  * Or it comes as it is fed: whoever feeds takes what is in request->body between two calls, by
- * setting its len to 0. Answers whether the connection is kept behind this request.
+ * setting its len to 0. Results as above; ret_keep_alive says whether the connection is kept
+ * behind this request.
  */
-bool http_stream_body(struct http *http);
+int http_stream_body(struct http *http, bool *ret_keep_alive);
 /* Whether the client sends the body only when it has been told to. */
 bool http_wants_continue(const struct http *http);
 

@@ -16,7 +16,7 @@ int stream_begin(struct exchange *x, const char *type)
     bool chunks = !x->request->http_1_0;
     x->close = !keep_alive || !chunks ||
                atomic_load_explicit(&x->server->draining, memory_order_relaxed);
-    int r = x->body ? body_ask(x->body) : 0;
+    int r = x->body && !x->body->failed ? body_ask(x->body) : 0;
     size_t before = x->out->len;
     r = r ? r : answer_stream(x, type, chunks);
     if (r < 0)

@@ -79,10 +79,9 @@ static bool feed(struct http *http, const char *bytes, size_t len, bool stream,
             CHECK(buffer_append(body, http->request.body.data, http->request.body.len) == 0);
             http->request.body.len = 0;
         }
-        if (r == FEED_HEAD && stream)
-            http_stream_body(http);
-        else if (r == FEED_HEAD)
-            r = http_hold_body(http);
+        bool keep_alive;
+        if (r == FEED_HEAD)
+            r = stream ? http_stream_body(http, &keep_alive) : http_hold_body(http);
         if (r < 0) {
             CHECK(r == -EPROTO);
             note_refusal(outcome, http);
@@ -93,7 +92,7 @@ static bool feed(struct http *http, const char *bytes, size_t len, bool stream,
             continue;
         note_request(outcome, &http->request, stream ? body : &http->request.body,
                      stream ? limits.stream_bytes : limits.body_bytes);
-        bool keep_alive = http->request.keep_alive;
+        keep_alive = http->request.keep_alive;
         http_next(http);
         buffer_clear(body, 0);
         if (!keep_alive)
