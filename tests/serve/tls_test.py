@@ -14,6 +14,7 @@ import websockets
 
 import harness
 from harness import Peer, Server, WAIT_S, equal, test, until
+from stream_test import DIGEST, digest, whole
 from websocket_test import asynchronous
 
 HELLO = b'GET /hello HTTP/1.1\r\nHost: x\r\n\r\n'
@@ -56,6 +57,8 @@ def requests_are_answered_over_tls(_):
             body = json.dumps({'key': 'big', 'kind': 'hash', 'pad': 'x' * 900000}).encode()
             one.send(b'POST /api/process HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s' % (len(body), body))
             equal(one.answer().status, 202)
+            one.send(whole(DIGEST, body * 3))
+            equal(one.answer().json(), digest(body * 3))
             one.send(b'GET /nothing HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n')
             equal(one.answer().status, 404)
             assert one.closed(), 'it takes its leave'
