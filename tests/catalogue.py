@@ -113,7 +113,8 @@ def marks_in(path, text):
 def collect(faults):
     """Put the tests to the faults; what is wrong with the marks, line by line."""
     for path in sorted(TESTS.rglob('*')):
-        if path.suffix not in ('.c', '.h', '.py', '.txt') or path.stem == 'catalogue':
+        if path.suffix not in ('.c', '.h', '.py', '.txt') or path.stem == 'catalogue' or \
+                'node_modules' in path.parts:
             continue
         text = path.read_text(encoding='utf-8')
         file = path.relative_to(TESTS).as_posix()
