@@ -16,13 +16,20 @@
 
 static const char text[] = "some bytes that are told from one another";
 
+static char folder[] = "/tmp/fm-faults-XXXXXX";
+
+static void remove_folder(void)
+{
+    rmdir(folder);
+}
+
 /* A folder of our own, made once. */
 static const char *in_folder(const char *name)
 {
-    static char folder[] = "/tmp/fm-faults-XXXXXX", path[64];
+    static char path[64];
     static bool made;
     if (!made)
-        HOLDS(mkdtemp(folder) != NULL);
+        HOLDS(mkdtemp(folder) != NULL && atexit(remove_folder) == 0);
     made = true;
     snprintf(path, sizeof path, "%s/%s", folder, name);
     return path;
