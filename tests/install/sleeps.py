@@ -16,6 +16,7 @@ MAY = {
     'runtime/io/storm.h': 'signals come now and then',
     'runtime/sched/stress_resize.c': 'the load runs for a while on as many workers',
     'soak/soak.c': 'an hour of load, and what it uses each second',
+    'soak/usage.h': 'what the kernel still counts in a calm',
     'runtime/sched/test_runtime.c': 'what an idle runtime uses in five seconds',
     'runtime/sched/test_stall.c': 'threads that block for a moment are what it is about',
     'stress/map_history.c': 'looks now and then how far the clients are',

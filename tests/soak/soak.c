@@ -2,8 +2,8 @@
 /*
  * soak.c - everything at once for as long as wanted, and what the process uses meanwhile
  *
- *     soak --seconds=3600 [--cycle=10] [--leak=memory|descriptor|fiber|thread] >samples.jsonl
- *     soak.py --judge samples.jsonl
+ *     soak --seconds=3600 [--cycle=10] >samples.jsonl; soak.py --judge samples.jsonl
+ *     soak --calms=12 --leak=memory        or descriptor, fiber, thread
  *
  * A cycle is a storm and a calm. In the storm fibers replace each other under keys, fail and
  * are restarted, sleep, talk over sockets that come and go, compute on the blocking pool, and
@@ -11,7 +11,8 @@
  * all of that has ended: what the process still holds then is what it keeps, so it is the calms
  * that are judged. Each second, and each calm, is a line.
  *
- * --leak loses one piece a round of one of the loads, on purpose: the judge must say so.
+ * --leak loses some pieces in each storm on purpose: the judge must say so. --calms ends the
+ * run after so many, however long they take.
  */
 #include <errno.h>
 #include <fm/fm.h>
@@ -37,6 +38,7 @@ enum {
     WORKERS = 2,
     WORKERS_MAX = 6,
     LATENCIES_MAX = 200000,
+    LEAKED_BYTES = 1 << 20,
 };
 
 enum leak { LEAK_NOTHING, LEAK_MEMORY, LEAK_DESCRIPTOR, LEAK_FIBER, LEAK_THREAD };
@@ -89,7 +91,10 @@ static void lose_something(void)
 
     switch (leak) {
     case LEAK_NOTHING: break;
-    case LEAK_MEMORY: atomic_store(&leaked, calloc(1, 4000)); break;
+    case LEAK_MEMORY:
+        atomic_store(&leaked, malloc(LEAKED_BYTES));
+        memset(atomic_load(&leaked), 1, LEAKED_BYTES);
+        break;
     case LEAK_DESCRIPTOR: atomic_store(&leaked, (void *)(intptr_t)dup(STDOUT_FILENO)); break;
     case LEAK_FIBER: fm_runtime_spawn(runtime, never_ends, NULL, NULL, NULL); break;
     case LEAK_THREAD:
@@ -202,8 +207,8 @@ static struct fm_exit talks(void *arg)
         fm_close(pair[0]);
         fm_fiber_join(other, FM_NEVER, NULL);
         fm_fiber_unref(other);
-        lose_something();
     }
+    lose_something();
     return fm_ok(NULL);
 }
 
@@ -289,7 +294,7 @@ static int by_value(const void *a, const void *b)
 
 static void tell(const char *what, int64_t since_ns)
 {
-    struct usage usage = usage_now();
+    struct usage usage = goes_on() ? usage_now() : usage_settled();
     struct fm_runtime_stats stats;
 
     fm_runtime_stats(runtime, &stats);
@@ -356,17 +361,19 @@ static void storm(int64_t cycle_ns, int64_t since_ns)
 int main(int word_count, char *words[])
 {
     static const struct option known[] = { { "seconds", 1, NULL, 's' },
+                                           { "calms", 1, NULL, 'n' },
                                            { "cycle", 1, NULL, 'c' },
                                            { "leak", 1, NULL, 'l' },
                                            { NULL, 0, NULL, 0 } };
     struct fm_runtime_config config = FM_RUNTIME_CONFIG_INIT;
     struct fm_map_config map_config = FM_MAP_CONFIG_INIT;
-    int64_t seconds = 60, cycle = 10;
+    int64_t seconds = 60, cycle = 10, calms = 0;
     int option;
 
     while ((option = getopt_long(word_count, words, "", known, NULL)) >= 0) {
         switch (option) {
         case 's': seconds = strtoll(optarg, NULL, 0); break;
+        case 'n': calms = strtoll(optarg, NULL, 0); break;
         case 'c': cycle = strtoll(optarg, NULL, 0); break;
         case 'l':
             for (unsigned i = 0; i < sizeof leak_names / sizeof *leak_names; i++)
@@ -383,7 +390,8 @@ int main(int word_count, char *words[])
     map_config.runtime = runtime;
     STRESS_CHECK(fm_map_create(&map_config, &map) == 0, "map_create");
     int64_t since_ns = fm_now_ns();
-    while (fm_now_ns() - since_ns < seconds * 1000000000) {
+    for (int64_t i = 0; calms ? i < calms : fm_now_ns() - since_ns < seconds * 1000000000;
+         i++) {
         storm(cycle * 1000000000, since_ns);
         tell("calm", since_ns);
     }

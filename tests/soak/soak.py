@@ -13,7 +13,8 @@ them, at least two, is warm-up: pools, tables and arenas grow to what the load n
 left is cut in three.
 
     counts     descriptors, threads, mappings, fibers, timers, members: the most of the last
-               third is not above the most of the first
+               third is not above the most of the first; of mappings by at most 8, for
+               the arenas that malloc makes when threads meet
     memory     the least of the last third is not above the least of the first by more than
                0.5 % and 1 MiB; nor is all of each third above all of the one before it
     p99_ns     the median of the last third is above that of the first by at most 20 %
@@ -29,6 +30,7 @@ import subprocess
 import sys
 
 COUNTS = ("descriptors", "threads", "mappings", "fibers", "timers", "members")
+SLACK = {"mappings": 8}
 MEMORY_SHARE, MEMORY_BYTES = 0.005, 1 << 20
 SLOWER, SLOWER_NS = 1.2, 100_000
 LEAST = 8  # calms
@@ -48,7 +50,7 @@ def grown(calms, slower=SLOWER):
     found = []
     for name in COUNTS:
         first, _, last = thirds([calm[name] for calm in calms])
-        if max(last) > max(first):
+        if max(last) > max(first) + SLACK.get(name, 0):
             found.append("%s: at most %d at first, %d at last" % (name, max(first),
                                                                   max(last)))
     parts = thirds([calm["memory"] for calm in calms])
@@ -144,7 +146,7 @@ def see_leaks(program):
     """A run that leaks must not be called flat, and it must be for what it leaks."""
     wrong = 0
     for leak, series in LEAKS:
-        lines = run([program, "--seconds=12", "--cycle=1", "--leak=" + leak])
+        lines = run([program, "--calms=12", "--cycle=1", "--leak=" + leak])
         found = grown(read(lines)[1]) if lines else ["the run failed"]
         good = any(line.startswith(series + ":") for line in found)
         wrong += not good
@@ -182,7 +184,7 @@ def self_test():
         ("a leak under noise",
          series_of(90, memory=lambda i: (50 + i % 3) * mib + i * 60_000), False),
         ("slower and slower", series_of(40, p99_ns=lambda i: 400_000 + i * 40_000), False),
-        ("mappings", series_of(40, mappings=lambda i: 80 + i // 20), False),
+        ("mappings", series_of(40, mappings=lambda i: 80 + i // 2), False),
         ("too short to say", series_of(5), False),
     ]
     wrong = [name for name, calms, flat in cases if bool(grown(calms)) == flat]
