@@ -10,6 +10,8 @@
 #             same with assertions on
 #   test      tools/test
 #   format    what clang-format would lay out otherwise (not part of the default)
+#   analyse   gcc -fanalyzer, clang-tidy and cppcheck over the library; what is none of a fault
+#             stands with its reason in tools/support/analysed.txt, and in .clang-tidy
 #   fuzz      libFuzzer on tests/fuzz/map for FUZZ_SECONDS (60), from the kept inputs on; what
 #             fails is left in build/fuzz/found, what reaches more code in build/fuzz/corpus
 #
@@ -57,6 +59,11 @@ format() {
         xargs clang-format --dry-run --Werror
 }
 
+analyse() {
+    tools/need check
+    tools/support/analyse.py
+}
+
 fuzz() {
     build=build/fuzz
     if [ ! -f $build/build.ninja ]; then
@@ -83,10 +90,10 @@ for what in "${@:-headers layers warnings test}"; do
     set -- $what
     for one; do
         case $one in
-        headers | layers | warnings | format | fuzz) "$one" ;;
+        headers | layers | warnings | format | analyse | fuzz) "$one" ;;
         test) tools/test ;;
         *)
-            echo "check: no check $one (headers layers warnings test format fuzz)" >&2
+            echo "check: no check $one (headers layers warnings test format analyse fuzz)" >&2
             exit 2
             ;;
         esac
