@@ -12,6 +12,8 @@
 #   format    what clang-format would lay out otherwise (not part of the default)
 #   analyse   gcc -fanalyzer, clang-tidy and cppcheck over the library; what is none of a fault
 #             stands with its reason in tools/support/analysed.txt, and in .clang-tidy
+#   aarch64   builds for aarch64 and runs a choice of the tests there, under qemu-user
+#             (tools/support/aarch64.sh NAME... for others)
 #   fuzz      libFuzzer on tests/fuzz/map for FUZZ_SECONDS (60), from the kept inputs on; what
 #             fails is left in build/fuzz/found, what reaches more code in build/fuzz/corpus
 #
@@ -64,6 +66,10 @@ analyse() {
     tools/support/analyse.py
 }
 
+aarch64() {
+    tools/support/aarch64.sh
+}
+
 fuzz() {
     build=build/fuzz
     if [ ! -f $build/build.ninja ]; then
@@ -90,10 +96,10 @@ for what in "${@:-headers layers warnings test}"; do
     set -- $what
     for one; do
         case $one in
-        headers | layers | warnings | format | analyse | fuzz) "$one" ;;
+        headers | layers | warnings | format | analyse | aarch64 | fuzz) "$one" ;;
         test) tools/test ;;
         *)
-            echo "check: no check $one (headers layers warnings test format analyse fuzz)" >&2
+            echo "check: no check $one (headers layers warnings test format analyse aarch64 fuzz)" >&2
             exit 2
             ;;
         esac
