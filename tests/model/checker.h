@@ -6,6 +6,8 @@
  *     memory.c   atomic locations: which stores a load may still see
  *     shadow.c   every byte: races, use after free, wild pointers
  *     threads.c  coroutines: who runs, who waits
+ *     alone.c    which objects only one thread uses
+ *     states.c   which states have been searched from
  *     search.c   choices: which execution comes next; the command line; the report
  */
 #ifndef TESTS_MODEL_CHECKER_H
@@ -46,6 +48,12 @@ static inline void clock_join(struct clock *into, const struct clock *from)
         into->at[i] = into->at[i] > from->at[i] ? into->at[i] : from->at[i];
 }
 
+/* What was done to a thing that threads share, as a hash: states.c. */
+struct order {
+    uint64_t written; /* the last write, and all that it had met */
+    uint64_t read;    /* the reads since */
+};
+
 /* --- threads.c ---------------------------------------- */
 
 enum thread_state {
@@ -62,9 +70,13 @@ struct thread {
     enum thread_state state;
     bool timed;           /* THREAD_FUTEX: may time out */
     bool timed_out;       /* and has */
+    unsigned timeouts;
     const void *waits_on; /* FUTEX, LOCK, AWAIT: the word, of 32 bits */
     struct thread *joins; /* THREAD_JOIN */
-    unsigned idle_steps;  /* since it last wrote or was let run */
+    unsigned idle_steps;  /* since it last wrote or gave way */
+    uint64_t past;        /* all that it did, and what that met: states.c */
+    bool unmoved;         /* nothing, since it was let run */
+    bool joined;
     void (*run)(void *arg);
     void *arg;
     void *own;                /* model_own */
@@ -90,6 +102,8 @@ static inline unsigned running_id(void)
 
 /* Before each step that other threads could see: perhaps somebody else goes first. */
 void threads_point(void);
+/* The same before a step on this object, which may turn out to be the thread's own. */
+void threads_point_at(const void *address);
 /* The running thread waits in a loop: somebody else goes first, and no bound is charged. */
 void threads_give_way(void);
 /* The running thread cannot go on; returns when it can. */
@@ -108,12 +122,17 @@ uint64_t memory_load(void *address, unsigned size, int order);
 void memory_store(void *address, unsigned size, uint64_t value, int order);
 enum memory_rmw { RMW_SET, RMW_ADD, RMW_SUB, RMW_AND, RMW_OR, RMW_XOR, RMW_NAND };
 uint64_t memory_rmw(void *address, unsigned size, enum memory_rmw op, uint64_t v, int order);
+/* The same where another thread could go first already. */
+uint64_t memory_rmw_now(void *address, unsigned size, enum memory_rmw op, uint64_t v,
+                        int order);
 /* True if it took place. *expected becomes what was read. */
 bool memory_cas(void *address, unsigned size, uint64_t *expected, uint64_t desired, bool weak,
                 int order, int failure_order);
 void memory_fence(int order);
 /* The newest value, as the kernel reads it. */
 uint64_t memory_newest(const void *address, unsigned size);
+/* It has read that: stops if the memory has gone. */
+void memory_look(void *address, unsigned size);
 /* A plain access to the bytes of location x, from shadow.c. */
 void memory_plain(unsigned x, bool write);
 /* A plain access before the location was known as one. */
@@ -140,15 +159,47 @@ bool shadow_owns(const void *address);
  */
 const char *shadow_name(const void *address);
 
+/* --- states.c ---------------------------------------- */
+
+void states_reset(void);
+/* The running thread does something that only it can see, and `what` tells it from others. */
+void states_local(uint64_t what);
+/* It looks at a thing: the order among those who look makes no difference. */
+void states_read(struct order *order, uint64_t what);
+/* It changes it. */
+void states_write(struct order *order, uint64_t what);
+/* What `other` did has made a difference to `thread`. */
+void states_meet(struct thread *thread, const struct thread *other);
+/* Of those who sleep on a word. */
+struct order *states_futex(const void *word);
+/* Whether the search has been here with no more spent. It has from now on. */
+bool states_searched(unsigned preemptions, unsigned surprises);
+/* The execution has come to its end; how many different ends there were. */
+void states_end(void);
+uint64_t states_ends(void);
+/* The next scenario. */
+void states_forget(void);
+
+/* --- alone.c ---------------------------------------- */
+
+/* Whether the running thread is the only one that uses this object, as far as is known. */
+bool alone_with(const void *address);
+/* Whether that was wrong since it was last asked. */
+bool alone_was_mistaken(void);
+/* The next scenario. */
+void alone_forget(void);
+
 /* --- search.c ---------------------------------------- */
 
 /* One of count values for a load or the like; 0 is the plainest. */
 unsigned search_choose(unsigned count);
 /*
  * Which of count ready threads goes on; candidate 0 is the running one if it could. Preempting
- * it is charged to the bound, unless it gave way by itself.
+ * it is charged to the bound, unless it gave way by itself. `stays`: it does go on, but for
+ * who draws at random.
  */
-struct thread *search_choose_thread(struct thread *const *ready, unsigned count, bool free);
+struct thread *search_choose_thread(struct thread *const *ready, unsigned count, bool free,
+                                    bool stays);
 /* A line of the trace, when one is wanted. */
 extern bool search_tracing;
 void search_trace(const char *format, ...) __attribute__((format(printf, 1, 2)));

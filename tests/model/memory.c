@@ -44,6 +44,7 @@ static struct location {
     unsigned count; /* stores */
     unsigned first; /* older ones were made unreadable by a plain write */
     bool rewritten; /* by a plain write: take the value from memory again */
+    struct order order;
     struct plain plain;
     struct plain atomic;
     struct store stores[STORES];
@@ -51,11 +52,13 @@ static struct location {
 
 static unsigned location_count;
 static struct view announced; /* seq_cst accesses and fences */
+static struct order fences;   /* writes: seq_cst fences; reads: seq_cst accesses */
 
 void memory_reset(void)
 {
     location_count = 1; /* 0 means none */
     memset(&announced, 0, sizeof announced);
+    fences = (struct order) { 0 };
 }
 
 static bool acquires(int order)
@@ -107,6 +110,15 @@ uint64_t memory_newest(const void *address, unsigned size)
     return raw_read(address, size);
 }
 
+void memory_look(void *address, unsigned size)
+{
+    unsigned x = shadow_location(address, size);
+    if (x)
+        states_read(&locations[x].order, raw_read(address, size));
+    else
+        states_local(raw_read(address, size));
+}
+
 /* Did all of these accesses of other threads happen before now? */
 static void check_ordered(const struct location *l, const int16_t *accesses, const char *what)
 {
@@ -141,6 +153,7 @@ static unsigned location_of(void *address, unsigned size, bool write)
         l->address = address;
         l->size = size;
         l->count = 0;
+        l->order = (struct order) { .written = (uintptr_t)address };
         memset(&l->atomic, 0, sizeof l->atomic);
         shadow_set_location(address, size, x, &l->plain);
         store_initial(l);
@@ -172,8 +185,8 @@ void memory_plain(unsigned x, bool write)
     (write ? l->plain.write : l->plain.read)[running_id()] = running->now.at[running_id()];
 }
 
-/* Store k of location x has been read. */
-static void observe(unsigned x, unsigned k, int order)
+/* Store k of location x has been read. True if others may see by that that it was. */
+static bool observe(unsigned x, unsigned k, int order)
 {
     struct thread *t = running;
     const struct store *s = &locations[x].stores[k];
@@ -185,8 +198,10 @@ static void observe(unsigned x, unsigned k, int order)
         view_join(&t->seen_relaxed, &s->view);
         clock_join(&t->now_relaxed, &s->clock);
     }
-    if (order == memory_order_seq_cst && announced.at[x] < k && s->thread != running_id())
-        announced.at[x] = (uint8_t)k;
+    if (order != memory_order_seq_cst || announced.at[x] >= k || s->thread == running_id())
+        return false;
+    announced.at[x] = (uint8_t)k;
+    return true;
 }
 
 /* A new store; after is the one a read-modify-write has read. */
@@ -218,6 +233,9 @@ static void append(unsigned x, uint64_t value, int order, const struct store *af
         announced.at[x] = (uint8_t)k;
     raw_write(l->address, l->size, value);
     t->idle_steps = 0;
+    states_write(&l->order, STORES + k);
+    if (order == memory_order_seq_cst)
+        states_read(&fences, 0);
 }
 
 /* The oldest store the running thread may read, within the bounds of the search. */
@@ -238,13 +256,16 @@ static uint64_t read_store(unsigned x, unsigned k, int order)
 {
     const struct location *l = &locations[x];
     running->stale[x] = k == l->count - 1 ? 0 : (uint8_t)(running->stale[x] + 1);
-    observe(x, k, order);
+    bool announces = observe(x, k, order);
+    (announces ? states_write : states_read)(&locations[x].order, k);
+    if (order == memory_order_seq_cst)
+        states_read(&fences, 0);
     return l->stores[k].value;
 }
 
 uint64_t memory_load(void *address, unsigned size, int order)
 {
-    threads_point();
+    threads_point_at(address);
     unsigned x = location_of(address, size, false);
     unsigned newest = locations[x].count - 1;
     unsigned k = newest - search_choose(newest - oldest_visible(x, order) + 1);
@@ -256,7 +277,7 @@ uint64_t memory_load(void *address, unsigned size, int order)
 
 void memory_store(void *address, unsigned size, uint64_t value, int order)
 {
-    threads_point();
+    threads_point_at(address);
     unsigned x = location_of(address, size, true);
     value = truncated(value, size);
     append(x, value, order, NULL);
@@ -275,7 +296,12 @@ static void modify(unsigned x, uint64_t value, int order)
 
 uint64_t memory_rmw(void *address, unsigned size, enum memory_rmw op, uint64_t v, int order)
 {
-    threads_point();
+    threads_point_at(address);
+    return memory_rmw_now(address, size, op, v, order);
+}
+
+uint64_t memory_rmw_now(void *address, unsigned size, enum memory_rmw op, uint64_t v, int order)
+{
     unsigned x = location_of(address, size, true);
     const struct location *l = &locations[x];
     uint64_t old = l->stores[l->count - 1].value;
@@ -299,7 +325,7 @@ uint64_t memory_rmw(void *address, unsigned size, enum memory_rmw op, uint64_t v
 bool memory_cas(void *address, unsigned size, uint64_t *expected, uint64_t desired, bool weak,
                 int order, int failure_order)
 {
-    threads_point();
+    threads_point_at(address);
     unsigned x = location_of(address, size, false);
     struct location *l = &locations[x];
     unsigned newest = l->count - 1;
@@ -340,6 +366,10 @@ void memory_fence(int order)
     threads_point();
     struct thread *t = running;
     TRACE("fence %s", order_name(order));
+    if (order == memory_order_seq_cst)
+        states_write(&fences, 0);
+    else
+        states_local((uint64_t)order);
     if (acquires(order)) {
         view_join(&t->seen, &t->seen_relaxed);
         clock_join(&t->now, &t->now_relaxed);

@@ -83,7 +83,10 @@ _Noreturn void model_fail(const char *format, ...) __attribute__((format(printf,
 /* This execution is not of interest (a loop that waits has waited enough): end it, no fault. */
 _Noreturn void model_discard(void);
 
-/* What redirect.h puts in place of libc's copies and of the pause of a spinning processor. */
+/* What redirect.h puts in place of the lock, of libc's copies and of a processor's pause. */
+void model_lock(_Atomic uint32_t *word);
+bool model_lock_try(_Atomic uint32_t *word);
+void model_unlock(_Atomic uint32_t *word);
 void *model_memmove(void *to, const void *from, size_t size);
 void *model_memset(void *to, int byte, size_t size);
 int model_memcmp(const void *a, const void *b, size_t size);

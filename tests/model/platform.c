@@ -25,7 +25,7 @@
 int fm__futex_wait(_Atomic uint32_t *word, uint32_t expected, int64_t deadline_ns)
 {
     threads_point();
-    shadow_location(word, 4); /* stops if the memory has gone */
+    memory_look(word, 4);
     bool sleeps = memory_newest(word, 4) == expected;
     TRACE("futex wait %s while %#x: %s", shadow_name(word), expected,
           sleeps ? "sleeps" : "has changed");
@@ -33,12 +33,14 @@ int fm__futex_wait(_Atomic uint32_t *word, uint32_t expected, int64_t deadline_n
         return 0;
     if (spurious_left && search_choose(2)) {
         spurious_left--;
+        states_local(1);
         TRACE("futex wakes for no reason");
         return 0;
     }
     running->waits_on = word;
     running->timed = deadline_ns != INT64_MAX;
     running->timed_out = false;
+    states_write(states_futex(word), 0);
     threads_block(THREAD_FUTEX);
     return running->timed_out ? -ETIMEDOUT : 0;
 }
@@ -51,28 +53,42 @@ void fm__futex_wake(_Atomic uint32_t *word, int count)
         ;
 }
 
-void fm__lock_slow(struct lock *lock)
+/* Who finds the lock held cannot run until it is free: no turn of a spin need be searched. */
+void model_lock(_Atomic uint32_t *word)
 {
-    do {
-        running->waits_on = &lock->word;
+    threads_point_at(word);
+    while (memory_newest(word, 4) != 0) {
+        memory_look(word, 4);
+        running->waits_on = word;
         threads_block(THREAD_LOCK);
-        /* 1 over 1 changes nothing, should somebody have been faster */
-    } while (memory_rmw(&lock->word, 4, RMW_SET, 1, memory_order_acquire) != 0);
+    }
+    memory_rmw_now(word, 4, RMW_SET, 1, memory_order_acquire);
 }
 
-void fm__lock_wake(struct lock *lock)
+bool model_lock_try(_Atomic uint32_t *word)
 {
-    model_fail("the lock at %s was marked as slept on", shadow_name(&lock->word));
+    threads_point_at(word);
+    if (memory_newest(word, 4) != 0) {
+        memory_look(word, 4);
+        return false;
+    }
+    memory_rmw_now(word, 4, RMW_SET, 1, memory_order_acquire);
+    return true;
+}
+
+void model_unlock(_Atomic uint32_t *word)
+{
+    memory_store(word, 4, 0, memory_order_release);
 }
 
 #ifndef NDEBUG
-/* Ranks are the business of debug builds. */
-void fm__lock_note(struct lock *lock)
+/* Ranks are the business of debug builds. Weak: the model of the lock has the room itself. */
+__attribute__((weak)) void fm__lock_note(struct lock *lock)
 {
     (void)lock;
 }
 
-void fm__lock_forget(struct lock *lock)
+__attribute__((weak)) void fm__lock_forget(struct lock *lock)
 {
     (void)lock;
 }

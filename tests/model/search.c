@@ -9,6 +9,9 @@
  *               A scenario with many threads may ask for a lower bound (struct model_scenario).
  *   old=N       and with at most N loads that return an old value, compares that fail although
  *               they need not, or wakes for no reason (3 unless given)
+ *   full        no scenario has a lower bound
+ *   whole       cut nothing off: where a state is met again (states.c), search on
+ *   ends        count the different ends, which are as many with `whole` as without
  *   pct=D       random priorities with D - 1 random changes in an execution
  *   random      each choice at random
  *
@@ -39,6 +42,7 @@ static struct {
     double seconds;
     const char *scenario;
     const char *replay;
+    bool full, whole, ends;
 } options = { .strategy = DFS, .bound = 2, .surprises = 3, .seed = 1 };
 
 static struct choice {
@@ -50,7 +54,9 @@ static unsigned prefix; /* the first so many are given */
 
 static unsigned preemptions, preemption_bound;
 static unsigned surprises; /* choices other than the plainest, threads apart */
+static bool cut_off, discarded;
 static int notes[NOTES];
+static struct order note_orders[NOTES];
 static char failure[512];
 static const void *failure_where;
 static const char *program;
@@ -123,12 +129,19 @@ static unsigned highest_priority(struct thread *const *ready, unsigned count)
     return best;
 }
 
-struct thread *search_choose_thread(struct thread *const *ready, unsigned count, bool free)
+struct thread *search_choose_thread(struct thread *const *ready, unsigned count, bool free,
+                                    bool stays)
 {
     thread_steps++;
     if (count == 1)
         return ready[0];
-    bool spent = options.strategy == DFS && !free && preemptions >= preemption_bound;
+    bool spent = options.strategy == DFS &&
+                 ((!free && preemptions >= preemption_bound) || (stays && !options.whole));
+    if (options.strategy == DFS && !options.whole && !spent && choice_count >= prefix &&
+        states_searched(preemptions, surprises)) {
+        cut_off = true;
+        threads_stop();
+    }
     unsigned fresh = options.strategy == PCT      ? highest_priority(ready, count)
                      : options.strategy == RANDOM ? (unsigned)(random_next() % count)
                                                   : 0;
@@ -207,6 +220,7 @@ void model_fail(const char *format, ...)
 
 void model_discard(void)
 {
+    discarded = true;
     threads_stop();
 }
 
@@ -216,6 +230,7 @@ int model_note(unsigned counter, int add)
         model_fail("note %u of %d", counter, NOTES);
     int before = notes[counter];
     notes[counter] += add;
+    (add ? states_write : states_read)(&note_orders[counter], counter);
     return before;
 }
 
@@ -299,9 +314,12 @@ static void execute(const struct model_scenario *scenario)
     surprises = 0;
     thread_steps = 0;
     failure[0] = 0;
+    cut_off = discarded = false;
     memset(notes, 0, sizeof notes);
+    memset(note_orders, 0, sizeof note_orders);
     memory_reset();
     shadow_reset();
+    states_reset();
     if (options.strategy == PCT)
         draw_priorities();
     threads_execute(scenario->run);
@@ -319,10 +337,14 @@ static double seconds_now(void)
 static enum verdict search(const struct model_scenario *scenario)
 {
     double start = seconds_now();
-    uint64_t executions = 0;
+    uint64_t executions = 0, cuts = 0;
+    unsigned most = 0; /* threads */
     enum verdict verdict = BUDGET;
     scenario_name = scenario->name;
-    preemption_bound = options.bound > scenario->less ? options.bound - scenario->less : 0;
+    unsigned less = options.full ? 0 : scenario->less;
+    preemption_bound = options.bound > less ? options.bound - less : 0;
+    states_forget();
+    alone_forget();
     random_state = (options.seed * UINT64_C(0x9e3779b97f4a7c15)) | 1;
     prefix = 0;
     if (options.strategy == REPLAY)
@@ -332,9 +354,18 @@ static enum verdict search(const struct model_scenario *scenario)
            (!options.seconds || executions % 256 || seconds_now() - start < options.seconds)) {
         execute(scenario);
         executions++;
+        cuts += cut_off;
+        most = thread_count > most ? thread_count : most;
+        if (options.ends && !cut_off && !discarded)
+            states_end();
         if (failure[0]) {
             verdict = FAULT;
             break;
+        }
+        if (alone_was_mistaken() && options.strategy == DFS && !options.whole) {
+            executions = cuts = choice_count = prefix = 0;
+            states_forget();
+            continue;
         }
         if (options.strategy == REPLAY || (options.strategy == DFS && !next_list())) {
             verdict = COMPLETE;
@@ -344,8 +375,11 @@ static enum verdict search(const struct model_scenario *scenario)
 
     static const char *const verdicts[] = { "complete", "budget used up", "FAULT" };
     print_trace();
-    printf("%-40s %9lu executions %8.3f s  %s\n", scenario->name, executions,
-           seconds_now() - start, verdicts[verdict]);
+    printf("%-44s %9lu executions, %9lu cut off, %u threads %8.3f s  %s", scenario->name,
+           executions, cuts, most, seconds_now() - start, verdicts[verdict]);
+    if (options.ends)
+        printf("  %lu ends", states_ends());
+    printf("\n");
     if (verdict == FAULT)
         print_fault();
     fflush(stdout);
@@ -356,8 +390,8 @@ static enum verdict search(const struct model_scenario *scenario)
 
 static int usage(void)
 {
-    printf("usage: %s [dfs=BOUND [old=BOUND] | pct=DEPTH | random | replay=CHOICES]\n"
-           "       [scenario=NAME] [n=EXECUTIONS] [seconds=TIME] [seed=N] [trace]\n"
+    printf("usage: %s [dfs=BOUND [old=BOUND] [full] [whole] [ends] | pct=DEPTH | random |\n"
+           "       replay=CHOICES] [scenario=NAME] [n=EXECUTIONS] [seconds=TIME] [seed=N]\n"
            "exit: 0 no fault found (dfs: in all executions), 1 fault, 2 usage,\n"
            "      3 dfs stopped by n or seconds\n"
            "scenarios:",
@@ -383,6 +417,12 @@ static bool read_option(const char *argument)
         options.bound = (unsigned)strtoul(v, NULL, 10);
     } else if ((v = value_of(argument, "old"))) {
         options.surprises = (unsigned)strtoul(v, NULL, 10);
+    } else if (strcmp(argument, "full") == 0) {
+        options.full = true;
+    } else if (strcmp(argument, "whole") == 0) {
+        options.whole = true;
+    } else if (strcmp(argument, "ends") == 0) {
+        options.ends = true;
     } else if ((v = value_of(argument, "pct"))) {
         options.strategy = PCT;
         options.bound = (unsigned)strtoul(v, NULL, 10);

@@ -17,7 +17,7 @@
 #include "tests/model/checker.h"
 
 enum {
-    ARENA_BYTES = 1 << 16,
+    ARENA_BYTES = 1 << 19,
     BLOCKS = 256,
     RED_ZONE = 16, /* between blocks */
     GLOBALS = 4,
@@ -42,8 +42,12 @@ static struct block {
     char *start;
     size_t size;
     bool freed;
+    uint8_t maker; /* the thread; and when it was */
+    int16_t made;
 } blocks[BLOCKS];
 static unsigned block_count;
+static struct order heap;  /* where the next block begins hangs on who came before */
+static struct order freed; /* reads: model_free; writes: model_freed */
 static struct global {
     char *start;
     size_t size;
@@ -58,6 +62,7 @@ void shadow_reset(void)
     arena_used = 0;
     block_count = 0;
     global_count = 0;
+    heap = freed = (struct order) { 0 };
 }
 
 static struct cell *fresh(struct cell *cell)
@@ -107,6 +112,35 @@ const char *shadow_name(const void *address)
     return name;
 }
 
+/* The last that begins at or before p. */
+static const struct block *block_before(const char *p)
+{
+    unsigned low = 0, high = block_count;
+    while (low < high) {
+        unsigned middle = (low + high) / 2;
+        if (blocks[middle].start <= p)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low ? &blocks[low - 1] : NULL;
+}
+
+/* A cell is made when its byte is first touched: most are never. */
+static struct cell *arena_cell(const char *p)
+{
+    struct cell *cell = &arena_cells[p - arena];
+    if (cell->execution == execution)
+        return cell;
+    const struct block *block = block_before(p);
+    fresh(cell);
+    if (block && p < block->start + block->size) {
+        cell->state = CELL_LIVE;
+        cell->write[block->maker] = block->made;
+    }
+    return cell;
+}
+
 static struct cell *global_cell(const char *p)
 {
     for (unsigned i = 0; i < global_count; i++)
@@ -126,7 +160,7 @@ static struct cell *cell_of(const void *address, bool write)
     if (on_stack(p))
         return fresh(&stack_cells[p - thread_stacks[0]]);
     if (in_arena(p)) {
-        struct cell *cell = fresh(&arena_cells[p - arena]);
+        struct cell *cell = arena_cell(p);
         if (cell->state == CELL_FREED)
             model_fail("use after free: %s of %s", what, shadow_name(p));
         if (cell->state != CELL_LIVE)
@@ -205,12 +239,11 @@ void *model_aligned(size_t alignment, size_t size)
     if (block_count == BLOCKS || start + size + RED_ZONE > ARENA_BYTES)
         model_fail("the model's arena is used up");
     arena_used = start + size;
-    blocks[block_count++] = (struct block) { arena + start, size, false };
-    for (size_t i = start; i < start + size; i++) {
-        struct cell *cell = fresh(&arena_cells[i]);
-        cell->state = CELL_LIVE;
-        cell->write[running_id()] = running->now.at[running_id()];
-    }
+    blocks[block_count++] = (struct block) { .start = arena + start,
+                                             .size = size,
+                                             .maker = (uint8_t)running_id(),
+                                             .made = running->now.at[running_id()] };
+    states_write(&heap, size);
     memset(arena + start, 0, size);
     return arena + start;
 }
@@ -255,11 +288,13 @@ void model_free(void *memory)
     TRACE("free  %s, %zu bytes", shadow_name(memory), b->size);
     shadow_plain(memory, b->size, true);
     for (size_t i = 0; i < b->size; i++)
-        fresh(&arena_cells[b->start + i - arena])->state = CELL_FREED;
+        arena_cell(b->start + i)->state = CELL_FREED;
     b->freed = true;
+    states_read(&freed, (uintptr_t)memory);
 }
 
 bool model_freed(const void *memory)
 {
+    states_write(&freed, 0);
     return block_at(memory)->freed;
 }

@@ -14,6 +14,7 @@
 enum {
     IDLE_STEPS = 40,
     STEPS = 20000, /* of one execution: beyond, it is a livelock */
+    TIMEOUTS = 3,  /* of a thread while others can go on, whom it would keep off for ever */
 };
 
 /* Boost.Context's C interface; its own header is C++. */
@@ -30,6 +31,10 @@ struct thread *running;
 unsigned thread_count;
 unsigned spurious_left;
 
+/* To tell one kind of step from another in the hashes of states.c. */
+enum { STEP_GIVE_WAY = 100, STEP_END, STEP_TIMEOUT, STEP_GO_ON, STEP_WAKE };
+
+static struct order spawned;
 static void *search_context; /* of the caller of threads_execute */
 static unsigned steps;
 
@@ -48,7 +53,7 @@ static bool can_run(const struct thread *t)
 {
     switch (t->state) {
     case THREAD_READY: return true;
-    case THREAD_FUTEX: return t->timed;
+    case THREAD_FUTEX: return t->timed && t->timeouts < TIMEOUTS;
     case THREAD_LOCK: return memory_newest(t->waits_on, 4) == 0;
     case THREAD_AWAIT: return memory_newest(t->waits_on, 4) != 0;
     case THREAD_JOIN: return t->joins->state == THREAD_DONE;
@@ -74,7 +79,8 @@ _Noreturn static void stop_stuck(void)
     threads_stop();
 }
 
-static void hand_over(bool given_way)
+/* `own`: before a step on what nobody else uses. */
+static void hand_over(bool given_way, bool own)
 {
     if (++steps > STEPS)
         model_fail("livelock: %d steps", STEPS);
@@ -90,37 +96,67 @@ static void hand_over(bool given_way)
     }
     if (!n && stays)
         ready[n++] = running;
+    for (unsigned i = 0; !n && i < thread_count; i++)
+        if (threads[i].state == THREAD_FUTEX && threads[i].timed)
+            ready[n++] = &threads[i];
     if (!n)
         stop_stuck();
-    struct thread *next = given_way ? ready[0] : search_choose_thread(ready, n, !stays);
-    if (next != running) {
+    struct thread *next = given_way ? ready[0] : search_choose_thread(ready, n, !stays, own);
+    if (next != running)
         TRACE("        -> thread %u", (unsigned)(next - threads));
-        next->idle_steps = 0;
-    }
-    if (next->state == THREAD_FUTEX)
+    if (next->state == THREAD_FUTEX) {
         next->timed_out = true;
+        next->timeouts++;
+    }
     next->state = THREAD_READY;
     switch_to(next);
 }
 
-void threads_point(void)
+/*
+ * Who was let run at a wait or at its start, and has done nothing since, need not be asked
+ * again: to preempt it here is to have let another run in the first place.
+ */
+static void point(bool own)
 {
     bool idle = ++running->idle_steps > IDLE_STEPS;
+    if (running->unmoved && !idle)
+        return;
     if (idle)
         running->idle_steps = 0;
-    hand_over(idle);
+    hand_over(idle, own);
+}
+
+void threads_point(void)
+{
+    point(false);
+}
+
+void threads_point_at(const void *address)
+{
+    point(alone_with(address));
 }
 
 void threads_give_way(void)
 {
     running->idle_steps = 0;
-    hand_over(true);
+    states_local(STEP_GIVE_WAY);
+    hand_over(true, false);
 }
 
+/* To block is no step of its own: a thread's past tells whether it is about to. */
 void threads_block(enum thread_state state)
 {
+    if (state == THREAD_DONE)
+        states_local(STEP_END);
     running->state = state;
-    hand_over(false);
+    hand_over(false, false);
+    if (state == THREAD_FUTEX && running->timed_out) {
+        states_write(states_futex(running->waits_on), STEP_TIMEOUT);
+        return;
+    }
+    if (state == THREAD_FUTEX)
+        states_local(STEP_GO_ON);
+    running->unmoved = true;
 }
 
 bool threads_wake(const void *word)
@@ -130,9 +166,14 @@ bool threads_wake(const void *word)
     for (unsigned i = 0; i < thread_count; i++)
         if (threads[i].state == THREAD_FUTEX && threads[i].waits_on == word)
             sleeping[n++] = &threads[i];
-    if (!n)
+    if (!n) {
+        states_read(states_futex(word), STEP_WAKE);
         return false;
-    sleeping[search_choose(n)]->state = THREAD_READY;
+    }
+    struct thread *woken = sleeping[search_choose(n)];
+    states_write(states_futex(word), STEP_WAKE + (uint64_t)(woken - threads));
+    states_meet(woken, running);
+    woken->state = THREAD_READY;
     return true;
 }
 
@@ -159,10 +200,14 @@ static struct thread *thread_new(void (*run)(void *), void *arg)
     t->arg = arg;
     t->state = THREAD_READY;
     t->context = make_fcontext(thread_stacks[i] + STACK_BYTES, STACK_BYTES, thread_entry);
+    t->unmoved = true;
     if (i) {
         t->seen = running->seen;
         t->now = running->now;
         running->now.at[running_id()]++;
+        states_write(&spawned, i);
+        t->past = i;
+        states_meet(t, running);
     }
     t->now.at[i] = 1;
     return t;
@@ -180,6 +225,8 @@ void model_join(int thread)
         running->joins = t;
         threads_block(THREAD_JOIN);
     }
+    states_meet(running, t);
+    t->joined = true;
     view_join(&running->seen, &t->seen);
     clock_join(&running->now, &t->now);
 }
@@ -217,6 +264,7 @@ void threads_execute(void (*run)(void))
     steps = 0;
     thread_count = 0;
     spurious_left = 1;
+    spawned = (struct order) { 0 };
     running = thread_new(first_entry, &run);
     jump_fcontext(running->context, NULL);
     running = NULL;
