@@ -11,11 +11,14 @@
 #include "runtime/platform/futex.h"
 #include "runtime/platform/turn.h"
 
-enum { SPINS = 60, NAP_NS = 50000, NAP_MAX_NS = 64 * NAP_NS };
+#ifndef LOCK_SPINS
+#define LOCK_SPINS 60
+#endif
+enum { NAP_NS = 50000, NAP_MAX_NS = 64 * NAP_NS };
 
 void fm__lock_slow(struct lock *lock)
 {
-    for (int i = 0; i < SPINS && !fm__turn_taken(); i++) {
+    for (int i = 0; i < LOCK_SPINS && !fm__turn_taken(); i++) {
         fm__cpu_relax();
         uint32_t free_word = 0;
         /*
