@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NOT_YET = 0, OVER = 255, TRIED_MAX = 1 << 16 }; /* between them: whose end is awaited */
+enum { NOT_YET = 0, OVER = 255, TRIED_MAX = 1 << 18 }; /* between them: whose end is awaited */
 
 /* All that decides how it may go on. */
 struct config {
