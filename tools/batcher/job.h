@@ -105,7 +105,7 @@ struct job {
     struct batch *batch;
     char *key;
     uint64_t number;     /* 1, 2, 3 ... in the order in which they came */
-    char *definition;    /* its object of JSON, as it stood in the file; of run */
+    char *definition;    /* its object of JSON, as it stood in the file; NULL: not kept */
     size_t line, column; /* where it stood there */
     unsigned generation; /* 0: of the file; otherwise the addition that brought it */
 

@@ -106,8 +106,9 @@ static int make_job(struct reader *reader, struct json_object *object, size_t be
         struct place place = place_of(reader, begin);
         job->line = place.line;
         job->column = place.column;
-        job->definition = strndup(reader->text + begin, reader->at - begin);
-        r = job->definition ? 0 : -ENOMEM;
+        if (!reader->plan->forgetful)
+            job->definition = strndup(reader->text + begin, reader->at - begin);
+        r = job->definition || reader->plan->forgetful ? 0 : -ENOMEM;
     }
     if (r < 0)
         job_destroy(job);

@@ -112,6 +112,7 @@ static void check_plan(struct batch *batch)
 static void read_jobs(struct batch *batch)
 {
     struct complaint complaint;
+    batch->plan.forgetful = !batch->options.journal && !batch->options.socket;
     int r = jobfile_read(batch->options.file, &batch->plan, &complaint);
     if (r == -EINVAL)
         die_of(&complaint);

@@ -7,33 +7,23 @@
 #include "tools/batcher/plan.h"
 
 #include <errno.h>
-#include <search.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static int compare(const void *left, const void *right)
-{
-    return strcmp(((const struct job *)left)->key, ((const struct job *)right)->key);
-}
 
 void plan_init(struct plan *plan)
 {
     STAILQ_INIT(&plan->jobs);
     plan->count = 0;
-    plan->by_key = NULL;
+    plan->by_key = (struct keys) { 0 };
     plan->generation = 0;
     plan->recorded = false;
-}
-
-static void keep(void *job)
-{
-    (void)job;
+    plan->forgetful = false;
 }
 
 void plan_fini(struct plan *plan)
 {
-    tdestroy(plan->by_key, keep);
+    keys_fini(&plan->by_key);
     struct job *job;
     while ((job = STAILQ_FIRST(&plan->jobs))) {
         STAILQ_REMOVE_HEAD(&plan->jobs, in_plan);
@@ -99,11 +89,11 @@ int plan_absorb(struct plan *plan, struct plan *more)
 {
     struct job *job, *undo;
     STAILQ_FOREACH(job, &more->jobs, in_plan) {
-        if (tsearch(job, &plan->by_key, compare))
+        if (keys_add(&plan->by_key, job))
             continue;
         STAILQ_FOREACH(undo, &more->jobs, in_plan) {
             if (plan_find(plan, undo->key) == undo)
-                tdelete(undo, &plan->by_key, compare);
+                keys_remove(&plan->by_key, undo);
         }
         return -ENOMEM;
     }
@@ -119,7 +109,7 @@ int plan_absorb(struct plan *plan, struct plan *more)
 
 int plan_add(struct plan *plan, struct job *job)
 {
-    struct job **node = tsearch(job, &plan->by_key, compare);
+    struct job **node = keys_add(&plan->by_key, job);
     if (!node)
         return -ENOMEM;
     job->generation = plan->generation;
@@ -131,9 +121,7 @@ int plan_add(struct plan *plan, struct job *job)
 
 struct job *plan_find(const struct plan *plan, const char *key)
 {
-    struct job wanted = { .key = (char *)key };
-    struct job **node = tfind(&wanted, &plan->by_key, compare);
-    return node ? *node : NULL;
+    return keys_find(&plan->by_key, key);
 }
 
 struct job *plan_holder(const struct plan *plan, const char *key)

@@ -7,16 +7,18 @@
 
 #include "tools/batcher/complaint.h"
 #include "tools/batcher/job.h"
+#include "tools/batcher/keys.h"
 
 STAILQ_HEAD(job_queue, job);
 
 struct plan {
     struct job_queue jobs; /* in the order of their numbers, which are 1 to count */
     size_t count;
-    void *by_key;
+    struct keys by_key;
     /* of jobs that come from now on */
     unsigned generation;
-    bool recorded; /* they have been in a plan before: one with a key that is there queues */
+    bool forgetful; /* nobody wants their definitions */
+    bool recorded;  /* they have been in a plan before: one with a key that is there queues */
 };
 
 void plan_init(struct plan *plan);

@@ -2,17 +2,22 @@
 /*
  * printer.c - one after the other, to our own output
  *
- * The mutex is a fiber's: who prints waits for a thread of the blocking pool to have written
- * it, holding its slot, so that a reader who is slow slows the jobs down and not the memory up.
+ * The mutex is a fiber's: who prints waits until it is written, holding its slot, so that a
+ * reader who is slow slows the jobs down and not the memory up. What may take its time a thread
+ * of the blocking pool writes; a little that does not is written in place.
  * Waits are masked: what a job has said is printed also when all is being stopped.
  */
 #include "tools/batcher/printer.h"
 
 #include <errno.h>
+#include <limits.h>
+#include <poll.h>
 #include <search.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #include "fm/fm.h"
 
@@ -21,13 +26,21 @@ struct waiting {
     struct output output;
 };
 
+/* How a little text gets to a descriptor. */
+enum way {
+    WAY_POOL, /* it may wait for somebody, so a thread of the pool writes it */
+    WAY_ROOM, /* a pipe: at once if there is room for so much */
+    WAY_FILE, /* at once: it goes to memory */
+};
+
 struct printer {
     struct fm_mutex *mutex;
     bool keep_order;
-    bool shown;    /* mutex; there is a line of progress */
-    int error;     /* mutex; of the first write that failed */
-    uint64_t next; /* mutex; keep_order: what is printed next */
-    void *waiting; /* mutex; keep_order: outputs by their numbers */
+    enum way ways[2]; /* to our output and our error */
+    bool shown;       /* mutex; there is a line of progress */
+    int error;        /* mutex; of the first write that failed */
+    uint64_t next;    /* mutex; keep_order: what is printed next */
+    void *waiting;    /* mutex; keep_order: outputs by their numbers */
 };
 
 static int compare(const void *left, const void *right)
@@ -35,6 +48,17 @@ static int compare(const void *left, const void *right)
     uint64_t a = ((const struct waiting *)left)->number;
     uint64_t b = ((const struct waiting *)right)->number;
     return a < b ? -1 : a > b;
+}
+
+static enum way way_to(int fd)
+{
+    struct stat about;
+    if (fstat(fd, &about) < 0)
+        return WAY_POOL;
+    if (S_ISFIFO(about.st_mode))
+        return WAY_ROOM;
+    bool nowhere = S_ISCHR(about.st_mode) && about.st_rdev == makedev(1, 3); /* /dev/null */
+    return S_ISREG(about.st_mode) || nowhere ? WAY_FILE : WAY_POOL;
 }
 
 int printer_create(bool keep_order, struct printer **ret_printer)
@@ -48,6 +72,8 @@ int printer_create(bool keep_order, struct printer **ret_printer)
         return r;
     }
     printer->keep_order = keep_order;
+    printer->ways[0] = way_to(1);
+    printer->ways[1] = way_to(2);
     printer->next = 1;
     *ret_printer = printer;
     return 0;
@@ -97,13 +123,31 @@ static struct fm_exit copy_entry(void *output)
     return r < 0 ? fm_fail(r) : fm_ok(NULL);
 }
 
+/* A pipe that is ready has room for PIPE_BUF bytes. */
+static bool goes_at_once(const struct printer *printer, const struct output *output)
+{
+    for (int i = 0; i < 2; i++) {
+        struct pollfd room = { .fd = i + 1, .events = POLLOUT };
+        if (!output->bytes[i])
+            continue;
+        if (!output->text[i] || output->bytes[i] > PIPE_BUF || printer->ways[i] == WAY_POOL ||
+            (printer->ways[i] == WAY_ROOM && poll(&room, 1, 0) != 1))
+            return false;
+    }
+    return true;
+}
+
 /* Print it, unless nobody listens any more, and let it go. */
 static void print_locked(struct printer *printer, struct output *output)
 {
     if (!printer->error && output->bytes[0] + output->bytes[1]) {
         struct fm_exit exit;
         erase_progress_locked(printer);
-        int r = fm_blocking(copy_entry, output, FM_NEVER, &exit);
+        int r = 0;
+        if (goes_at_once(printer, output))
+            exit = copy_entry(output);
+        else
+            r = fm_blocking(copy_entry, output, FM_NEVER, &exit);
         if (r == 0 && exit.kind != FM_SUCCESS)
             r = exit.code;
         printer->error = r;

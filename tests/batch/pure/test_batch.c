@@ -4,6 +4,7 @@
  * anything is run
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -353,6 +354,27 @@ TEST(batch_plan, a_ring_is_refused_and_named)
     cr_assert_eq(parse("{\"key\": \"a\", \"shell\": \"x\", \"needs\": [\"a\"]}"), -EINVAL);
     cr_assert_not_null(strstr(complaint.text, "\"a\" needs \"a\""), "%s", complaint.text);
     plan_fini(&plan);
+}
+
+TEST(batch_keys, every_key_is_found_and_those_that_are_removed_are_not)
+{
+    enum { MANY = 3000 };
+    static struct job jobs[MANY];
+    static char texts[MANY][16];
+    struct keys keys = { 0 };
+    cr_assert_null(keys_find(&keys, "0"));
+    for (int i = 0; i < MANY; i++) {
+        snprintf(texts[i], sizeof texts[i], "%d", i);
+        jobs[i].key = texts[i];
+        cr_assert_eq(*keys_add(&keys, &jobs[i]), &jobs[i]);
+    }
+    struct job same = { .key = texts[7] };
+    cr_assert_eq(*keys_add(&keys, &same), &jobs[7]);
+    for (int i = 0; i < MANY; i += 3)
+        keys_remove(&keys, &jobs[i]);
+    for (int i = 0; i < MANY; i++)
+        cr_assert_eq(keys_find(&keys, texts[i]), i % 3 ? &jobs[i] : NULL, "%d", i);
+    keys_fini(&keys);
 }
 
 /* ---- resources ---- */
