@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """end_test.py - signals, and what is left behind"""
+import fcntl
+import os
 import signal
+import subprocess
+import termios
 
-from harness import Batch, alive, equal, lines, test, until
+import harness
+from harness import Batch, alive, each, equal, lines, test, until
 
 
 @test
 def a_signal_stops_all_jobs_in_order_and_has_it_reported(folder):
-    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)):
         (folder / 'up').unlink(missing_ok=True)
         batch = Batch(folder, 'run', 'jobs.json', '-j2', jobs=[
             {'key': 'a', 'shell': 'trap "echo bye; exit 0" TERM; sleep 600 & echo $! > up; wait'},
@@ -61,3 +66,28 @@ def no_descriptor_and_no_process_is_left_behind(folder):
     equal(done.code, 0, done)
     equal(set(counts[0::2]), {4}, 'in a job: 0, 1, 2 and the folder')
     assert max(counts[1::2][20:]) <= max(counts[1::2][:20]) + 12, counts
+
+
+@test
+def a_terminal_that_is_closed_stops_all_jobs(folder):
+    ours, theirs = os.openpty()
+    with subprocess.Popen([harness.BINARY, 'each', '-j1', ': {}; trap "echo asked > asked; exit 0" TERM; echo $$ > up; sleep 600 & wait', ':::', 'a'],
+                          cwd=folder, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+                          preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0)) as process:
+        os.close(theirs)
+        up = folder / 'up'
+        until(lambda: up.exists() and up.read_text().endswith('\n'), 'the job runs')
+        os.close(ours)
+        equal(process.wait(harness.WAIT_S), 129)
+    assert not alive(int(up.read_text())) and (folder / 'asked').exists()
+
+
+@test
+def what_cannot_be_written_is_said_and_is_no_success(folder):
+    for option, words in (('--json=/dev/full', 'cannot write the events'), ('--joblog=/dev/full', '/dev/full'), ('--report=/dev/full', '/dev/full'),
+                          ('--results=/dev/null/x', 'its output cannot be kept')):
+        done = each(folder, option, 'echo', ':::', 'a')
+        assert done.code in (1, 255) and words in done.err, (option, done)
+    with open('/dev/full', 'w') as full:
+        done = subprocess.run([harness.BINARY, 'each', 'echo', ':::', 'a'], stdout=full, stderr=subprocess.PIPE, text=True, timeout=harness.WAIT_S, check=False)
+    assert done.returncode == 255 and 'cannot print: No space left on device' in done.stderr, done
