@@ -103,9 +103,13 @@ TEST(timers, an_interrupted_sleep_leaves_nothing_armed)
     struct fm_exit exit;
 
     for (int i = 0; i < N; i++)
-        cr_assert_eq(fm_runtime_spawn(runtime, i ? sleep_long : sleep_for_ever, NULL, NULL, &fibers[i]), 0);
-    cr_assert_eq(fm_fiber_join(fibers[0], fm_after_ms(50), &exit), -ETIMEDOUT);
-    cr_assert_eq(fm_runtime_stats(runtime, &stats), 0);
+        cr_assert_eq(fm_runtime_spawn(runtime, i ? sleep_long : sleep_for_ever, NULL, NULL,
+                                      &fibers[i]),
+                     0);
+    do { /* until all have come to sleep */
+        cr_assert_eq(fm_fiber_join(fibers[0], fm_after_ms(50), &exit), -ETIMEDOUT);
+        cr_assert_eq(fm_runtime_stats(runtime, &stats), 0);
+    } while (stats.timers_armed < N - 1);
     cr_assert_eq(stats.timers_armed, N - 1);
     cr_assert_eq(fm_fiber_stop_many(fibers, N, FM_NEVER), 0);
     cr_assert_eq(fm_runtime_stats(runtime, &stats), 0);
@@ -198,15 +202,17 @@ static struct fm_exit count_turns(void *arg)
     return fm_ok(NULL);
 }
 
-static struct fm_exit many_of_one_tick(void *arg)
+/* True if all of them came to sleep before their time, lead_ms from now. */
+static bool one_tick(size_t count, int lead_ms)
 {
-    size_t count = *(size_t *)arg;
+    uint64_t in_time_before = atomic_load(&in_time);
     int64_t *times = malloc(count * sizeof *times), deadline_ns;
     struct fm_fiber **fibers = malloc(count * sizeof *fibers), *counter;
     struct fm_exit exit;
 
     cr_assert(times && fibers);
-    deadline_ns = fm_after_ms(300);
+    atomic_store(&over, false);
+    deadline_ns = fm_after_ms(lead_ms);
     for (size_t i = 0; i < count; i++) {
         times[i] = deadline_ns;
         cr_assert_eq(fm_fiber_spawn(sleep_and_count, &times[i], NULL, &fibers[i]), 0);
@@ -220,8 +226,10 @@ static struct fm_exit many_of_one_tick(void *arg)
         if (i == 0)
             turns_at_first = atomic_load(&turns);
     }
+    bool all_slept = atomic_load(&in_time) - in_time_before == count;
     /* between the first and the last the other fiber had turns */
-    cr_assert_gt(atomic_load(&turns), turns_at_first);
+    if (all_slept)
+        cr_assert_gt(atomic_load(&turns), turns_at_first);
     atomic_store(&over, true);
     cr_assert_eq(fm_fiber_join(counter, FM_NEVER, &exit), 0);
     for (size_t i = 0; i < count; i++)
@@ -229,22 +237,36 @@ static struct fm_exit many_of_one_tick(void *arg)
     fm_fiber_unref(counter);
     free(fibers);
     free(times);
+    return all_slept;
+}
+
+struct ticks {
+    size_t count; /* of those who wake in one */
+    int made;
+};
+
+static struct fm_exit many_of_one_tick(void *arg)
+{
+    struct ticks *ticks = arg;
+    /* a machine that is too busy to let them all come to sleep gets more time for it */
+    for (int lead_ms = 300; !one_tick(ticks->count, lead_ms); lead_ms *= 2)
+        ticks->made++;
+    ticks->made++;
     return fm_ok(NULL);
 }
 
 /* F73 */
 TEST_WITH(timers, many_of_one_tick_leave_turns_to_others, .timeout = 120)
 {
-    size_t count = FM_ASAN || FM_TSAN ? 1500 : 20000;
+    struct ticks ticks = { FM_ASAN || FM_TSAN ? 1500 : 20000, 0 };
     struct fm_runtime *runtime = make(1);
     struct fm_runtime_stats stats;
 
-    run(runtime, many_of_one_tick, &count);
+    run(runtime, many_of_one_tick, &ticks);
     cr_assert_eq(fm_runtime_stats(runtime, &stats), 0);
     cr_assert_eq(stats.timers_armed, 0);
-    cr_assert_gt(atomic_load(&in_time), 0);
     /* the one worker may have been held up just when one of them was about to sleep */
-    cr_assert_geq(stats.timers_fired + 1, atomic_load(&in_time));
+    cr_assert_geq(stats.timers_fired + (uint64_t)ticks.made, atomic_load(&in_time));
     fm_runtime_destroy(runtime);
 }
 
