@@ -20,6 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "model"))
 from mutants import apply, read_list  # noqa: E402  the format and the edits are the models'
+from reach import Reach, edited  # noqa: E402
 
 
 class Builder:
@@ -27,6 +28,7 @@ class Builder:
         self.options = options
         self.includes = [f"-I{options.root}", f"-I{options.root}/include"]
         self.dependents = {}
+        self.reach = None
 
     def run(self, arguments):
         return subprocess.run([*self.options.cc.split(), *arguments], check=True,
@@ -43,22 +45,32 @@ class Builder:
                     self.dependents.setdefault(path, []).append(source)
         return self.dependents.get(header, [])
 
+    def sources_of(self, mutant, text):
+        """What has to be compiled again for a mutant."""
+        if not mutant.file.endswith(".h"):
+            return [mutant.file]
+        names = edited((self.options.root / mutant.file).read_text(), text)
+        if not names:
+            return self.who_includes(mutant.file)
+        self.reach = self.reach or Reach(self.options.root, self.options.source)
+        return self.reach.of(names)
+
     def build(self, index, mutant):
         folder = self.options.work / f"{index:02}"
         shutil.rmtree(folder, ignore_errors=True)  # of an earlier list: other files
         copy = folder / mutant.file
         copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.write_text(apply(mutant, self.options.root))
-        header = mutant.file.endswith(".h")
+        text = apply(mutant, self.options.root)
+        copy.write_text(text)
         objects = []
-        for source in self.who_includes(mutant.file) if header else [mutant.file]:
-            path = self.options.root / source if header else copy
+        for source in self.sources_of(mutant, text):
+            path = copy if source == mutant.file else self.options.root / source
             target = folder / (source.replace("/", "_") + ".o")
             self.run([*self.options.cflag, "-w", f"-I{folder}", *self.includes, "-c", str(path),
                       "-o", str(target)])
             objects.append(str(target))
         if not objects:
-            raise LookupError(f"nothing includes {mutant.file}")
+            raise LookupError(f"nothing uses {mutant.file}")
         program = folder / "program"
         self.run([*objects, *self.options.link, "-o", str(program)])
         return program
