@@ -174,12 +174,16 @@ static int tell_of_skipped(struct batch *batch, struct job *job)
     return r < 0 ? r : written;
 }
 
-/* The slot passes to the job, if it is no service. What cannot be started is not run. */
+/*
+ * The slot passes to the job, if it is no service. What cannot be started is not run; what was
+ * started may be over, and a job of `each` gone, before this returns.
+ */
 static int start(struct batch *batch, struct job *job, unsigned *slot)
 {
-    int r = job->restart ? service_start(batch, job) : work_start(batch, job, *slot);
+    bool takes_slot = !job->restart;
+    int r = takes_slot ? work_start(batch, job, *slot) : service_start(batch, job);
     if (r == 0) {
-        *slot = job->restart ? *slot : 0;
+        *slot = takes_slot ? 0 : *slot;
         return 0;
     }
     conductor_ended(batch, job, JOB_NOT_RUN);
