@@ -252,8 +252,9 @@ static FM_NO_TSAN int dump_one(void *ctx, struct fm_fiber *fiber)
         fm__put(&text, " incarnation ");
         fm__put_number(&text, again, 10);
     }
+    /* a racy look: only where its record is whole; it may have gone to another fiber since */
     struct stack *stack = fiber->task.stack;
-    if (stack) {
+    if (stack && fm__stack_find(stack, NULL) == stack) {
         fm__put(&text, " stack ");
         fm__put_number(&text, fm__stack_high_water(stack) / 1024, 10);
         fm__put(&text, "/");

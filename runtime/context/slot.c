@@ -456,7 +456,7 @@ void fm__slot_count(int stack_class, uint64_t *ret_mapped_bytes, uint64_t *ret_c
     fm__unlock(&shelf->lock);
 }
 
-size_t fm__stack_high_water(const struct stack *stack)
+FM_NO_TSAN size_t fm__stack_high_water(const struct stack *stack)
 {
     size_t page = fm__page_bytes();
     char *top = stack->top;

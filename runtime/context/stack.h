@@ -104,7 +104,10 @@ static inline void fm__stack_check(const struct stack *stack)
         fm__stack_check_slow(stack);
 }
 
-/* Bytes below top that were ever touched since the last trim, by page. A system call. */
+/*
+ * Bytes below top that were ever touched since the last trim, by page. A system call. A dump asks
+ * while others run: of a stack that changes hands meanwhile it says anything, and harms nothing.
+ */
 size_t fm__stack_high_water(const struct stack *stack);
 /*
  * The stack whose slot (guard included) holds `address`, or NULL. Async-signal-safe, O(1).
