@@ -172,6 +172,8 @@ REFUSED = {
         'with NUL': (400, size(b'5;\0')),
         'with a line in quotes': (400, size(b'5;a="b\r\nc"')),
         'of 5000 bytes': (400, size(b'5;' + b'a' * 5000)),
+        'of 600 bytes, of the last': (400, chunks(b'5\r\nhello\r\n0;' + b'a' * 600 + b'\r\n\r\n')),
+        'of 600 bytes, of the last and only': (400, chunks(b'0;' + b'a' * 600 + b'\r\nX: y\r\n\r\n')),
         'that outweigh the body': (400, chunks((b'1;' + b'a' * 400 + b'\r\nx\r\n') * 60, b'0\r\n\r\n')),
     },
     '7.1.2 trailers': {
@@ -210,6 +212,7 @@ GOOD = {
     'zeros before a size': (202, size(b'000000000000000000005')),
     'a size in capitals': (202, chunks(b'A\r\nhellohello\r\n0\r\n\r\n')),
     'extensions': (202, size(b'5;a;b=c')),
+    'an extension of 500 bytes, of the last': (202, chunks(b'5\r\nhello\r\n0;' + b'a' * 500 + b'\r\n\r\n')),
     'an extension in quotes': (202, size(b'5;a="b"')),
     'trailers': (202, chunks(b'5\r\nhello\r\n0\r\nX: y\r\n\r\n')),
     'a Host as a trailer': (202, chunks(b'5\r\nhello\r\n0\r\nHost: other\r\n\r\n')),

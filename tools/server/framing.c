@@ -17,7 +17,22 @@ enum {
     EXCESS_BYTES = 16 << 10,
 };
 
-static int framing_count(struct http *http, size_t count)
+/*
+ * The line with a chunk's size, without its LF. The CR LF behind the chunk before it, if there
+ * is one, is counted with it. Where it ends is seen here and not asked of llhttp, which may have
+ * gone on to the trailers in the same bytes.
+ */
+static int framing_count_size_line(struct http *http, const char *at, size_t count)
+{
+    size_t before = http->line_bytes, skip = before < 2 ? 2 - before : 0;
+    const char *lf = count > skip ? memchr(at + skip, '\n', count - skip) : NULL;
+    http->size_line_over = lf != NULL;
+    return before + (lf ? (size_t)(lf - at) : count) > CHUNK_LINE_BYTES
+               ? http_refuse(http, 400, "a chunk's extension is too long")
+               : 0;
+}
+
+static int framing_count(struct http *http, const char *at, size_t count)
 {
     if (http->phase != PHASE_BODY) {
         http->head_bytes += count;
@@ -25,14 +40,11 @@ static int framing_count(struct http *http, size_t count)
             return http_refuse(http, 431, "the headers are too large");
         return 0;
     }
+    int r = http->size_line_over ? 0 : framing_count_size_line(http, at, count);
     http->line_bytes += count;
-    if (http->parser.flags & F_TRAILING) {
-        if (http->line_bytes > http->limits.head_bytes)
-            return http_refuse(http, 431, "the trailers are too large");
-    } else if (http->line_bytes > CHUNK_LINE_BYTES) {
-        return http_refuse(http, 400, "a chunk's extension is too long");
-    }
-    return 0;
+    if (r == 0 && http->parser.flags & F_TRAILING && http->line_bytes > http->limits.head_bytes)
+        r = http_refuse(http, 431, "the trailers are too large");
+    return r;
 }
 
 /* Whether none of eight bytes is below 16, as CR, LF and NUL are. */
@@ -78,9 +90,9 @@ int framing_scan(struct http *http, const char *end)
     }
     http->last = last;
     http->in_request_line = first_line;
-    size_t count = end > http->framing ? (size_t)(end - http->framing) : 0;
+    const char *begin = http->framing;
     http->framing = end;
-    return framing_count(http, count);
+    return framing_count(http, begin, end > begin ? (size_t)(end - begin) : 0);
 }
 
 /*
@@ -109,6 +121,7 @@ int framing_skip_body(struct http *http, const char *at, size_t len)
         return r;
     http->framing = at + len;
     http->line_bytes = 0;
+    http->size_line_over = false;
     http->last = http->parser.flags & F_CHUNKED ? AFTER_CHUNK : 0;
     return 0;
 }

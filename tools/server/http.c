@@ -206,6 +206,7 @@ static int head_check(struct http *http)
     request->http_1_0 = parser->http_minor == 0;
     http->phase = PHASE_BODY;
     http->line_bytes = 0;
+    http->size_line_over = false;
     return 0;
 }
 

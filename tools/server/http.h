@@ -49,6 +49,7 @@ struct http {
     unsigned char last; /* the byte before, or AFTER_CHUNK */
     size_t head_bytes;
     size_t line_bytes; /* framing since the last piece of body */
+    bool size_line_over; /* of a chunk: what follows is body, or trailers */
     size_t excess;     /* of framing over what chunks of a fair size need */
     unsigned header_count; /* trailers too */
     bool in_request_line; /* or in the empty lines before */
