@@ -12,8 +12,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "stress"))
-from explored_mutants import Builder, options_of  # noqa: E402  builds the same way
-from mutants import read_list  # noqa: E402
+from explored_mutants import judge_all, options_of  # noqa: E402  builds the same way
 from cost import cost, read_list as read_costs, valgrind, verdict  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
@@ -41,15 +40,7 @@ def main():
         print("skipped: valgrind is not there, or does not work")
         return 77
     _, tolerance, costs = read_costs(HERE / "costs.txt")
-    mutants = [m for m in read_list(options.list) if options.only in m.name]
-    builder = Builder(options)
-    found = 0
-    for index, mutant in enumerate(mutants):
-        good, text = judge(builder, index, mutant, costs, tolerance)
-        print(text, flush=True)
-        found += good
-    print(f"{found} of {len(mutants)} mutants found")
-    return 0 if mutants and found == len(mutants) else 1
+    return judge_all(judge, options, "found", costs, tolerance)
 
 
 if __name__ == "__main__":

@@ -132,17 +132,22 @@ def wanted(options):
     return [m for m in read_list(options.list) if options.only in m.name]
 
 
-def main():
-    options = options_of(__doc__, schedules=6000)
+def judge_all(judge, options, done, *more):
+    """Judge each mutant of the list; the exit code says whether all were as they should."""
     mutants = wanted(options)
     builder = Builder(options)
-    found = 0
+    good = 0
     for index, mutant in enumerate(mutants):
-        good, text = judge(builder, index, mutant, options)
+        right, text = judge(builder, index, mutant, *more)
         print(text, flush=True)
-        found += good
-    print(f"{found} of {len(mutants)} mutants found and found again")
-    return 0 if mutants and found == len(mutants) else 1
+        good += right
+    print(f"{good} of {len(mutants)} mutants {done}")
+    return 0 if mutants and good == len(mutants) else 1
+
+
+def main():
+    options = options_of(__doc__, schedules=6000)
+    return judge_all(judge, options, "found and found again", options)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from explored_mutants import Builder, options_of, wanted
+from explored_mutants import judge_all, options_of
 from history_check import Violation, check
 
 BATCH = 300  # schedules that are recorded before the checker looks
@@ -43,15 +43,7 @@ def judge(builder, index, mutant, options):
 
 def main():
     options = options_of(__doc__, schedules=6000)
-    mutants = wanted(options)
-    builder = Builder(options)
-    rejected = 0
-    for index, mutant in enumerate(mutants):
-        good, text = judge(builder, index, mutant, options)
-        print(text, flush=True)
-        rejected += good
-    print(f"{rejected} of {len(mutants)} mutants rejected")
-    return 0 if mutants and rejected == len(mutants) else 1
+    return judge_all(judge, options, "rejected", options)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "stress"))
-from explored_mutants import Builder, options_of, wanted  # noqa: E402
+from explored_mutants import judge_all, options_of  # noqa: E402
 
 
 def judge(builder, index, mutant, options):
@@ -38,15 +38,7 @@ def judge(builder, index, mutant, options):
 
 def main():
     options = options_of(__doc__, schedules=100000)
-    mutants = wanted(options)
-    builder = Builder(options)
-    found = 0
-    for index, mutant in enumerate(mutants):
-        good, text = judge(builder, index, mutant, options)
-        print(text, flush=True)
-        found += good
-    print(f"{found} of {len(mutants)} mutants found")
-    return 0 if mutants and found == len(mutants) else 1
+    return judge_all(judge, options, "found", options)
 
 
 if __name__ == "__main__":
