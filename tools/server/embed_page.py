@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""embed_page.py C-FILE DEPFILE UPLOT FILE... - the files of the live page as bytes in C: page_entries of page.c
+"""embed_page.py C-FILE DEPFILE UPLOT FILE... - the files of the live page as bytes in C: page_entries.h
 
 A file stands there by its name without folders, with a strong entity tag, a digest of it. UPLOT is the folder of
 npm's package; what is not there is left out.
@@ -11,16 +11,6 @@ import sys
 
 TYPES = {'.html': 'text/html', '.css': 'text/css', '.js': 'text/javascript', '.svg': 'image/svg+xml', '.txt': 'text/plain'}
 UPLOT = {'uplot.js': 'dist/uPlot.esm.js', 'uplot.css': 'dist/uPlot.min.css', 'uplot-license.txt': 'LICENSE'}
-
-HEAD = '''#include <stddef.h>
-
-extern const struct page_entry {
-    const char *name, *type, *etag;
-    const unsigned char *data;
-    size_t len;
-} page_entries[];
-extern const size_t page_entry_count;
-'''
 
 
 def c_bytes(content):
@@ -34,7 +24,7 @@ sources = {pathlib.Path(path).name: pathlib.Path(path) for path in own}
 if all(path.exists() for path in foreign.values()):
     sources.update(foreign)
 
-text, entries = HEAD, ''
+text, entries = '#include "tools/server/page_entries.h"\n', ''
 for number, (name, path) in enumerate(sources.items()):
     content = path.read_bytes()
     kind = TYPES[pathlib.Path(name).suffix]

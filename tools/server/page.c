@@ -10,13 +10,7 @@
 
 #include <string.h>
 
-/* Made by embed_page.py, index.html first. */
-extern const struct page_entry {
-    const char *name, *type, *etag;
-    const unsigned char *data;
-    size_t len;
-} page_entries[];
-extern const size_t page_entry_count;
+#include "tools/server/page_entries.h"
 
 /* Nothing is loaded from elsewhere, nothing that stands in the document itself is run. */
 #define POLICY \
