@@ -37,14 +37,22 @@ static bool has_not_begun(const struct job *job)
     return job->state == JOB_WAITING || (job->state == JOB_READY && !job->taken);
 }
 
+/* Out of the ready, if it has not begun. */
+static bool take_back(struct batch *batch, struct job *job)
+{
+    if (!has_not_begun(job))
+        return false;
+    if (job->state == JOB_READY)
+        TAILQ_REMOVE(&batch->ready, job, in_state);
+    return true;
+}
+
 static void skip_direct(struct batch *batch, struct job *job)
 {
     for (size_t i = 0; i < job->dependent_count; i++) {
         struct job *dependent = job->dependents[i];
-        if (!has_not_begun(dependent))
+        if (!take_back(batch, dependent))
             continue;
-        if (dependent->state == JOB_READY)
-            TAILQ_REMOVE(&batch->ready, dependent, in_state);
         dependent->blocker = job;
         states_end(batch, dependent, JOB_SKIPPED);
         TAILQ_INSERT_TAIL(&batch->skipped, dependent, in_state);
@@ -86,10 +94,8 @@ void states_hold(struct batch *batch, struct job *job)
 {
     for (size_t i = 0; i < job->dependent_count; i++) {
         struct job *dependent = job->dependents[i];
-        if (!has_not_begun(dependent))
+        if (!take_back(batch, dependent))
             continue;
-        if (dependent->state == JOB_READY)
-            TAILQ_REMOVE(&batch->ready, dependent, in_state);
         dependent->state = JOB_WAITING;
         dependent->unmet++;
     }
