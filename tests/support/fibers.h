@@ -97,6 +97,17 @@ static inline void settle(void)
         fm_yield();
 }
 
+/* A runtime of its own, for tests whose body is no fiber. */
+static inline struct fm_runtime *runtime_with(uint32_t workers)
+{
+    struct fm_runtime_config config = FM_RUNTIME_CONFIG_INIT;
+    struct fm_runtime *runtime = NULL;
+    config.worker_count = workers;
+    config.flags = FM_RUNTIME_NO_STALL_REPORT;
+    cr_assert_eq(fm_runtime_create(&config, &runtime), 0);
+    return runtime;
+}
+
 /* Start a fiber that must start. */
 static inline struct fm_fiber *start(fm_entry_fn *entry, void *arg)
 {

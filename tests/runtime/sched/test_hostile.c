@@ -17,16 +17,6 @@
 #include "tests/support/child.h"
 #include "tests/support/maps.h"
 
-static struct fm_runtime *runtime_with(uint32_t workers)
-{
-    struct fm_runtime_config config = FM_RUNTIME_CONFIG_INIT;
-    struct fm_runtime *runtime = NULL;
-    config.worker_count = workers;
-    config.flags = FM_RUNTIME_NO_STALL_REPORT;
-    cr_assert_eq(fm_runtime_create(&config, &runtime), 0);
-    return runtime;
-}
-
 /* ---- who is awake ---- */
 
 static struct fm_exit yield_some(void *arg)

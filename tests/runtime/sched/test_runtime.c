@@ -21,16 +21,6 @@
 #include "runtime/sched/worker.h"
 #include "tests/support/fibers.h"
 
-static struct fm_runtime *runtime_with(uint32_t workers)
-{
-    struct fm_runtime_config config = FM_RUNTIME_CONFIG_INIT;
-    struct fm_runtime *runtime = NULL;
-    config.worker_count = workers;
-    config.flags = FM_RUNTIME_NO_STALL_REPORT;
-    cr_assert_eq(fm_runtime_create(&config, &runtime), 0);
-    return runtime;
-}
-
 static unsigned threads_now(void)
 {
     char line[256];
