@@ -77,12 +77,12 @@ class Done:
 class Batch:
     """A batch that runs in its folder."""
 
-    def __init__(self, folder, *words, stdin='', jobs=None):
+    def __init__(self, folder, *words, stdin='', jobs=None, env=None):
         self.folder = folder
         if jobs is not None:
             (folder / 'jobs.json').write_text('\n'.join(json.dumps(job) for job in jobs))
         self.process = subprocess.Popen([BINARY, *words], cwd=folder, text=True, stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, **(env or {})})
         self.stdin = stdin
 
     def wait(self):

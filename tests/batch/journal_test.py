@@ -74,6 +74,70 @@ def who_was_running_is_named_and_options_and_directory_stay(folder):
 
 
 @test
+def after_a_kill_each_goes_on_with_the_rest_of_its_arguments(folder):
+    (folder / 'ran').write_text('')
+    (folder / 'list').write_text(''.join(f'{n}\n' for n in range(40)))
+    batch = Batch(folder, 'each', '-j2', '--journal=journal', '-a', 'list', 'echo {} >> ran', env={'MARK': str(folder)})
+    known = set()
+    for kill_after in (5, 20):
+        until(lambda n=kill_after: len(lines((folder / 'ran').read_text())) > n or batch.process.poll() is not None, 'some have run')
+        batch.signal(signal.SIGKILL)
+        batch.wait()
+        until(lambda: not marked(folder), 'the jobs that ran are gone')
+        now = ended(folder)
+        assert known <= now, (known, now)
+        known = now
+        before = lines((folder / 'ran').read_text())
+        batch = Batch(folder, 'resume', 'journal', env={'MARK': str(folder)})
+    done = batch.wait()
+    equal((done.code, len(ended(folder))), (0, 40), done)
+    after = lines((folder / 'ran').read_text())
+    equal(set(after), {str(n) for n in range(40)})
+    for key in known:
+        argument = str(int(key) - 1)
+        equal(after.count(argument), before.count(argument), f'number {key} had ended')
+    (folder / 'list').unlink()
+    done = resume(folder)
+    equal((done.code, lines((folder / 'ran').read_text())), (0, after), done)
+
+
+@test
+def arguments_of_a_pipe_are_given_again_and_must_be_the_same(folder):
+    command = 'echo {} >> ran; test {} != b || test -e go || { echo > up; exec sleep 600; }; echo {}'
+    batch = Batch(folder, 'each', '-j1', '-k', '--journal=journal', command, env={'MARK': str(folder)})
+    batch.process.stdin.write('a\nb\nc\nd\n')
+    batch.process.stdin.flush()
+    batch.written('up')
+    batch.signal(signal.SIGKILL)
+    batch.wait()
+    until(lambda: not marked(folder), 'b is gone')
+    (folder / 'go').touch()
+    for again, words in (('', 'there are 0, the journal has 2: give it all of them again'), ('a\nx\nc\n', 'number 2 was "b", and now is "x"')):
+        done = Batch(folder, 'resume', 'journal', stdin=again).wait()
+        assert done.code == 255 and f'cannot read the arguments: {words}' in done.err, done
+    equal((folder / 'ran').read_text(), 'a\nb\n')
+    done = Batch(folder, 'resume', 'journal', stdin='a\nb\nc\nd\n').wait()
+    equal((done.code, done.out, (folder / 'ran').read_text()), (0, 'b\nc\nd\n', 'a\nb\nb\nc\nd\n'), done)
+    done = resume(folder)
+    equal((done.code, done.out), (0, ''), done)
+
+
+@test
+def what_had_failed_of_each_counts_and_is_run_again_where_asked(folder):
+    batch = Batch(folder, 'each', '-j1', '--journal=journal', 'test {} != 2 || test -e go || { echo up > up; exec sleep 600; }; exit {}', ':::', *'01203')
+    batch.written('up')
+    batch.signal(signal.SIGKILL)
+    batch.wait()
+    (folder / 'go').touch()
+    done = resume(folder)
+    equal(done.code, 3, done)
+    assert 'job 3 (2) was running (attempt 1); it is run again' in done.err and '5 jobs: 2 succeeded, 3 failed' in done.err and 'job 2' not in done.err, done
+    done = resume(folder, '--retry-failed')
+    equal(done.code, 3, done)
+    assert 'job 2 (1) failed: exit code 1' in done.err and '5 jobs: 2 succeeded, 3 failed' in done.err, done
+
+
+@test
 def what_a_signal_stopped_is_run_again(folder):
     batch = Batch(folder, 'run', '--journal=journal', '-j1', 'jobs.json',
                   jobs=[{'key': 'a', 'shell': 'echo up > up; test -e go || exec sleep 600', 'retry': 3}, {'key': 'b', 'shell': 'echo b'}])

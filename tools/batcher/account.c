@@ -47,6 +47,12 @@ static void record_end(struct batch *batch, const struct job *job, enum job_stat
     record(batch, &end);
 }
 
+int account_complete(struct batch *batch, uint64_t count)
+{
+    struct record complete = { .complete = true, .number = count };
+    return record(batch, &complete);
+}
+
 static void check_events(struct batch *batch, int r)
 {
     if (r < 0)
@@ -58,7 +64,8 @@ int account_start(struct batch *batch, const struct job *job, unsigned slot)
     struct record start = { .number = job->number,
                             .attempt = job->attempts + 1,
                             .at_ns = wall_ns(),
-                            .state = JOB_RUNNING };
+                            .state = JOB_RUNNING,
+                            .argument = job->argument };
     int r = record(batch, &start);
     if (r == 0 && batch->events)
         check_events(batch, events_start(batch->events, job, slot));

@@ -20,6 +20,8 @@ int account_start(struct batch *batch, const struct job *job, unsigned slot);
 void account_end(struct batch *batch, struct job *job, enum job_state state, int64_t delay_ns);
 /* Into the journal alone: the attempt that account_end was told of with ACCOUNT_AGAIN was the last. */
 void account_last(struct batch *batch, const struct job *job, enum job_state state);
+/* Into the journal: these were all arguments of `each`. 0 · -EIO */
+int account_complete(struct batch *batch, uint64_t count);
 /* The job has come to this state: said as the options want it, and a line of the job log. */
 void account_over(struct batch *batch, struct job *job, enum job_state state);
 

@@ -13,6 +13,7 @@
 #include "fm/fm.h"
 #include "tools/batcher/halt.h"
 #include "tools/batcher/options.h"
+#include "tools/batcher/past.h"
 #include "tools/batcher/plan.h"
 #include "tools/batcher/printer.h"
 
@@ -40,6 +41,7 @@ struct batch {
     struct reports *reports; /* NULL: none */
     struct journal *journal; /* NULL: none */
     struct store *store;     /* of the journal, which has it from then on */
+    struct past past;        /* of each, resumed */
     char **begun;            /* directory and words of a batch that is resumed */
     struct slots *slots;
     struct fm_mutex *adders; /* who holds it may add to the plan */

@@ -21,8 +21,10 @@
 #include "tools/batcher/conductor.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
+#include "tools/batcher/account.h"
 #include "tools/batcher/demand.h"
 #include "tools/batcher/each.h"
 #include "tools/batcher/events.h"
@@ -135,12 +137,38 @@ static enum next next_locked(struct batch *batch, bool has_slot, struct job **re
     return batch->over ? NEXT_END : NEXT_NEWS;
 }
 
+/* Of `each`, resumed: others wait for its number with --keep-order. */
+static void count_past(struct batch *batch, struct job *job)
+{
+    struct output nothing = OUTPUT_NONE;
+    printer_put(batch->printer, job->number, &nothing);
+    pthread_mutex_lock(&batch->lock);
+    batch->all++;
+    states_end(batch, job, job->state);
+    let_go_locked(batch, job);
+    pthread_mutex_unlock(&batch->lock);
+}
+
+static void arguments_failed(struct batch *batch, int error)
+{
+    char what[320];
+    const char *why = each_complaint(batch->each);
+    snprintf(what, sizeof what, "cannot read the arguments%s%s", *why ? ": " : "", why);
+    conductor_give_up(batch, error, what);
+}
+
 static int take_argument(struct batch *batch)
 {
     struct job *job;
     int r = each_next(batch->each, &job);
     if (r == -ECANCELED)
         return r;
+    if (r > 0 && job->state >= JOB_SUCCEEDED) {
+        count_past(batch, job);
+        return 0;
+    }
+    if (r == 0 && account_complete(batch, batch->all) < 0)
+        return -EIO;
     pthread_mutex_lock(&batch->lock);
     if (r > 0) {
         batch->all++;
@@ -150,7 +178,7 @@ static int take_argument(struct batch *batch)
     }
     pthread_mutex_unlock(&batch->lock);
     if (r < 0)
-        conductor_give_up(batch, r, "cannot read the arguments");
+        arguments_failed(batch, r);
     return r < 0 ? r : 0;
 }
 

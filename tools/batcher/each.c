@@ -15,12 +15,16 @@
 #include <unistd.h>
 
 #include "fm/io.h"
+#include "tools/batcher/complaint.h"
+#include "tools/batcher/past.h"
 #include "tools/batcher/template.h"
 
 enum { READ_BYTES = 64 << 10 };
 
 struct each {
     const struct options *options;
+    const struct past *past; /* NULL: the batch begins */
+    struct complaint complaint;
     struct template *template; /* NULL: the argument is the command */
     uint64_t number;           /* of the last one */
     int fd;                    /* -1: from the command line */
@@ -37,17 +41,26 @@ static int open_arguments(const char *name)
     return fd >= 0 ? fd : fcntl(0, F_DUPFD_CLOEXEC, 3);
 }
 
-int each_create(const struct options *options, struct each **ret_each)
+/* Are they read, or known already? */
+static bool reads(const struct each *each)
+{
+    return !each->options->arguments && !(each->past && past_is_whole(each->past));
+}
+
+int each_create(const struct options *options, const struct past *past, struct each **ret_each)
 {
     struct each *each = calloc(1, sizeof *each);
     if (!each)
         return -ENOMEM;
     each->options = options;
+    each->past = past;
     each->fd = -1;
     int r = 0;
     if (options->word_count)
         r = template_create(options->words, options->word_count, &each->template);
-    if (r == 0 && !options->arguments) {
+    if (r == 0 && past && reads(each) && !strcmp(options->argument_file, "-") && isatty(0))
+        r = -ENOTTY;
+    if (r == 0 && reads(each)) {
         each->fd = open_arguments(options->argument_file);
         if (each->fd < 0)
             r = -errno;
@@ -128,18 +141,57 @@ static int next_line(struct each *each, char **ret_line)
 static int next_argument(struct each *each, char **ret_argument)
 {
     const struct options *options = each->options;
-    if (!options->arguments)
+    if (reads(each))
         return next_line(each, ret_argument);
+    if (!options->arguments) {
+        const struct past_job *known = past_find(each->past, each->number + 1);
+        *ret_argument = known ? strdup(known->argument) : NULL;
+        return !known ? 0 : *ret_argument ? 1 : -ENOMEM;
+    }
     if (each->number == (uint64_t)options->argument_count)
         return 0;
     *ret_argument = strdup(options->arguments[each->number]);
     return *ret_argument ? 1 : -ENOMEM;
 }
 
+const char *each_complaint(const struct each *each)
+{
+    return each->complaint.text;
+}
+
+/* Is it what the past has, or is the end where that has none either? 0 · -EINVAL */
+static int compare(struct each *each, const char *argument)
+{
+    uint64_t number = each->number + 1;
+    const struct past_job *known = each->past ? past_find(each->past, number) : NULL;
+    if (!argument && each->past && each->past->most >= number)
+        return complain(&each->complaint,
+                        "there are %llu, the journal has %llu: give it all of them again",
+                        (unsigned long long)each->number, (unsigned long long)each->past->most);
+    if (argument && known && strcmp(known->argument, argument) != 0)
+        return complain(&each->complaint, "number %llu was \"%.80s\", and now is \"%.80s\"",
+                        (unsigned long long)number, known->argument, argument);
+    return 0;
+}
+
+/* The next one, compared: as next_argument(), and -EINVAL */
+static int take_argument(struct each *each, char **ret_argument)
+{
+    char *argument = NULL;
+    int r = next_argument(each, &argument);
+    int compared = r < 0 ? 0 : compare(each, argument);
+    if (compared < 0) {
+        free(argument);
+        return compared;
+    }
+    *ret_argument = argument;
+    return r;
+}
+
 int each_next(struct each *each, struct job **ret_job)
 {
     char *argument;
-    int r = next_argument(each, &argument);
+    int r = take_argument(each, &argument);
     if (r <= 0)
         return r;
     struct job *job = job_create(++each->number);
@@ -156,6 +208,11 @@ int each_next(struct each *each, struct job **ret_job)
         job->key = NULL;
         job_destroy(job);
         return -ENOMEM;
+    }
+    const struct past_job *known = each->past ? past_find(each->past, job->number) : NULL;
+    if (known) {
+        job->state = known->state;
+        job->attempts = known->attempts;
     }
     *ret_job = job;
     return 1;

@@ -92,6 +92,20 @@ static void make_journal(struct batch *batch)
         die_of(&complaint);
 }
 
+static void make_each(struct batch *batch)
+{
+    const struct options *options = &batch->options;
+    int r = each_create(options, options->resumed ? &batch->past : NULL, &batch->each);
+    if (r == -ENOTTY)
+        fprintf(stderr, "batch: %s does not have all arguments, which came from the standard "
+                        "input: give it all of them again\n",
+                options->journal);
+    if (r == -ENOTTY)
+        exit(BATCH_ERROR);
+    if (r < 0)
+        die(options->argument_file ? options->argument_file : "each", r);
+}
+
 static void check_plan(struct batch *batch)
 {
     struct complaint complaint;
@@ -137,12 +151,17 @@ static void read_journal(struct batch *batch)
     if (chdir(batch->begun[0]) < 0)
         die(batch->begun[0], -errno);
     options_resume(&batch->options, batch->begun + 1);
-    r = store_load(batch->store, batch->options.retry_failed, &batch->plan, &complaint);
+    bool each = batch->options.command == COMMAND_EACH, again = batch->options.retry_failed;
+    r = each ? store_load_each(batch->store, again, &batch->past, &complaint)
+             : store_load(batch->store, again, &batch->plan, &complaint);
     if (r == -EINVAL)
         die_of(&complaint);
     if (r < 0)
         die(path, r);
-    check_plan(batch);
+    if (each)
+        make_each(batch);
+    else
+        check_plan(batch);
 }
 
 static void read_plan(struct batch *batch)
@@ -156,12 +175,11 @@ static void read_plan(struct batch *batch)
     case COMMAND_ADD:
     case COMMAND_REPLACE:
     case COMMAND_WAIT: break;
-    case COMMAND_EACH: {
-        int r = each_create(&batch->options, &batch->each);
-        if (r < 0)
-            die(batch->options.argument_file ? batch->options.argument_file : "each", r);
+    case COMMAND_EACH:
+        make_each(batch);
+        if (batch->options.journal && !batch->options.dry_run)
+            make_journal(batch);
         break;
-    }
     }
 }
 
@@ -299,6 +317,7 @@ static void batch_fini(struct batch *batch)
     batch->events = lines_destroy(batch->events);
     batch->reports = reports_destroy(batch->reports);
     batch->journal = journal_destroy(batch->journal);
+    past_fini(&batch->past);
     strings_free(batch->begun);
     batch->slots = slots_destroy(batch->slots);
     rates_fini(&batch->options.rates);

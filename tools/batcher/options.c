@@ -66,6 +66,7 @@ static const struct argp_option common[] = {
       "table; several times",
       3 },
     { "socket", SOCKET, "PATH", 0, "Listen there for status, cancel and wait", 3 },
+    { "journal", JOURNAL, "FILE", 0, "Make this file, to resume from", 3 },
     { "durable", DURABLE, NULL, 0, "Have each write of the journal reach the device", 3 },
     { "quiet", 'q', NULL, 0, "Say nothing of failures", 3 },
     { "verbose", 'v', NULL, 0, "Say what starts and ends", 3 },
@@ -158,6 +159,7 @@ static error_t read_common(int key, char *arg, struct argp_state *state)
             argp_error(state, "more than %d reports", REPORTS_MAX);
         options->reports[options->report_count++] = arg;
         return 0;
+    case JOURNAL: options->journal = arg; return 0;
     case DURABLE: options->durable = true; return 0;
     case HALT:
         if (halt_read(arg, &options->halt) < 0)
@@ -178,7 +180,6 @@ static const struct argp_option run_table[] = {
       "(fail-fast)",
       2 },
     { "resource", RESOURCE, "NAME=AMOUNT", 0, "Jobs that run take no more of it together", 1 },
-    { "journal", JOURNAL, "FILE", 0, "Make this file, to resume from", 3 },
     { "retry-failed", RETRY_FAILED, NULL, 0, "Of resume: jobs that failed are run again", 2 },
     { 0 },
 };
@@ -192,7 +193,6 @@ static error_t read_run(int key, char *arg, struct argp_state *state)
         if (failure_policy_read(arg, &options->on_failure) < 0)
             argp_error(state, "%s is not skip-dependents, keep-going or fail-fast", arg);
         return 0;
-    case JOURNAL: options->journal = arg; return 0;
     case RESOURCE:
         if (resources_add(&options->resources, arg) < 0)
             argp_error(state, "%s is not a new NAME=AMOUNT, a whole number from 1", arg);
@@ -294,9 +294,8 @@ static const struct argp each_argp = {
     NULL
 };
 
-static void read_all(struct options *options, int argc, char *argv[])
+static void read_all(struct options *options, bool each, int argc, char *argv[])
 {
-    bool each = options->command == COMMAND_EACH;
     argp_parse(each ? &each_argp : &run_argp, argc, argv, each ? ARGP_IN_ORDER : 0, NULL,
                options);
     if (options->dry_run)
@@ -376,7 +375,7 @@ void options_read(struct options *options, int argc, char *argv[])
         return;
     }
     argv[1] = (char *)commands[options->command].program;
-    read_all(options, argc - 1, argv + 1);
+    read_all(options, options->command == COMMAND_EACH, argc - 1, argv + 1);
 }
 
 void options_resume(struct options *options, char *begun[])
@@ -386,11 +385,13 @@ void options_resume(struct options *options, char *begun[])
     while (begun[count])
         count++;
     *options = defaults();
-    read_all(options, count, begun);
+    bool each = !strcmp(begun[0], commands[COMMAND_EACH].program);
+    options->command = each ? COMMAND_EACH : COMMAND_RUN;
+    read_all(options, each, count, begun);
     const struct resources resources = options->resources;
     const struct rates rates = options->rates;
     options->resources.count = options->rates.count = 0;
-    read_all(options, now.argc, now.argv);
+    read_all(options, false, now.argc, now.argv);
     if (!options->resources.count)
         options->resources = resources;
     if (!options->rates.count)

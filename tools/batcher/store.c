@@ -5,37 +5,29 @@
  * An attempt without an end was under way when the program was killed: its job has not ended
  * and is run again. What the system has written survives that; `durable` is for losing power.
  */
-#include "tools/batcher/store.h"
+#include "tools/batcher/store_inside.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "tools/batcher/jobfile.h"
-
-enum { FORMAT = 2 };
-
-struct store {
-    sqlite3 *db;
-    sqlite3_stmt *start, *end, *ended;
-    char error[256];
-};
+enum { FORMAT = 3 };
 
 static const char schema[] =
-    "PRAGMA user_version = 2;"
+    "PRAGMA user_version = 3;"
     "CREATE TABLE words (number INTEGER PRIMARY KEY, word TEXT NOT NULL);"
     "CREATE TABLE jobs (number INTEGER PRIMARY KEY, key TEXT NOT NULL,"
     " definition TEXT NOT NULL, generation INTEGER NOT NULL, state INTEGER);"
+    "CREATE TABLE arguments (count INTEGER NOT NULL);"
     "CREATE TABLE attempts (job INTEGER NOT NULL, attempt INTEGER NOT NULL,"
     " started_at_ns INTEGER NOT NULL, ended_at_ns INTEGER, state INTEGER, code INTEGER,"
     " user_ns INTEGER, system_ns INTEGER, max_rss_bytes INTEGER,"
     " PRIMARY KEY (job, attempt)) WITHOUT ROWID;";
 
-static int note(struct store *store)
+int store_note(struct store *store)
 {
     snprintf(store->error, sizeof store->error, "%s", sqlite3_errmsg(store->db));
     return -EIO;
@@ -46,22 +38,22 @@ const char *store_error(const struct store *store)
     return store->error;
 }
 
-static int execute(struct store *store, const char *sql)
+int store_execute(struct store *store, const char *sql)
 {
-    return sqlite3_exec(store->db, sql, NULL, NULL, NULL) == SQLITE_OK ? 0 : note(store);
+    return sqlite3_exec(store->db, sql, NULL, NULL, NULL) == SQLITE_OK ? 0 : store_note(store);
 }
 
-static int prepare(struct store *store, const char *sql, sqlite3_stmt **ret_statement)
+int store_prepare(struct store *store, const char *sql, sqlite3_stmt **ret_statement)
 {
     return sqlite3_prepare_v2(store->db, sql, -1, ret_statement, NULL) == SQLITE_OK
                ? 0
-               : note(store);
+               : store_note(store);
 }
 
 /* Do it once, and have it ready for the next time. */
 static int step(struct store *store, sqlite3_stmt *statement)
 {
-    int r = sqlite3_step(statement) == SQLITE_DONE ? 0 : note(store);
+    int r = sqlite3_step(statement) == SQLITE_DONE ? 0 : store_note(store);
     sqlite3_reset(statement);
     return r;
 }
@@ -73,6 +65,8 @@ struct store *store_destroy(struct store *store)
     sqlite3_finalize(store->start);
     sqlite3_finalize(store->end);
     sqlite3_finalize(store->ended);
+    sqlite3_finalize(store->came);
+    sqlite3_finalize(store->complete);
     sqlite3_close(store->db);
     free(store);
     return NULL;
@@ -82,27 +76,32 @@ struct store *store_destroy(struct store *store)
 static int open_database(struct store *store, const char *path, int flags, bool durable)
 {
     if (sqlite3_open_v2(path, &store->db, flags, NULL) != SQLITE_OK)
-        return note(store);
-    int r = execute(store, "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL;");
+        return store_note(store);
+    int r = store_execute(store, "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL;");
     if (r == 0)
-        r = execute(store,
-                    durable ? "PRAGMA synchronous = FULL;" : "PRAGMA synchronous = NORMAL;");
+        r = store_execute(store, durable ? "PRAGMA synchronous = FULL;"
+                                         : "PRAGMA synchronous = NORMAL;");
     return r;
 }
 
 static int prepare_all(struct store *store)
 {
-    int r = prepare(store,
-                    "INSERT INTO attempts (job, attempt, started_at_ns) VALUES (?, ?, ?)",
-                    &store->start);
+    int r = store_prepare(store,
+                          "INSERT INTO attempts (job, attempt, started_at_ns) VALUES (?, ?, ?)",
+                          &store->start);
     if (r == 0)
-        r = prepare(store,
-                    "UPDATE attempts SET ended_at_ns = ?3, state = ?4, code = ?5,"
-                    " user_ns = ?6, system_ns = ?7, max_rss_bytes = ?8"
-                    " WHERE job = ?1 AND attempt = ?2",
-                    &store->end);
+        r = store_prepare(store,
+                          "UPDATE attempts SET ended_at_ns = ?3, state = ?4, code = ?5,"
+                          " user_ns = ?6, system_ns = ?7, max_rss_bytes = ?8"
+                          " WHERE job = ?1 AND attempt = ?2",
+                          &store->end);
     if (r == 0)
-        r = prepare(store, "UPDATE jobs SET state = ? WHERE number = ?", &store->ended);
+        r = store_prepare(store, "UPDATE jobs SET state = ? WHERE number = ?", &store->ended);
+    if (r == 0) /* a job that is run again is there */
+        r = store_prepare(store, "INSERT OR IGNORE INTO jobs VALUES (?1, ?1, ?2, 0, NULL)",
+                          &store->came);
+    if (r == 0)
+        r = store_prepare(store, "INSERT INTO arguments VALUES (?)", &store->complete);
     return r;
 }
 
@@ -112,7 +111,7 @@ static int insert_words(struct store *store, char *const words[])
 {
     sqlite3_stmt *insert = NULL;
     char *folder = getcwd(NULL, 0);
-    int r = folder ? prepare(store, "INSERT INTO words VALUES (?, ?)", &insert) : -ENOMEM;
+    int r = folder ? store_prepare(store, "INSERT INTO words VALUES (?, ?)", &insert) : -ENOMEM;
     for (int i = 0; r == 0 && (!i || words[i - 1]); i++) {
         sqlite3_bind_int(insert, 1, i);
         sqlite3_bind_text(insert, 2, i ? words[i - 1] : folder, -1, SQLITE_STATIC);
@@ -127,7 +126,7 @@ static int insert_words(struct store *store, char *const words[])
 static int insert_jobs(struct store *store, const struct job *first)
 {
     sqlite3_stmt *insert = NULL;
-    int r = prepare(store, "INSERT INTO jobs VALUES (?, ?, ?, ?, NULL)", &insert);
+    int r = store_prepare(store, "INSERT INTO jobs VALUES (?, ?, ?, ?, NULL)", &insert);
     for (const struct job *job = first; job && r == 0; job = STAILQ_NEXT(job, in_plan)) {
         sqlite3_bind_int64(insert, 1, (sqlite3_int64)job->number);
         sqlite3_bind_text(insert, 2, job->key, -1, SQLITE_STATIC);
@@ -151,15 +150,15 @@ int store_create(const char *path, const struct plan *plan, char *const words[],
         return -ENOMEM;
     int r = open_database(store, path, SQLITE_OPEN_READWRITE, durable);
     if (r == 0)
-        r = execute(store, "BEGIN");
+        r = store_execute(store, "BEGIN");
     if (r == 0)
-        r = execute(store, schema);
+        r = store_execute(store, schema);
     if (r == 0)
         r = insert_words(store, words);
     if (r == 0)
         r = insert_jobs(store, STAILQ_FIRST(&plan->jobs));
     if (r == 0)
-        r = execute(store, "COMMIT");
+        r = store_execute(store, "COMMIT");
     if (r == 0)
         r = prepare_all(store);
     if (r < 0) {
@@ -174,13 +173,13 @@ int store_create(const char *path, const struct plan *plan, char *const words[],
 
 /* ---- opening ---- */
 
-static int number_of(struct store *store, const char *sql)
+int store_number(struct store *store, const char *sql)
 {
     sqlite3_stmt *statement;
-    if (prepare(store, sql, &statement) < 0)
+    if (store_prepare(store, sql, &statement) < 0)
         return -EIO;
     int r = sqlite3_step(statement) == SQLITE_ROW ? sqlite3_column_int(statement, 0)
-                                                  : note(store);
+                                                  : store_note(store);
     sqlite3_finalize(statement);
     return r;
 }
@@ -194,7 +193,7 @@ int store_open(const char *path, struct store **ret_store, struct complaint *com
         return -ENOMEM;
     int r = open_database(store, path, SQLITE_OPEN_READWRITE, true);
     if (r == 0)
-        r = number_of(store, "PRAGMA user_version");
+        r = store_number(store, "PRAGMA user_version");
     if (r == FORMAT)
         r = prepare_all(store);
     else if (r >= 0)
@@ -210,98 +209,6 @@ int store_open(const char *path, struct store **ret_store, struct complaint *com
                           : store->error);
     store_destroy(store);
     return -EINVAL;
-}
-
-char **store_words(struct store *store)
-{
-    int count = number_of(store, "SELECT count(*) FROM words");
-    sqlite3_stmt *statement;
-    if (count < 0 || prepare(store, "SELECT word FROM words ORDER BY number", &statement) < 0)
-        return NULL;
-    char **words = calloc((size_t)count + 1, sizeof *words);
-    for (int i = 0; words && i < count; i++) {
-        const unsigned char *word = sqlite3_step(statement) == SQLITE_ROW
-                                        ? sqlite3_column_text(statement, 0)
-                                        : NULL;
-        words[i] = word ? strdup((const char *)word) : NULL;
-        if (!words[i]) {
-            strings_free(words);
-            words = NULL;
-        }
-    }
-    sqlite3_finalize(statement);
-    return words;
-}
-
-/* Each definition is a job file of its own. */
-static int load_jobs(struct store *store, struct plan *plan, struct complaint *complaint)
-{
-    sqlite3_stmt *statement;
-    int r = prepare(store, "SELECT definition, generation FROM jobs ORDER BY number",
-                    &statement);
-    if (r < 0)
-        return r;
-    plan->recorded = true;
-    while (r == 0 && sqlite3_step(statement) == SQLITE_ROW) {
-        const char *text = (const char *)sqlite3_column_text(statement, 0);
-        plan->generation = (unsigned)sqlite3_column_int(statement, 1);
-        r = jobfile_take("journal", text, strlen(text), plan, complaint);
-    }
-    sqlite3_finalize(statement);
-    plan->recorded = false;
-    return r;
-}
-
-/* What the row of a job says of it: is it in the midst of an attempt? */
-static bool load_state(struct job *job, sqlite3_stmt *row, bool again)
-{
-    enum job_state state = (enum job_state)sqlite3_column_int(row, 1);
-    job->attempts = (unsigned)sqlite3_column_int(row, 2);
-    bool failed = state == JOB_FAILED || state == JOB_TIMED_OUT;
-    if (state && !(failed && again))
-        job->state = state;
-    return !state && job->attempts && sqlite3_column_int(row, 3);
-}
-
-/* How each job stands, and who was in the midst of it. */
-static int load_states(struct store *store, bool again, struct plan *plan)
-{
-    static const char sql[] =
-        "SELECT number, jobs.state, max(attempt), sum(attempts.state IS NULL) FROM jobs"
-        " LEFT JOIN attempts ON job = number GROUP BY number ORDER BY number";
-    sqlite3_stmt *statement;
-    int running = 0;
-    if (prepare(store, sql, &statement) < 0)
-        return -EIO;
-    struct job *job = STAILQ_FIRST(&plan->jobs);
-    for (; job && sqlite3_step(statement) == SQLITE_ROW; job = STAILQ_NEXT(job, in_plan)) {
-        if (!load_state(job, statement, again))
-            continue;
-        fprintf(stderr, "batch: job \"%s\" was running (attempt %u); it is run again\n",
-                job->key, job->attempts);
-        running++;
-    }
-    sqlite3_finalize(statement);
-    /* told once: the next time they are only cut off */
-    return execute(store, "UPDATE attempts SET state = 0 WHERE state IS NULL") < 0 ? -EIO
-                                                                                   : running;
-}
-
-int store_load(struct store *store, bool again, struct plan *plan, struct complaint *complaint)
-{
-    struct complaint about;
-    int running = 0;
-    int r = load_jobs(store, plan, complaint);
-    if (r == 0)
-        r = running = load_states(store, again, plan);
-    if (r == -EIO)
-        return complain(complaint, "journal: %s", store->error);
-    if (r < 0)
-        return r;
-    r = plan_link(plan, &about);
-    if (r == -EINVAL)
-        return complain(complaint, "journal: %s", about.text);
-    return r < 0 ? r : running;
 }
 
 /* ---- writing ---- */
@@ -320,10 +227,24 @@ static int write_added(struct store *store, const struct plan *added)
     return r;
 }
 
+/* A job of `each`, where its journal has none yet. */
+static int write_argument(struct store *store, const struct record *record)
+{
+    sqlite3_bind_int64(store->came, 1, (sqlite3_int64)record->number);
+    sqlite3_bind_text(store->came, 2, record->argument, -1, SQLITE_STATIC);
+    return step(store, store->came);
+}
+
 static int write_one(struct store *store, const struct record *record)
 {
     if (record->added)
         return write_added(store, record->added);
+    if (record->complete) {
+        sqlite3_bind_int64(store->complete, 1, (sqlite3_int64)record->number);
+        return step(store, store->complete);
+    }
+    if (record->argument && write_argument(store, record) < 0)
+        return -EIO;
     sqlite3_stmt *statement = record->state == JOB_RUNNING ? store->start : store->end;
     sqlite3_bind_int64(statement, 1, (sqlite3_int64)record->number);
     sqlite3_bind_int64(statement, 2, record->attempt);
@@ -345,11 +266,11 @@ static int write_one(struct store *store, const struct record *record)
 
 int store_write(struct store *store, const struct record *const records[], size_t count)
 {
-    int r = execute(store, "BEGIN");
+    int r = store_execute(store, "BEGIN");
     for (size_t i = 0; i < count && r == 0; i++)
         r = write_one(store, records[i]);
     if (r == 0)
-        r = execute(store, "COMMIT");
+        r = store_execute(store, "COMMIT");
     if (r < 0)
         sqlite3_exec(store->db, "ROLLBACK", NULL, NULL, NULL); /* the first error is told */
     return r;

@@ -9,16 +9,20 @@
 #define BATCH_STORE_H
 
 #include "tools/batcher/complaint.h"
+#include "tools/batcher/past.h"
 #include "tools/batcher/plan.h"
 
 struct store;
 
 /*
- * A start: state is JOB_RUNNING. An end: what it came to, and whether it was the last one. Or
- * jobs that come, some of them in the place of others.
+ * A start: state is JOB_RUNNING; that of a job of `each` brings the job too. An end: what it
+ * came to, and whether it was the last one. Or jobs that come, some of them in the place of
+ * others.
  */
 struct record {
     const struct plan *added; /* NULL: none, and what follows holds */
+    bool complete;            /* of `each`: it has `number` arguments and no more, that is all */
+    const char *argument;     /* of `each`, of a start; NULL: none */
     uint64_t number;          /* of the job */
     unsigned attempt;
     int64_t at_ns; /* since 1970 */
@@ -29,7 +33,7 @@ struct record {
 };
 
 /*
- * Make the database, with all jobs of the plan.
+ * Make the database, with all jobs of the plan; those of `each` come as they start.
  *
  * words      of the command line, NULL behind the last, to be had again from store_words().
  * durable    each write is on the device when it returns, not only in the system's memory.
@@ -58,6 +62,9 @@ char **store_words(struct store *store);
  * Returns    0 and more · -EINVAL, the complaint saying why · -ENOMEM
  */
 int store_load(struct store *store, bool again, struct plan *plan, struct complaint *complaint);
+/* The same of a batch of `each`, into an empty past. */
+int store_load_each(struct store *store, bool again, struct past *past,
+                    struct complaint *complaint);
 /* All of them or, on failure, none: 0 · -EIO, store_error() says why */
 int store_write(struct store *store, const struct record *const records[], size_t count);
 /* Of the last failure. */
