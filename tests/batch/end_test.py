@@ -7,7 +7,7 @@ import subprocess
 import termios
 
 import harness
-from harness import Batch, alive, each, equal, lines, test, until
+from harness import Batch, alive, ask, each, equal, lines, marked, run, test, until
 
 
 @test
@@ -49,13 +49,59 @@ def it_does_not_wait_for_arguments_when_it_is_stopped(folder):
     batch.wait()
 
 
+DAEMON = 'setsid sh -c "{1} echo \\$\\$ > {0}; sleep 600 & wait" & until test -s {0}; do sleep 0.01; done; '  # with a child of its own
+
+
 @test
-def no_job_outlives_a_kill(folder):
-    batch = Batch(folder, 'each', '-j2', 'echo $$ > pid{}; exec sleep 600', ':::', '1', '2')
-    pids = [int(batch.written(name)) for name in ('pid1', 'pid2')]
+def no_job_outlives_a_kill_nor_what_left_its_group(folder):
+    batch = Batch(folder, 'each', '-j2', DAEMON.format('daemon{}', '') + 'echo $$ > pid{}; exec sleep 600', ':::', '1', '2', env={'MARK': str(folder)})
+    pids = [int(batch.written(name)) for name in ('pid1', 'pid2', 'daemon1', 'daemon2')]
+    assert all(map(alive, pids)), pids
     batch.signal(signal.SIGKILL)
     batch.wait()
-    until(lambda: not any(map(alive, pids)), 'the jobs are gone')
+    until(lambda: not any(map(alive, pids)) and not any(map(alive, marked(folder))), 'all of them are gone')
+
+
+@test
+def what_a_job_left_behind_ends_with_it_where_that_is_stopped_or_fails(folder):
+    daemon = DAEMON.format('daemon', "trap 'echo bye > bye; exit' TERM;")
+    failing = DAEMON.format('first', '') + 'test $BATCH_ATTEMPT = 2'
+    batch = Batch(folder, 'run', '--socket=socket', '-j4', '--grace=60', 'jobs.json', jobs=[
+        {'key': 'a', 'shell': daemon + 'wait', 'env': {'MARK': str(folder)}}, {'key': 'b', 'shell': 'until test -e go; do sleep 0.01; done'},
+        {'key': 'c', 'shell': 'test $BATCH_ATTEMPT = 2 && test ! -e /proc/$(cat first)/exe || { ' + failing + '; }', 'retry': 1},
+        {'key': 'd', 'shell': DAEMON.format('late', '') + 'wait', 'timeout': '300ms', 'env': {'MARK': str(folder)}}])
+    pid = int(batch.written('daemon'))
+    equal(ask(folder, 'cancel', 'socket', 'a').code, 0)
+    equal(batch.written('bye'), 'bye\n')
+    until(lambda: not alive(pid) and not any(map(alive, marked(folder))), 'a, d and what they left are gone while b runs')
+    equal(batch.process.poll(), None)
+    (folder / 'go').touch()
+    done = batch.wait()
+    equal(done.code, 1, done)
+    assert '2 succeeded, 1 timed out, 1 cancelled' in done.err and 'left behind' not in done.err, done
+
+
+@test
+def what_jobs_left_behind_well_ends_with_the_batch(folder):
+    done = run(folder, [{'key': name, 'shell': DAEMON.format(name, '').replace('setsid', f'{env} setsid') + 'echo $BATCH_RUN >> runs'}
+                        for name, env in (('daemon1', ''), ('daemon2', 'env -i'))], '-j2')
+    pids = [int((folder / name).read_text()) for name in ('daemon1', 'daemon2')]
+    assert not any(map(alive, pids)), done
+    equal((done.code, done.out, len(set(lines((folder / 'runs').read_text())))), (0, '', 1), done)
+    assert lines(done.err)[0] in [f'batch: ended {n} processes that jobs had left behind' for n in (2, 3, 4)], done
+
+
+@test
+def who_lost_its_parent_is_reaped_while_others_run(folder):
+    batch = Batch(folder, 'each', 'for n in 1 2 3 4 5 6 7 8; do (true & ); done; echo {} > up; until test -e go; do sleep 0.01; done', ':::', 'x')
+    batch.written('up')
+
+    def zombies():
+        children = (folder / '/proc' / str(batch.process.pid) / 'task' / str(batch.process.pid) / 'children').read_text().split()
+        return [pid for pid in children if not alive(int(pid))]
+    until(lambda: not zombies(), 'they are gone')
+    (folder / 'go').touch()
+    equal(batch.wait().code, 0)
 
 
 @test

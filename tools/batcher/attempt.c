@@ -17,6 +17,7 @@
 
 #include "tools/batcher/call.h"
 #include "tools/batcher/capture.h"
+#include "tools/batcher/guard.h"
 #include "tools/batcher/plain.h"
 #include "tools/batcher/ready.h"
 #include "tools/batcher/template.h"
@@ -292,6 +293,8 @@ static int run_process(struct batch *batch, struct job *job, struct output *outp
     }
     set_running(batch, job, true, process);
     await_end(batch, job, output, process);
+    if (job->restart || ending_state(&job->ending) != JOB_SUCCEEDED)
+        guard_end(batch->guard, job->key, job->attempts, batch->options.grace_ns);
     set_running(batch, job, false, NULL);
     fm_process_destroy(process);
     r = take_output(batch, job, capture, output);

@@ -20,6 +20,7 @@
 TAILQ_HEAD(job_list, job);
 
 struct each;
+struct guard;
 struct lines;
 struct journal;
 struct reports;
@@ -35,6 +36,7 @@ struct batch {
     struct fm_map *services; /* services, by key */
     struct fm_fiber *conductor;
     struct fm_semaphore *news; /* a permit whenever the conductor should look again */
+    struct guard *guard;     /* NULL: none */
     struct printer *printer;
     struct lines *joblog;    /* NULL: none */
     struct lines *events;    /* NULL: none */

@@ -11,6 +11,7 @@
 #include <signal.h>
 
 #include "tools/batcher/demand.h"
+#include "tools/batcher/guard.h"
 #include "tools/batcher/states.h"
 
 void conductor_halt(struct batch *batch, enum halting how, int signal)
@@ -109,4 +110,5 @@ void conductor_kill_all(struct batch *batch)
     TAILQ_FOREACH(job, &batch->running, in_state)
         fm_process_kill(job->process, SIGKILL);
     pthread_mutex_unlock(&batch->lock);
+    guard_hurry(batch->guard);
 }

@@ -20,6 +20,7 @@
 #include "tools/batcher/demand.h"
 #include "tools/batcher/each.h"
 #include "tools/batcher/events.h"
+#include "tools/batcher/guard.h"
 #include "tools/batcher/jobfile.h"
 #include "tools/batcher/joblog.h"
 #include "tools/batcher/journal.h"
@@ -197,6 +198,15 @@ static void finish(struct batch *batch)
 /* What could not be done, for the last message. */
 static const char *failed_at = "cannot go on";
 
+/* Nobody needs what the jobs have left behind any more. */
+static void end_orphans(struct batch *batch)
+{
+    size_t ended = guard_end(batch->guard, NULL, 0, batch->options.grace_ns);
+    if (ended && !batch->options.quiet)
+        printer_say(batch->printer, "batch: ended %zu process%s that jobs had left behind",
+                    ended, ended == 1 ? "" : "es");
+}
+
 /* Everything, with those who look on: the signals, the terminal, the socket. */
 static int run_all(struct batch *batch)
 {
@@ -213,6 +223,7 @@ static int run_all(struct batch *batch)
         fm_fiber_spawn(progress_entry, batch, NULL, &progress); /* without it: no progress */
     if (r == 0)
         r = conductor_run(batch);
+    end_orphans(batch);
     if (progress)
         fm_fiber_stop(progress, FM_NEVER, NULL);
     fm_fiber_unref(progress);
@@ -226,11 +237,12 @@ static struct fm_exit program(void *arg)
 {
     struct batch *batch = arg;
     int r = run_all(batch);
-    if (r < 0)
-        return fm_fail(r);
-    printer_progress(batch->printer, "");
-    finish(batch);
-    return fm_ok(NULL);
+    if (r == 0) {
+        printer_progress(batch->printer, "");
+        finish(batch);
+    }
+    guard_dismiss(batch->guard);
+    return r < 0 ? fm_fail(r) : fm_ok(NULL);
 }
 
 static struct lines *open_lines(const struct batch *batch, const char *path, const char *head)
@@ -317,6 +329,7 @@ static void batch_fini(struct batch *batch)
     batch->events = lines_destroy(batch->events);
     batch->reports = reports_destroy(batch->reports);
     batch->journal = journal_destroy(batch->journal);
+    batch->guard = guard_destroy(batch->guard);
     past_fini(&batch->past);
     strings_free(batch->begun);
     batch->slots = slots_destroy(batch->slots);
@@ -328,6 +341,21 @@ static void batch_fini(struct batch *batch)
     pthread_mutex_destroy(&batch->lock);
 }
 
+/* In the main thread, which has nothing else to do but to reap orphans. */
+static void run_program(struct batch *batch)
+{
+    struct fm_exit exit;
+    struct fm_fiber *fiber;
+    int r = fm_runtime_spawn(batch->runtime, program, batch, NULL, &fiber);
+    if (r == 0) {
+        guard_reap(batch->guard);
+        r = fm_fiber_join(fiber, FM_NEVER, &exit);
+        fm_fiber_unref(fiber);
+    }
+    if (r < 0 || exit.kind != FM_SUCCESS)
+        die(failed_at, r < 0 ? r : exit.code);
+}
+
 int main(int argc, char *argv[])
 {
     static struct batch batch;
@@ -337,13 +365,12 @@ int main(int argc, char *argv[])
         return client_run(&batch.options);
     }
     signals_block();
+    if (!batch.options.dry_run)
+        batch.guard = guard_create(); /* while we are small: it is a copy of us */
     read_plan(&batch);
     batch_init(&batch);
     int64_t start_ns = fm_now_ns();
-    struct fm_exit exit;
-    int r = fm_runtime_run(batch.runtime, program, &batch, &exit);
-    if (r < 0 || exit.kind != FM_SUCCESS)
-        die(failed_at, r < 0 ? r : exit.code);
+    run_program(&batch);
     int64_t elapsed_ns = fm_now_ns() - start_ns;
     report_print(&batch, elapsed_ns);
     int code = write_reports(&batch, elapsed_ns, report_exit_code(&batch));

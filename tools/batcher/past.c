@@ -37,7 +37,7 @@ int past_put(struct past *past, uint64_t number, const char *argument, enum job_
 const struct past_job *past_find(const struct past *past, uint64_t number)
 {
     return number && number <= past->most && past->jobs[number].argument ? &past->jobs[number]
-                                                                        : NULL;
+                                                                         : NULL;
 }
 
 bool past_is_whole(const struct past *past)
