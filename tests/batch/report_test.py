@@ -27,7 +27,7 @@ def the_reports_tell_of_every_attempt(folder):
     suite = xml.parse(folder / 'out/r.xml').getroot()
     equal((suite.get('tests'), suite.get('failures'), suite.get('skipped')), ('4', '1', '1'))
     equal([(case.get('name'), [(child.tag, child.get('message')) for child in case]) for case in suite],
-          [('a', []), ('b<&>', []), ('c', [('failure', 'exit code 3')]), ('d', [('skipped', 'skipped: it needs c')])])
+          [('a', []), ('b<&>', []), ('c', [('failure', 'failed: exit code 3')]), ('d', [('skipped', 'skipped: it needs c')])])
     bars = [bar for bar in xml.parse(folder / 'out/r.svg').getroot() if bar.tag.endswith('rect')]
     equal(len(bars), 4)
     assert any(bar[0].text.startswith('b<&>, attempt 2: exit code 0') for bar in bars), done
@@ -36,6 +36,20 @@ def the_reports_tell_of_every_attempt(folder):
     assert 'critical path, ' in done.out and '2 succeeded, 1 failed, 1 skipped, 4 attempts' in done.out, done
     refused = run(folder, [{'key': 'a', 'shell': 'touch ran'}], '--report=none/r.json')
     assert refused.code == 255 and 'none/r.json: No such file' in refused.err and not (folder / 'ran').exists(), refused
+
+
+@test
+def in_junit_a_stopped_service_has_passed_and_who_was_ended_by_others_is_an_error(folder):
+    done = run(folder, [{'key': 's', 'shell': 'exec sleep 600', 'restart': 'transient'}, {'key': 'a', 'shell': 'echo > up; exec sleep 600', 'needs': ['s']},
+                        {'key': 'b', 'shell': 'until test -e up; do sleep 0.01; done; kill -9 $$'}, {'key': 'c', 'shell': 'true', 'needs': ['a']},
+                        {'key': 'd', 'shell': 'true', 'needs': ['b']}],
+               '-j2', '--on-failure=fail-fast', '--report=r.xml')
+    equal(done.code, 1, done)
+    suite = xml.parse(folder / 'r.xml').getroot()
+    equal([suite.get(name) for name in ('tests', 'failures', 'errors', 'skipped')], ['5', '1', '1', '2'])
+    equal([(case.get('name'), [(child.tag, child.get('message').split(', ')[0]) for child in case]) for case in suite],
+          [('s', []), ('a', [('error', 'cancelled: signal 15 (Terminated)')]), ('b', [('failure', 'failed: signal 9 (Killed)')]),
+           ('c', [('skipped', 'not run')]), ('d', [('skipped', 'skipped: it needs b')])])
 
 
 @test

@@ -49,32 +49,49 @@ void xml_put(FILE *out, const char *text)
     }
 }
 
+/* What a reader of such reports calls it. */
+enum verdict { PASSED, FAILURE, ERROR, SKIPPED, VERDICTS };
+
+/* An error: it was begun, and somebody else ended it. A service that was stopped did its work. */
+static enum verdict verdict_of(const struct job *job)
+{
+    switch (job->state) {
+    case JOB_SUCCEEDED:
+    case JOB_STOPPED: return PASSED;
+    case JOB_FAILED:
+    case JOB_TIMED_OUT: return FAILURE;
+    case JOB_CANCELLED: return job->run_count ? ERROR : SKIPPED;
+    default: return SKIPPED;
+    }
+}
+
+/* Of the job's last attempt, or whom it would have needed. */
+static void put_reason(FILE *out, const struct job *job)
+{
+    bool needed = job->blocker != NULL;
+    if (!needed && !job->run_count)
+        return;
+    fputs(needed ? ": it needs " : ": ", out);
+    xml_put(out, needed ? job->blocker->key : job->runs[job->run_count - 1].why);
+}
+
 static void put_case(FILE *out, const struct job *job)
 {
+    static const char *const elements[VERDICTS] = { NULL, "failure", "error", "skipped" };
+    enum verdict verdict = verdict_of(job);
     char name[4352];
     fputs("  <testcase classname=\"batch\" name=\"", out);
     xml_put(out, summary_name(job, name, sizeof name));
-    fprintf(out, "\" time=\"%.3f\"", (double)runs_took_ns(job) / 1e9);
-    if (job->state == JOB_SUCCEEDED) {
+    fprintf(out, "\" time=\"%.3f\"", (double)(runs_end_ns(job) - runs_begin_ns(job)) / 1e9);
+    if (verdict == PASSED) {
         fputs("/>\n", out);
         return;
     }
-    bool failed = job->state == JOB_FAILED || job->state == JOB_TIMED_OUT;
-    const struct run *last = job->run_count ? &job->runs[job->run_count - 1] : NULL;
-    fprintf(out, ">\n    <%s ", failed ? "failure" : "skipped");
-    if (failed)
+    fprintf(out, ">\n    <%s ", elements[verdict]);
+    if (verdict != SKIPPED)
         fprintf(out, "type=\"%s\" ", job_state_name(job->state));
-    fputs("message=\"", out);
-    if (!failed)
-        fputs(job_state_name(job->state), out);
-    if (!failed && (job->blocker || last))
-        fputs(": ", out);
-    if (job->blocker) {
-        fputs("it needs ", out);
-        xml_put(out, job->blocker->key);
-    } else if (last) {
-        xml_put(out, last->why);
-    }
+    fprintf(out, "message=\"%s", job_state_name(job->state));
+    put_reason(out, job);
     fputs("\"/>\n  </testcase>\n", out);
 }
 
@@ -82,9 +99,11 @@ int report_junit(FILE *out, const struct summary *summary)
 {
     const struct batch *batch = summary->batch;
     const struct job *job;
-    uint64_t all = 0, failed = batch->count[JOB_FAILED] + batch->count[JOB_TIMED_OUT];
-    for (int state = JOB_SUCCEEDED; state < JOB_STATES; state++)
-        all += batch->count[state];
+    uint64_t count[VERDICTS] = { 0 }, all = 0;
+    STAILQ_FOREACH(job, &batch->plan.jobs, in_plan) {
+        count[verdict_of(job)]++;
+        all++;
+    }
     time_t begin = (time_t)(summary->begin_ns / 1000000000);
     struct tm parts;
     char when[32];
@@ -92,10 +111,10 @@ int report_junit(FILE *out, const struct summary *summary)
     strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%S", &parts);
     fprintf(out,
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
-            "<testsuite name=\"batch\" tests=\"%llu\" failures=\"%llu\" errors=\"0\" "
+            "<testsuite name=\"batch\" tests=\"%llu\" failures=\"%llu\" errors=\"%llu\" "
             "skipped=\"%llu\" time=\"%.3f\" timestamp=\"%s\">\n",
-            (unsigned long long)all, (unsigned long long)failed,
-            (unsigned long long)(all - failed - batch->count[JOB_SUCCEEDED]),
+            (unsigned long long)all, (unsigned long long)count[FAILURE],
+            (unsigned long long)count[ERROR], (unsigned long long)count[SKIPPED],
             (double)summary->elapsed_ns / 1e9, when);
     STAILQ_FOREACH(job, &batch->plan.jobs, in_plan)
         put_case(out, job);
