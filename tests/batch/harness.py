@@ -62,6 +62,23 @@ def marked(folder):
     return pids
 
 
+class Skipped(Exception):
+    """What a test raises that cannot be had here; its text says why."""
+
+
+def with_small_disk(folder, size, script):
+    """Run a script of the shell in the folder, where disk/ is a file system of that size; BATCH is the program."""
+    (folder / 'disk').mkdir()
+    words = ['unshare', '-rm', 'sh', '-c', f'mount -t tmpfs -o size={size} none disk || exit 77\n{script}']
+    try:
+        done = subprocess.run(words, cwd=folder, text=True, capture_output=True, timeout=WAIT_S, check=False, env={**os.environ, 'BATCH': BINARY})
+    except FileNotFoundError:
+        raise Skipped('there is no unshare(1)') from None
+    if done.returncode == 77 or 'unshare: ' in done.stderr:
+        raise Skipped(f'a file system cannot be mounted: {done.stderr.strip()}')
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
 class Done:
     """How a batch went."""
 
@@ -123,6 +140,8 @@ def report(function):
         try:
             function(pathlib.Path(folder))
             failure = None
+        except Skipped as why:
+            failure = why
         except Exception:  # whatever went wrong is this test's failure, and the next one's chance
             failure = traceback.format_exc().rstrip()
     return failure, time.monotonic() - started
@@ -136,9 +155,10 @@ def run_all():
     failed = 0
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         for number, (function, (failure, seconds)) in enumerate(zip(tests, pool.map(report, tests)), 1):
-            failed += failure is not None
-            print(f'{"not " if failure else ""}ok {number} - {function.__module__}: {function.__name__}\n'
-                  f'# {seconds:.2f} s', flush=True)
-            if failure:
+            skipped = isinstance(failure, Skipped)
+            failed += failure is not None and not skipped
+            print(f'{"not " if failure and not skipped else ""}ok {number} - {function.__module__}: {function.__name__}'
+                  f'{f" # SKIP {failure}" if skipped else ""}\n# {seconds:.2f} s', flush=True)
+            if failure and not skipped:
                 print(re.sub('^', '# ', failure, flags=re.M), flush=True)
     return 1 if failed else 0

@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 
 import harness
-from harness import Batch, equal, lines, marked, test, until
+from harness import Batch, equal, lines, marked, test, until, with_small_disk
 
 SUCCEEDED = 3
 
@@ -176,3 +176,26 @@ def when_the_journal_cannot_be_written_nothing_more_starts(folder):
     assert len(lines(done.stdout)) < 400, done
     done = resume(folder)
     equal((done.code, len(ended(folder))), (0, 400), done)
+
+
+@test
+def on_a_full_disk_nothing_is_lost_and_with_room_it_goes_on(folder):
+    (folder / 'jobs.json').write_text('\n'.join(json.dumps({'key': str(n), 'shell': f'echo {n} >> ran; echo {n}'}) for n in range(80)))
+    done = with_small_disk(folder, '512k', """
+        head -c 300000 /dev/zero > disk/filler
+        "$BATCH" run -j2 --journal=disk/journal jobs.json > out1; echo $?
+        cp ran ran1
+        "$BATCH" resume disk/journal > out2; echo $?
+        rm disk/filler; mount -o remount,size=4m disk
+        "$BATCH" resume disk/journal > out3; echo $?
+        "$BATCH" resume disk/journal; echo $?""")
+    equal(lines(done.out), ['255', '255', '0', '0'], done)
+    assert 'batch: cannot write the journal (database or disk is full): No space left on device\n' in done.err, done
+    equal(done.err.count('database or disk is full'), 2, done)
+    printed = [line for name in ('out1', 'out2', 'out3') for line in lines((folder / name).read_text())]
+    equal(sorted(printed, key=int), [str(n) for n in range(80)], 'each is printed once, when its end is written')
+    ran, first = lines((folder / 'ran').read_text()), lines((folder / 'ran1').read_text())
+    equal(set(ran), {str(n) for n in range(80)})
+    for key in lines((folder / 'out1').read_text()):
+        equal(ran.count(key), 1, 'it had ended')
+    assert 0 < len(first) < 80, first

@@ -15,7 +15,7 @@
 #include "tools/batcher/journal.h"
 #include "tools/batcher/runs.h"
 
-/* 0 · -EIO: all is being stopped */
+/* 0 · as journal_write(): all is being stopped */
 static int record(struct batch *batch, const struct record *record)
 {
     char what[320];
@@ -30,8 +30,8 @@ static int record(struct batch *batch, const struct record *record)
 }
 
 /* last: it will not be tried again, now or when the batch is resumed. */
-static void record_end(struct batch *batch, const struct job *job, enum job_state state,
-                       bool last)
+static int record_end(struct batch *batch, const struct job *job, enum job_state state,
+                      bool last)
 {
     const struct ending *ending = &job->ending;
     struct record end = { .number = job->number,
@@ -44,7 +44,7 @@ static void record_end(struct batch *batch, const struct job *job, enum job_stat
                           .user_ns = ending->status.user_ns,
                           .system_ns = ending->status.system_ns,
                           .max_rss_bytes = ending->status.max_rss_bytes };
-    record(batch, &end);
+    return record(batch, &end);
 }
 
 int account_complete(struct batch *batch, uint64_t count)
@@ -72,14 +72,22 @@ int account_start(struct batch *batch, const struct job *job, unsigned slot)
     return r;
 }
 
-void account_end(struct batch *batch, struct job *job, enum job_state state, int64_t delay_ns)
+enum job_state account_end(struct batch *batch, struct job *job, enum job_state state,
+                           int64_t delay_ns)
 {
-    record_end(batch, job, state, delay_ns == FM_NEVER);
+    int r = record_end(batch, job, state, delay_ns == FM_NEVER);
+    if (r < 0) {
+        job->ending.stopped = true;
+        job->ending.error = r;
+        job->ending.step = "its end cannot be written";
+        state = JOB_CANCELLED;
+    }
     if (batch->reports && runs_add(job, state) < 0)
         conductor_give_up(batch, -ENOMEM, "cannot keep what is reported");
     if (batch->events)
         check_events(batch, events_end(batch->events, job, state,
                                        delay_ns == ACCOUNT_AGAIN ? FM_NEVER : delay_ns));
+    return state;
 }
 
 void account_last(struct batch *batch, const struct job *job, enum job_state state)

@@ -16,8 +16,8 @@ struct journal *journal_destroy(struct journal *journal);
 
 /*
  * Returns when it is written. Those who come while another writes are written together, in one
- * transaction. Fiber only; not interrupted. 0 · -EIO, journal_error() says why: then and from
- * then on, and nothing was written
+ * transaction. Fiber only; not interrupted. 0 · -ENOSPC, -EIO, journal_error() says why: then
+ * and from then on, and nothing was written
  */
 int journal_write(struct journal *journal, const struct record *record);
 /* Of what has failed; "" before. */

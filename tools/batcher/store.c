@@ -30,6 +30,7 @@ static const char schema[] =
 int store_note(struct store *store)
 {
     snprintf(store->error, sizeof store->error, "%s", sqlite3_errmsg(store->db));
+    store->full = sqlite3_errcode(store->db) == SQLITE_FULL;
     return -EIO;
 }
 
@@ -273,5 +274,5 @@ int store_write(struct store *store, const struct record *const records[], size_
         r = store_execute(store, "COMMIT");
     if (r < 0)
         sqlite3_exec(store->db, "ROLLBACK", NULL, NULL, NULL); /* the first error is told */
-    return r;
+    return r < 0 && store->full ? -ENOSPC : r;
 }

@@ -65,7 +65,7 @@ int store_load(struct store *store, bool again, struct plan *plan, struct compla
 /* The same of a batch of `each`, into an empty past. */
 int store_load_each(struct store *store, bool again, struct past *past,
                     struct complaint *complaint);
-/* All of them or, on failure, none: 0 · -EIO, store_error() says why */
+/* All of them or, on failure, none: 0 · -ENOSPC · -EIO, store_error() says why */
 int store_write(struct store *store, const struct record *const records[], size_t count);
 /* Of the last failure. */
 const char *store_error(const struct store *store);

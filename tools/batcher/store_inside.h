@@ -13,6 +13,7 @@ struct store {
     sqlite3 *db;
     sqlite3_stmt *start, *end, *ended, *came, *complete;
     char error[256];
+    bool full; /* the disk was, at the last error */
 };
 
 /* SQLite's last error becomes the store's: -EIO */
