@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """each_test.py - one command for each argument, in GNU parallel's meaning"""
+import os
+import shutil
 import subprocess
 
 import harness
-from harness import Batch, each, equal, lines, test
+from harness import Batch, Skipped, each, equal, lines, test
 
 
 @test
@@ -58,12 +60,24 @@ def the_exit_code_counts_failures(folder):
 @test
 def it_halts_soon_or_now(folder):
     done = each(folder, '-j1', '--halt=soon,fail=2', 'echo {}; test {} -lt 3 || exit {}', ':::', *'12345')
-    equal((done.code, done.out), (4, '1\n2\n3\n4\n'), done)
+    equal((done.code, done.out), (2, '1\n2\n3\n4\n'), done)
     assert '2 succeeded, 2 failed, 1 not run' in done.err, done
     done = each(folder, '-j2', '--halt', 'now,success=1', 'test {} = a || exec sleep 600', ':::', 'b', 'a', 'c')
     equal(done.code, 0, done)
     done = each(folder, '-j1', '--halt=now,done=50%', 'echo', ':::', *'1234')
     equal((done.code, done.out), (0, '1\n2\n'), done)
+
+
+@test
+def gnu_parallel_understands_the_same(folder):
+    if not shutil.which('parallel') or 'GNU parallel' not in subprocess.run(['parallel', '--version'], capture_output=True, text=True, check=False).stdout:
+        raise Skipped('GNU parallel is not here')
+    for words in (['-k', 'echo {} {.} {/} {//} {/.} {#}', ':::', 'a/b.c', 'a.b/c', '/x/y.tar.gz', '.rc', 'a/.b', 'dir/', 'a.', '', "it's", '$(x)', 'a b', '/abs', 'a//b'],
+                  ['-j1', '--halt=now,fail=40%', 'echo {}; exit {}', ':::', '0', '7', '8', '9', '10']):
+        theirs = subprocess.run(['parallel', *words], cwd=folder, text=True, capture_output=True, stdin=subprocess.DEVNULL, check=False, timeout=harness.WAIT_S,
+                                env={**os.environ, 'PARALLEL_HOME': str(folder)})
+        done = each(folder, *words)
+        equal((done.code, done.out), (theirs.returncode, theirs.stdout), theirs)
 
 
 @test

@@ -137,3 +137,30 @@ def what_cannot_be_written_is_said_and_is_no_success(folder):
     with open('/dev/full', 'w') as full:
         done = subprocess.run([harness.BINARY, 'each', 'echo', ':::', 'a'], stdout=full, stderr=subprocess.PIPE, text=True, timeout=harness.WAIT_S, check=False)
     assert done.returncode == 255 and 'cannot print: No space left on device' in done.stderr, done
+
+
+@test
+def what_may_not_be_read_or_written_is_named(folder):
+    jobs = [{'key': 'a', 'shell': 'true', 'directory': 'shut'}, {'key': 'b', 'call': 'count', 'path': ['open', 'none']}, {'key': 'c', 'argv': ['shut/program']},
+            {'key': 'd', 'shell': 'cat', 'stdin_file': 'shut/in'}, {'key': 'e', 'shell': 'echo e'}]
+    (folder / 'open/shut').mkdir(parents=True)
+    (folder / 'open/file').write_text('a b\n')
+    for name in ('shut', 'open/shut', 'locked.json'):
+        (folder / name).mkdir(exist_ok=True) if 'shut' in name else (folder / name).write_text('{"key": "x", "shell": "touch ran"}')
+        (folder / name).chmod(0)
+    try:
+        for words, error in ((['run', 'locked.json'], 'locked.json: Permission denied'), (['run', '.'], '.: Is a directory'), (['each', '-a', 'locked.json', 'echo'], 'Permission denied'),
+                             (['run', '--journal=shut/journal', 'jobs.json'], 'shut/journal: Permission denied'), (['resume', 'shut/journal'], 'shut/journal: Permission denied'),
+                             (['run', '--joblog=shut/log', 'jobs.json'], 'shut/log: Permission denied'), (['run', '--socket=shut/socket', 'jobs.json'], 'shut/socket: Permission denied')):
+            done = Batch(folder, *words, jobs=jobs, preexec=harness.bound_by_modes).wait()
+            assert (done.code, done.out) == (255, '') and error in done.err, (words, done)
+        done = Batch(folder, 'run', '-k', 'jobs.json', jobs=jobs, preexec=harness.bound_by_modes).wait()
+    finally:
+        for name in ('shut', 'open/shut'):
+            (folder / name).chmod(0o700)
+    equal((done.code, done.out), (1, '1 2 4 open\n0 0 0 none\n1 2 4 total\ne\n'), done)
+    for error in ('job "a" failed: it cannot be started in its directory: Permission denied', 'open/shut: Permission denied', 'none: No such file or directory',
+                  'job "b" failed: exit code 2', 'job "c" failed: it cannot be started: Permission denied', 'job "d" failed: its standard input cannot be opened: Permission denied',
+                  '1 succeeded, 4 failed'):
+        assert error in done.err, (error, done)
+    assert not (folder / 'ran').exists()

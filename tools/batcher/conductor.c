@@ -39,13 +39,11 @@
 static enum halting verdict_locked(struct batch *batch, const struct job *job, bool failed)
 {
     uint64_t all = batch->all_known ? batch->all : each_count(batch->each);
-    enum halting how = halt_reached(&batch->options.halt,
-                                    batch->count[JOB_FAILED] + batch->count[JOB_TIMED_OUT],
-                                    batch->count[JOB_SUCCEEDED], all);
-    if (how != GO_ON && batch->halting == GO_ON && batch->options.halt.event == HALT_FAIL)
-        batch->halt_code = ending_code(&job->ending) & 0xff;
-    if (how != GO_ON && batch->halting == GO_ON && batch->options.halt.event == HALT_SUCCESS)
-        batch->halt_code = 0;
+    uint64_t all_failed = batch->count[JOB_FAILED] + batch->count[JOB_TIMED_OUT];
+    const struct halt *halt = &batch->options.halt;
+    enum halting how = halt_reached(halt, all_failed, batch->count[JOB_SUCCEEDED], all);
+    if (how != GO_ON && batch->halting == GO_ON)
+        batch->halt_code = halt_code(halt, ending_code(&job->ending), all_failed, all);
     return failed && states_policy(batch, job) == FAILURE_STOP ? HALT_NOW : how;
 }
 

@@ -21,7 +21,10 @@ struct halt {
     uint64_t count;
 };
 
-/* "now,fail=1", "soon,done=50%", "never" ... 0 · -EINVAL */
+/*
+ * "now,fail=1", "soon,done=50%", "never" ...; and as GNU parallel once had it: 0 (never), 1 and 2
+ * (soon and now, fail=1), -1 and -2 (success=1), "50%" (soon,fail=50%). 0 · -EINVAL
+ */
 int halt_read(const char *text, struct halt *ret_halt);
 /*
  * What is to be done when so many have failed and succeeded, of so many in all; 0: that is not
@@ -29,5 +32,10 @@ int halt_read(const char *text, struct halt *ret_halt);
  */
 enum halting halt_reached(const struct halt *halt, uint64_t failed, uint64_t succeeded,
                           uint64_t all);
+/*
+ * The exit code when it has been reached: of one failure that of its job, of more their number,
+ * of percents those that have failed; 0 for success; -1: as without it.
+ */
+int halt_code(const struct halt *halt, int code_of_job, uint64_t failed, uint64_t all);
 
 #endif

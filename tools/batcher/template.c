@@ -95,7 +95,23 @@ static void put_quoted(FILE *out, const char *text, size_t len)
 static size_t stem_len(const char *name, size_t base)
 {
     const char *dot = strrchr(name + base, '.');
-    return dot && dot != name + base ? (size_t)(dot - name) : strlen(name);
+    return dot ? (size_t)(dot - name) : strlen(name);
+}
+
+/* As dirname(1): slashes at the end do not count. */
+static void put_folder(FILE *out, const char *name)
+{
+    size_t len = strlen(name);
+    while (len && name[len - 1] == '/')
+        len--;
+    while (len && name[len - 1] != '/')
+        len--;
+    while (len > 1 && name[len - 1] == '/')
+        len--;
+    if (len)
+        put_quoted(out, name, len);
+    else
+        fputc(*name == '/' ? '/' : '.', out);
 }
 
 static void put_place(FILE *out, enum place place, const char *argument, uint64_t number,
@@ -108,12 +124,7 @@ static void put_place(FILE *out, enum place place, const char *argument, uint64_
     case STEM: put_quoted(out, argument, stem_len(argument, base)); break;
     case BASE: put_quoted(out, argument + base, strlen(argument + base)); break;
     case BASE_STEM: put_quoted(out, argument + base, stem_len(argument, base) - base); break;
-    case FOLDER:
-        if (!slash)
-            fputc('.', out);
-        else
-            put_quoted(out, argument, base > 1 ? base - 1 : 1);
-        break;
+    case FOLDER: put_folder(out, argument); break;
     case NUMBER: fprintf(out, "%llu", (unsigned long long)number); break;
     case SLOT: fprintf(out, "%u", slot); break;
     case PLACES: break;

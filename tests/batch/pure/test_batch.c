@@ -55,8 +55,13 @@ TEST(batch_template, each_place_takes_its_part)
     fills("x {} {.} {/} {//} {/.} {#} {%}", "a/b.c/d.tar.gz",
           "x a/b.c/d.tar.gz a/b.c/d.tar d.tar.gz a/b.c d.tar 12 3");
     fills("{.} {/} {//} {/.}", "a.b/c", "a.b/c c a.b c");
-    fills("{.} {/.} {//}", ".rc", ".rc .rc .");
+    fills("{.} {/.} {//}", "a/.rc", "a/ '' a"); /* as GNU parallel does */
     fills("{//} {/}", "/x", "/ x");
+    fills("{//}{//} {/}", "/", "// ''");
+    fills("{//} {/} {.}", "a//b/c.d/", "a//b '' a//b/c.d/");
+    fills("{//}", "dir/", ".");
+    fills("{//}", "//a", "/");
+    fills("{//}", "a//b", "a");
     fills("{}{}", "a", "aa");
     fills("echo {} {x} {", "a", "echo a {x} {");
 }
@@ -127,8 +132,10 @@ TEST(batch_halt, counts_and_percents_are_reached)
     cr_assert_eq(halt_reached(&halt, 2, 3, 10), HALT_SOON);
     cr_assert_eq(halt_read("soon,success=1", &halt), 0);
     cr_assert_eq(halt_reached(&halt, 8, 1, 0), HALT_SOON);
-    cr_assert_eq(halt_read("never", &halt), 0);
-    cr_assert_eq(halt_reached(&halt, 1000, 1000, 1000), GO_ON);
+    for (int i = 0; i < 2; i++) {
+        cr_assert_eq(halt_read(i ? "0" : "never", &halt), 0);
+        cr_assert_eq(halt_reached(&halt, 1000, 1000, 1000), GO_ON);
+    }
     static const char *const bad[] = {
         "",           "now",         "later,fail=1", "now,fail",
         "now,fail=0", "now,fail=-1", "now,fail=1x",  "now,fail=101%",
@@ -136,6 +143,22 @@ TEST(batch_halt, counts_and_percents_are_reached)
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         cr_assert_eq(halt_read(bad[i], &halt), -EINVAL, "%s", bad[i]);
+}
+
+TEST(batch_halt, the_exit_code_is_that_of_the_one_or_tells_how_many)
+{
+    static const struct {
+        const char *text;
+        int code; /* of a job that ended with 7, the third of 8 that failed */
+    } wanted[] = { { "now,fail=1", 7 },     { "soon,fail=3", 3 }, { "1", 7 },   { "-2", 0 },
+                   { "soon,fail=30%", 38 }, { "30%", 38 },        { "-1", 0 },  { "2", 7 },
+                   { "now,success=2", 0 },  { "now,done=3", -1 }, { "0%x", -2 } };
+    for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++) {
+        struct halt halt;
+        int r = halt_read(wanted[i].text, &halt);
+        cr_assert_eq(r == 0 ? halt_code(&halt, 7, 3, 8) : -2, wanted[i].code, "%s",
+                     wanted[i].text);
+    }
 }
 
 /* ---- job files ---- */
