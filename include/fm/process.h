@@ -47,6 +47,11 @@ struct fm_stdio {
 #define FM_PROCESS_ENV_ADD 2u
 /* the process goes on when its handle is destroyed */
 #define FM_PROCESS_DETACHED 4u
+/*
+ * a fiber's own worker starts it, not a thread of the blocking pool: less work, for programs
+ * that are in memory; until the program runs no other fiber does on this worker
+ */
+#define FM_PROCESS_IN_PLACE 8u
 
 /* setrlimit(2) in the child before its program begins. UINT64_MAX: no limit. */
 struct fm_process_limit {
@@ -72,7 +77,8 @@ struct fm_process_spec {
     struct fm_stdio in, out, err;
     /*
      * Sent to the child when this program dies, however it dies, or when its runtime is shut
-     * down; for a process that was spawned by a thread: when that thread ends. 0: none. Lost
+     * down; for a process that was spawned by a thread: when that thread ends; with
+     * FM_PROCESS_IN_PLACE: also when its worker does, see fm_runtime_resize(). 0: none. Lost
      * when the child runs a set-user-id file.
      */
     int32_t death_signal;
@@ -96,7 +102,7 @@ struct fm_process_spec {
  *            -EINVAL · -EBADF (FM_STDIO_FD) · -EMFILE, -ENFILE · -ENOMEM · -EAGAIN (too many
  *            processes) · -ECANCELED (interrupted before anything was done) · -EPERM after fork
  * Waits      for a thread of the blocking pool, which an interruption ends, and there for the
- *            exec, which nothing ends.
+ *            exec, which nothing ends; with FM_PROCESS_IN_PLACE for the exec alone.
  */
 FM_API int fm_process_spawn(const struct fm_process_spec *spec,
                             struct fm_process **ret_process);

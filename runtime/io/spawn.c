@@ -37,6 +37,10 @@ static bool limits_wrong(const struct fm_process_spec *spec)
     return false;
 }
 
+enum {
+    FLAGS = FM_PROCESS_GROUP | FM_PROCESS_ENV_ADD | FM_PROCESS_DETACHED | FM_PROCESS_IN_PLACE
+};
+
 static int read_spec(struct fm_process_spec *spec, const struct fm_process_spec *given)
 {
     if (!given)
@@ -44,7 +48,7 @@ static int read_spec(struct fm_process_spec *spec, const struct fm_process_spec 
     int r = fm__config_read(spec, sizeof *spec, given);
     if (r < 0)
         return r;
-    if (spec->flags & ~(FM_PROCESS_GROUP | FM_PROCESS_ENV_ADD | FM_PROCESS_DETACHED) ||
+    if (spec->flags & ~FLAGS ||
         !spec->argv == !spec->shell || (spec->argv && !spec->argv[0]) ||
         (spec->shell && spec->program) || limits_wrong(spec) || spec->death_signal < 0 ||
         spec->death_signal > PROCESS_SIGNAL_MAX || stdio_wrong(&spec->in, false) ||
@@ -237,6 +241,13 @@ static int launch_elsewhere(struct launch *launch, int64_t deadline_ns)
     return fm__launch(launch);
 }
 
+static int launch_in_place(struct launch *launch, int64_t deadline_ns)
+{
+    if (deadline_ns != FM_NEVER && deadline_ns <= fm_now_ns())
+        return -ETIMEDOUT;
+    return fm__launch(launch);
+}
+
 static int launch(struct fm_process *process, const struct fm_process_spec *spec,
                   const struct ends *ends, int64_t deadline_ns)
 {
@@ -261,7 +272,8 @@ static int launch(struct fm_process *process, const struct fm_process_spec *spec
         if (!added)
             goto free_files;
     }
-    r = launch_elsewhere(&launch, deadline_ns);
+    r = spec->flags & FM_PROCESS_IN_PLACE ? launch_in_place(&launch, deadline_ns)
+                                          : launch_elsewhere(&launch, deadline_ns);
     if (r == 0) {
         process->pid = launch.pid;
         process->pidfd = launch.pidfd;

@@ -489,6 +489,28 @@ static struct fm_exit spawn_true(void *process)
     return r < 0 ? fm_fail(r) : fm_ok(NULL);
 }
 
+static void start_in_place(void)
+{
+    struct fm_process_spec spec = shell("true");
+    struct fm_process_output output;
+    struct fm_process *process = NULL;
+    spec.flags = FM_PROCESS_IN_PLACE;
+    cr_assert_eq(fm_process_run(&spec, NULL, fm_now_ns(), &output), -ETIMEDOUT);
+    fm__fault_set(FAULT_PROCESS, 1, false);
+    cr_assert_eq(fm_process_spawn(&spec, &process), -EAGAIN);
+    fm__fault_set(FAULT_PROCESS, 0, false);
+    spec.directory = "/no/such/directory";
+    cr_assert_eq(fm_process_spawn(&spec, &process), -ENOENT);
+    cr_assert_null(process);
+    cr_assert_not(has_children());
+    spec = shell("exit 4");
+    spec.flags = FM_PROCESS_IN_PLACE;
+    spec.death_signal = SIGKILL;
+    process = spawn(&spec);
+    expect_end(wait_for(process), FM_PROCESS_EXITED, 4);
+    fm_process_destroy(process);
+}
+
 static struct fm_exit leave_spawns(void *arg)
 {
     struct fm_process_spec spec = shell("true");
@@ -504,6 +526,7 @@ static struct fm_exit leave_spawns(void *arg)
     expect_interruption(finish(fiber), FM_BY_USER);
     cr_assert_null(process);
     cr_assert_not(has_children());
+    start_in_place(); /* which needs no thread */
     cr_assert_eq(count_descriptors(), before);
     atomic_store(&door, 1);
     fm__futex_wake(&door, 1);
@@ -730,10 +753,10 @@ PROCESS_TEST(status_that_somebody_else_took_is_echild)
 
 /* ---- the death of the parent ---- */
 
-static struct fm_process *spawn_tied(int out)
+static struct fm_process *spawn_tied(int out, uint32_t flags)
 {
     struct fm_process_spec spec = shell("echo ready; exec sleep 100");
-    spec.flags = FM_PROCESS_DETACHED;
+    spec.flags = FM_PROCESS_DETACHED | flags;
     spec.death_signal = SIGKILL;
     spec.out = (struct fm_stdio) { FM_STDIO_FD, out };
     return spawn(&spec);
@@ -746,7 +769,7 @@ TEST(process, death_signal_comes_when_the_program_dies)
     cr_assert_eq(pipe2(ends, O_CLOEXEC), 0);
     pid_t parent = fork();
     if (parent == 0) {
-        spawn_tied(ends[1]);
+        spawn_tied(ends[1], 0);
         pause();
         _exit(1);
     }
@@ -760,7 +783,8 @@ TEST(process, death_signal_comes_when_the_program_dies)
 
 static struct fm_exit leave_tied(void *arg)
 {
-    fm_process_destroy(spawn_tied(*(int *)arg));
+    fm_process_destroy(spawn_tied(*(int *)arg, 0));
+    fm_process_destroy(spawn_tied(*(int *)arg, FM_PROCESS_IN_PLACE));
     return fm_ok(NULL);
 }
 
