@@ -44,6 +44,10 @@ static sigset_t signals;
 
 static void signals_block(void)
 {
+    sigset_t unasked;
+    sigemptyset(&unasked);
+    sigaddset(&unasked, SIGCHLD); /* at every end this thread would be woken for nothing */
+    fm_signal_block(&unasked);
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
