@@ -72,22 +72,21 @@ int account_start(struct batch *batch, const struct job *job, unsigned slot)
     return r;
 }
 
-enum job_state account_end(struct batch *batch, struct job *job, enum job_state state,
-                           int64_t delay_ns)
+int account_end(struct batch *batch, struct job *job, enum job_state *state, int64_t delay_ns)
 {
-    int r = record_end(batch, job, state, delay_ns == FM_NEVER);
+    int r = record_end(batch, job, *state, delay_ns == FM_NEVER);
     if (r < 0) {
         job->ending.stopped = true;
         job->ending.error = r;
         job->ending.step = "its end cannot be written";
-        state = JOB_CANCELLED;
+        *state = JOB_CANCELLED;
     }
-    if (batch->reports && runs_add(job, state) < 0)
+    if (batch->reports && runs_add(job, *state) < 0)
         conductor_give_up(batch, -ENOMEM, "cannot keep what is reported");
     if (batch->events)
-        check_events(batch, events_end(batch->events, job, state,
+        check_events(batch, events_end(batch->events, job, *state,
                                        delay_ns == ACCOUNT_AGAIN ? FM_NEVER : delay_ns));
-    return state;
+    return r;
 }
 
 void account_last(struct batch *batch, const struct job *job, enum job_state state)

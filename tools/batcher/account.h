@@ -16,12 +16,13 @@ int account_start(struct batch *batch, const struct job *job, unsigned slot);
  *
  * delay_ns  until the next one; FM_NEVER: there is none, ACCOUNT_AGAIN: there may be one, whenever.
  *
- * Returns the state that was given or, where the journal cannot have it, JOB_CANCELLED: what is
- * not written down has not happened, and is run again when the batch is resumed.
+ * state     how; JOB_CANCELLED on failure: what is not written down has not happened, and is run
+ *           again when the batch is resumed.
+ *
+ * Returns 0 · as journal_write()
  */
 #define ACCOUNT_AGAIN (-1)
-enum job_state account_end(struct batch *batch, struct job *job, enum job_state state,
-                           int64_t delay_ns);
+int account_end(struct batch *batch, struct job *job, enum job_state *state, int64_t delay_ns);
 /* Into the journal alone: the attempt that account_end was told of with ACCOUNT_AGAIN was the last. */
 void account_last(struct batch *batch, const struct job *job, enum job_state state);
 /* Into the journal: these were all arguments of `each`. 0 · -EIO */

@@ -42,7 +42,7 @@ static struct fm_exit run_entry(void *arg)
     enum job_state state = ending_state(&job->ending);
     if (state == JOB_CANCELLED)
         state = conductor_why_stopped(batch, job);
-    state = account_end(batch, job, state, ACCOUNT_AGAIN);
+    account_end(batch, job, &state, ACCOUNT_AGAIN);
     int r = printer_put(batch->printer, 0, &output);
     if (r < 0)
         conductor_give_up(batch, r, "cannot print");

@@ -87,10 +87,8 @@ static enum job_state work(struct batch *batch, struct job *job, struct fm_sched
                 attempt_run(batch, job, *slot, &output);
             state = ending_state(&job->ending);
             delay_ns = delay_after(run, job, state);
-            enum job_state written = account_end(batch, job, state, delay_ns);
-            if (written != state)
+            if (account_end(batch, job, &state, delay_ns) < 0)
                 output_close(&output); /* it is said when it is run again */
-            state = written;
         }
         if (!conductor_lets(batch, job))
             delay_ns = FM_NEVER;
