@@ -43,6 +43,21 @@ def outputs_are_whole_and_kept_in_order_where_asked(folder):
 
 
 @test
+def who_outlives_its_job_may_write_on(folder):
+    done = each(folder, '-j1', ':::', '(until test -e go; do sleep 0.01; done; seq 30000 && touch written) & echo a',
+                'touch go; until test -e written; do sleep 0.01; done; echo b')
+    equal((done.code, done.out, done.err), (0, 'a\nb\n', ''), done)
+
+
+@test
+def output_that_no_file_takes_is_told_and_the_job_does_not_stand_still(folder):
+    done = subprocess.run([harness.BINARY, 'each', '-j1', ':::', 'seq 30000 && touch written', 'echo little'], cwd=folder, text=True,
+                          env={**os.environ, 'TMPDIR': '/no/such'}, timeout=harness.WAIT_S, capture_output=True, check=False)
+    equal((done.returncode, done.stdout), (1, 'little\n'), done)
+    assert 'its output cannot be kept: No such file' in done.stderr and (folder / 'written').exists(), done
+
+
+@test
 def so_many_run_at_once_each_with_its_slot(folder):
     command = ': {}; mkdir slot{%} || exit 9; echo {%}; sleep 0.01; rmdir slot{%}'
     done = each(folder, '-j2', command, stdin=''.join(f'{n}\n' for n in range(12)))

@@ -23,6 +23,7 @@
 #include "tools/batcher/template.h"
 
 enum { RESULTS_PATH = 3072 };
+static const int64_t SHORT_NS = 4000000;
 
 /* ---- what to run ---- */
 
@@ -125,10 +126,11 @@ static size_t output_limit(const struct batch *batch, const struct job *job)
     return job->output_limit ? job->output_limit : batch->options.output_limit;
 }
 
-/* Of a service all is kept, for what makes it ready may stand there. */
+/* Of a service all is in files, for what makes it ready may stand there. */
 static bool captures(const struct batch *batch, const struct job *job)
 {
-    return output_limit(batch, job) && !batch->options.ungroup && !job->restart;
+    return !batch->options.ungroup && !job->restart &&
+           (output_limit(batch, job) || !batch->options.results);
 }
 
 static int spawn(struct batch *batch, struct job *job, unsigned slot,
@@ -147,7 +149,7 @@ static int spawn(struct batch *batch, struct job *job, unsigned slot,
         spec.argv = (const char *const *)job->argv;
         spec.env = (const char *const *)env;
         spec.directory = job->directory;
-        spec.flags = FM_PROCESS_GROUP | FM_PROCESS_ENV_ADD;
+        spec.flags = FM_PROCESS_GROUP | FM_PROCESS_ENV_ADD | FM_PROCESS_IN_PLACE;
         spec.death_signal = SIGKILL;
         spec.in.kind = input >= 0 ? FM_STDIO_FD : FM_STDIO_NULL;
         spec.in.fd = input >= 0 ? input : 0;
@@ -193,24 +195,44 @@ static int64_t deadline(const struct batch *batch, const struct job *job)
     return timeout_ns ? fm_after_ns(timeout_ns) : FM_NEVER;
 }
 
-/* Results as fm_process_wait(). */
-static int await_in_time(struct batch *batch, struct job *job, const struct output *output,
-                         struct fm_process *process)
+/*
+ * Until when it counts as short: on a grid, so that of all who wait but the first finds a timer
+ * that is early enough.
+ */
+static int64_t soon(void)
 {
+    return (fm_now_ns() / SHORT_NS + 2) * SHORT_NS;
+}
+
+/* Results as fm_process_wait(), capture_follow(). */
+static int await_in_time(struct batch *batch, struct job *job, const struct output *output,
+                         struct capture *capture, struct fm_process *process)
+{
+    struct fm_process_status *status = &job->ending.status;
     if (job->restart)
-        return ready_wait(batch, job, output, process, &job->ending.status);
-    return fm_process_wait(process, deadline(batch, job), &job->ending.status);
+        return ready_wait(batch, job, output, process, status);
+    int64_t deadline_ns = deadline(batch, job), soon_ns = soon();
+    if (capture && soon_ns < deadline_ns) {
+        int r = fm_process_wait(process, soon_ns, status);
+        if (r != -ETIMEDOUT)
+            return r;
+        r = capture_follow(capture);
+        if (r < 0)
+            return r;
+    }
+    return fm_process_wait(process, deadline_ns, status);
 }
 
 static void await_end(struct batch *batch, struct job *job, const struct output *output,
-                      struct fm_process *process)
+                      struct capture *capture, struct fm_process *process)
 {
     struct ending *ending = &job->ending;
-    int r = await_in_time(batch, job, output, process);
+    int r = await_in_time(batch, job, output, capture, process);
     if (r == -ETIMEDOUT || r == -ECANCELED) {
         ending->timed_out = r == -ETIMEDOUT && !job->restart;
         ending->late = r == -ETIMEDOUT && job->restart;
         ending->stopped = r == -ECANCELED;
+        capture_follow(capture); /* it may say much in its grace */
         r = fm_process_stop(process, batch->options.grace_ns, &ending->status);
     }
     ending->error = r;
@@ -285,14 +307,14 @@ static int run_process(struct batch *batch, struct job *job, struct output *outp
     if (r == 0)
         r = spawn(batch, job, job->ending.slot, output, &process);
     if (r == 0 && captures(batch, job))
-        r = capture_start(process, output_limit(batch, job), &capture);
+        r = capture_create(process, output_limit(batch, job), &capture);
     if (r < 0) {
         job->ending.stopped = r == -ECANCELED;
         fm_process_destroy(process);
         return r;
     }
     set_running(batch, job, true, process);
-    await_end(batch, job, output, process);
+    await_end(batch, job, output, capture, process);
     if (job->restart || ending_state(&job->ending) != JOB_SUCCEEDED)
         guard_end(batch->guard, job->key, job->attempts, batch->options.grace_ns);
     set_running(batch, job, false, NULL);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * capture.c - of what an attempt says the beginning and the end, where that has a limit
+ * capture.c - what an attempt says, from its pipes: all, or the beginning and the end
  *
- * A fiber for each pipe reads along, so that the job never stands still. Whoever of the job's
- * children holds a pipe beyond the end of the job is not waited for: what stands in the pipe
- * then is taken, and it is closed.
+ * The pipes hold what a short job says until it ends. Beside any other a fiber for each pipe
+ * reads along, so that the job never stands still. Whoever of its children holds a pipe beyond
+ * its end is not waited for: what stands in the pipe then is taken, and a fiber on its own
+ * reads what else comes, for as long as this program runs, for nobody.
  */
 #include "tools/batcher/capture.h"
 
@@ -14,6 +15,7 @@
 #include <string.h>
 
 #include "fm/fm.h"
+#include "tools/batcher/spool.h"
 
 /* A pipe holds no more than PIPE_MOST: who goes on writing into it does not hold us up. */
 enum { READ_BYTES = 16 << 10, PIPE_MOST = 1 << 20 };
@@ -21,12 +23,14 @@ enum { READ_BYTES = 16 << 10, PIPE_MOST = 1 << 20 };
 struct stream {
     int fd;
     struct fm_fiber *fiber;
-    size_t half;       /* how much is kept of each end */
+    struct spool all;
+    size_t half;       /* how much is kept of each end; 0: all, in the spool */
     char *head, *tail; /* tail is a ring */
     size_t head_len, head_size;
     size_t tail_at, tail_len;
     size_t left_out;
     bool no_memory; /* from then on nothing is kept */
+    bool ended;
 };
 
 struct capture {
@@ -73,7 +77,7 @@ static void keep_tail(struct stream *stream, const char *text, size_t len)
     stream->tail_len += len;
 }
 
-static void keep(struct stream *stream, const char *text, size_t len)
+static void keep_ends(struct stream *stream, const char *text, size_t len)
 {
     size_t first = stream->half - stream->head_len;
     first = len < first ? len : first;
@@ -88,18 +92,27 @@ static void keep(struct stream *stream, const char *text, size_t len)
         keep_tail(stream, text + first, len - first);
 }
 
+static void keep(struct stream *stream, const char *text, size_t len)
+{
+    if (stream->half)
+        keep_ends(stream, text, len);
+    else
+        spool_add(&stream->all, text, len);
+}
+
 /* To the end, the deadline or an interruption, and hardly more than so much. */
 static void read_along(struct stream *stream, size_t most, int64_t deadline_ns)
 {
     char *buffer = malloc(READ_BYTES);
-    ssize_t n = buffer ? 1 : 0;
     if (!buffer)
         stream->no_memory = true;
-    for (size_t all = 0; n > 0 && all < most; all += (size_t)n) {
-        n = fm_read(stream->fd, buffer, READ_BYTES, deadline_ns);
-        if (n <= 0)
+    for (size_t all = 0; buffer && !stream->ended && all < most;) {
+        ssize_t n = fm_read(stream->fd, buffer, READ_BYTES, deadline_ns);
+        if (n < 0)
             break;
+        stream->ended = n == 0;
         keep(stream, buffer, (size_t)n);
+        all += (size_t)n;
     }
     free(buffer);
 }
@@ -111,41 +124,57 @@ static struct fm_exit read_entry(void *arg)
     return fm_ok(NULL);
 }
 
-static void stream_free(struct stream *stream)
+/* ---- after the end ---- */
+
+static void pipe_close(void *arg)
 {
-    fm_fiber_unref(stream->fiber);
-    if (stream->fd >= 0)
-        fm_close(stream->fd);
-    free(stream->head);
-    free(stream->tail);
+    fm_close((int)(intptr_t)arg);
 }
 
-static void stop(struct capture *capture)
+static struct fm_exit ignore_entry(void *arg)
 {
-    for (int i = 0; i < 2; i++)
-        if (capture->streams[i].fiber)
-            fm_fiber_stop(capture->streams[i].fiber, FM_NEVER, NULL);
+    char text[1024];
+    while (fm_read((int)(intptr_t)arg, text, sizeof text, FM_NEVER) > 0)
+        ;
+    pipe_close(arg);
+    return fm_ok(NULL);
 }
 
-int capture_start(struct fm_process *process, size_t limit, struct capture **ret_capture)
+/* Who holds the other end may go on writing. */
+static void let_go(int fd)
+{
+    struct fm_spawn_options options = FM_SPAWN_OPTIONS_INIT;
+    options.name = "output of nobody";
+    options.flags = FM_SPAWN_DETACHED;
+    options.arg_drop = pipe_close;
+    if (fm_fiber_spawn(ignore_entry, (void *)(intptr_t)fd, &options, NULL) < 0)
+        fm_close(fd);
+}
+
+/* ---- both pipes ---- */
+
+int capture_create(struct fm_process *process, size_t limit, struct capture **ret_capture)
 {
     struct capture *capture = calloc(1, sizeof *capture);
-    int r = capture ? 0 : -ENOMEM;
-    for (int i = 0; i < 2 && capture; i++) {
-        capture->streams[i].fd = fm_process_take_fd(process, i + 1);
-        capture->streams[i].half = limit / 2 ? limit / 2 : 1;
+    if (!capture)
+        return -ENOMEM;
+    for (int i = 0; i < 2; i++) {
+        struct stream *stream = &capture->streams[i];
+        stream->fd = fm_process_take_fd(process, i + 1);
+        stream->half = limit / 2;
+        stream->all = (struct spool)SPOOL_EMPTY;
     }
-    for (int i = 0; i < 2 && r == 0; i++)
-        r = fm_fiber_spawn(read_entry, &capture->streams[i], NULL, &capture->streams[i].fiber);
-    if (r == 0) {
-        *ret_capture = capture;
-        return 0;
-    }
-    if (capture) {
-        stop(capture);
-        stream_free(&capture->streams[0]);
-        stream_free(&capture->streams[1]);
-        free(capture);
+    *ret_capture = capture;
+    return 0;
+}
+
+int capture_follow(struct capture *capture)
+{
+    int r = 0;
+    for (int i = 0; capture && i < 2 && r == 0; i++) {
+        struct stream *stream = &capture->streams[i];
+        if (!stream->fiber)
+            r = fm_fiber_spawn(read_entry, stream, NULL, &stream->fiber);
     }
     return r;
 }
@@ -177,20 +206,37 @@ static int join(const struct stream *stream, char **ret_text, size_t *ret_bytes)
     return 0;
 }
 
+static int take(struct stream *stream, struct output *output, int i)
+{
+    if (stream->half)
+        return join(stream, &output->text[i], &output->bytes[i]);
+    return stream->no_memory ? -ENOMEM
+                             : spool_end(&stream->all, &output->text[i], &output->fd[i],
+                                         &output->bytes[i]);
+}
+
 int capture_end(struct capture *capture, struct output *output)
 {
     int r = 0;
     if (!capture)
         return 0;
     fm_mask();
-    stop(capture);
     for (int i = 0; i < 2; i++) {
         struct stream *stream = &capture->streams[i];
+        if (stream->fiber)
+            fm_fiber_stop(stream->fiber, FM_NEVER, NULL);
+        fm_fiber_unref(stream->fiber);
         read_along(stream, PIPE_MOST, 0);
         if (r == 0)
-            r = join(stream, &output->text[i], &output->bytes[i]);
+            r = take(stream, output, i);
         output->left_out += stream->left_out;
-        stream_free(stream);
+        if (stream->ended)
+            fm_close(stream->fd);
+        else
+            let_go(stream->fd);
+        spool_free(&stream->all);
+        free(stream->head);
+        free(stream->tail);
     }
     fm_unmask();
     free(capture);

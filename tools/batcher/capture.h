@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * capture.h - of what an attempt says the beginning and the end, where that has a limit
+ * capture.h - what an attempt says, from its pipes: all, or the beginning and the end
  */
 #ifndef BATCH_CAPTURE_H
 #define BATCH_CAPTURE_H
@@ -11,17 +11,23 @@
 struct capture;
 
 /*
- * Read what the process writes into its two pipes, which pass to the capture.
+ * Take over the two pipes of the process. Nobody reads them yet.
  *
- * limit   bytes of each that are kept, half from the beginning and half from the end.
+ * limit   bytes of each that are kept, half from the beginning and half from the end; 0: all.
  *
- * Fiber only. 0 · -ENOMEM and what else a fiber cannot be had for: the pipes are closed
+ * Fiber only. 0 · -ENOMEM
  */
-int capture_start(struct fm_process *process, size_t limit, struct capture **ret_capture);
+int capture_create(struct fm_process *process, size_t limit, struct capture **ret_capture);
 /*
- * The process has ended: take what stands in the pipes, and close them. What is kept goes to
- * the output as text, with a line between beginning and end that says how much is left out.
- * Fiber only, not interrupted. NULL-safe. 0 · -ENOMEM
+ * From now on they are read along, so that the process never stands still. Once is enough.
+ * NULL-safe. 0 · -ENOMEM and what else a fiber cannot be had for
+ */
+int capture_follow(struct capture *capture);
+/*
+ * The process has ended: take what stands in the pipes. What is kept goes to the output; where
+ * that has a limit as text, with a line between beginning and end that says how much is left
+ * out. What others who still hold a pipe write to it later is read to nowhere. Fiber only, not
+ * interrupted. NULL-safe. 0 · -ENOMEM · as spool_end
  */
 int capture_end(struct capture *capture, struct output *output);
 

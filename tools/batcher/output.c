@@ -17,8 +17,6 @@
 
 #include "fm/fiber.h"
 
-enum { TEXT_MAX = 64 << 10 }; /* what is not larger is kept in memory */
-
 int write_whole(int fd, const char *text, size_t bytes)
 {
     while (bytes) {
@@ -53,30 +51,32 @@ int make_folders(const char *path)
 
 /* ---- opening ---- */
 
-static int open_nameless(void)
+int output_open_nameless(void)
 {
     const char *folder = getenv("TMPDIR");
     if (!folder || !*folder)
         folder = "/tmp";
     int fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-    if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR && errno != ENOENT))
+    if (fd >= 0)
         return fd;
+    if (errno != EOPNOTSUPP && errno != EISDIR && errno != ENOENT)
+        return -errno;
     char path[4096]; /* a file system without nameless files */
     snprintf(path, sizeof path, "%s/batch-XXXXXX", folder);
     fd = mkostemp(path, O_CLOEXEC);
-    if (fd >= 0)
-        unlink(path);
+    if (fd < 0)
+        return -errno;
+    unlink(path);
     return fd;
 }
 
 static int open_named(const char *folder, const char *name)
 {
     char path[4096];
-    if (snprintf(path, sizeof path, "%s/%s", folder, name) >= (int)sizeof path) {
-        errno = ENAMETOOLONG;
-        return -1;
-    }
-    return open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (snprintf(path, sizeof path, "%s/%s", folder, name) >= (int)sizeof path)
+        return -ENAMETOOLONG;
+    int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    return fd < 0 ? -errno : fd;
 }
 
 static const char *const names[2] = { "stdout", "stderr" };
@@ -91,10 +91,10 @@ static struct fm_exit open_both(void *arg)
     struct opening *opening = arg;
     int r = opening->folder ? make_folders(opening->folder) : 0;
     for (int i = 0; i < 2 && r == 0; i++) {
-        opening->output->fd[i] = opening->folder ? open_named(opening->folder, names[i])
-                                                 : open_nameless();
-        if (opening->output->fd[i] < 0)
-            r = -errno;
+        int fd = opening->folder ? open_named(opening->folder, names[i])
+                                 : output_open_nameless();
+        opening->output->fd[i] = fd < 0 ? -1 : fd;
+        r = fd < 0 ? fd : 0;
     }
     return r < 0 ? fm_fail(r) : fm_ok(NULL);
 }
@@ -125,7 +125,7 @@ static struct fm_exit save_both(void *arg)
     int r = make_folders(saving->folder);
     for (int i = 0; i < 2 && r == 0; i++) {
         int fd = open_named(saving->folder, names[i]);
-        r = fd < 0 ? -errno
+        r = fd < 0 ? fd
                    : write_whole(fd, saving->output->text[i], saving->output->bytes[i]);
         if (fd >= 0)
             close(fd);
@@ -152,7 +152,7 @@ void output_settle(struct output *output)
         if (output->fd[i] < 0 || fstat(output->fd[i], &about) < 0)
             continue;
         output->bytes[i] = (size_t)about.st_size;
-        if (about.st_size > TEXT_MAX)
+        if (about.st_size > OUTPUT_TEXT_MAX)
             continue;
         if (about.st_size) {
             output->text[i] = malloc((size_t)about.st_size);
@@ -170,10 +170,10 @@ void output_settle(struct output *output)
 
 static int copy_file(int from, size_t bytes, int to)
 {
-    char *buffer = malloc(TEXT_MAX);
+    char *buffer = malloc(OUTPUT_TEXT_MAX);
     int r = buffer ? 0 : -ENOMEM;
     for (size_t at = 0; r == 0 && at < bytes;) {
-        ssize_t n = pread(from, buffer, TEXT_MAX, (off_t)at);
+        ssize_t n = pread(from, buffer, OUTPUT_TEXT_MAX, (off_t)at);
         if (n <= 0) {
             r = n < 0 ? -errno : 0;
             break; /* somebody has cut it off meanwhile */

@@ -2,14 +2,16 @@
 /*
  * output.h - what an attempt says, kept whole until it is printed
  *
- * The job writes into files itself, so nobody has to read along, and nothing is too much but
- * for the disk: nameless files in $TMPDIR, or those under --results. What is small is taken
- * into memory at the end and its file closed.
+ * Either a capture has read along, see there; or the job writes into files itself: those under
+ * --results, or nameless ones in $TMPDIR for what is looked at while it runs. What is small is
+ * taken into memory at the end and its file closed. Nothing is too much but for the disk.
  */
 #ifndef BATCH_OUTPUT_H
 #define BATCH_OUTPUT_H
 
 #include <stddef.h>
+
+enum { OUTPUT_TEXT_MAX = 64 << 10 }; /* what is not larger is kept in memory */
 
 struct output {
     int fd[2];     /* of its output and its error; -1: none */
@@ -27,6 +29,8 @@ struct output {
  * Fiber only; 0 · -ECANCELED · -errno of open(2)
  */
 int output_open(struct output *output, const char *folder);
+/* A nameless file in $TMPDIR: its descriptor · -errno. It may wait for the disk. */
+int output_open_nameless(void);
 /*
  * What it holds as text also into such files. Fiber only, not interrupted; 0 · -errno of
  * open(2) or write(2)
