@@ -56,10 +56,10 @@ def alive(pid):
 def marked(folder):
     """The processes that were given the folder's name in their environment as MARK."""
     pids = []
-    for path in pathlib.Path('/proc').glob('[0-9]*/environ'):
+    for name in filter(str.isdigit, os.listdir('/proc')):
         with contextlib.suppress(OSError):
-            if f'MARK={folder}'.encode() in path.read_bytes().split(b'\0'):
-                pids.append(int(path.parts[2]))
+            if f'MARK={folder}'.encode() in pathlib.Path(f'/proc/{name}/environ').read_bytes().split(b'\0'):
+                pids.append(int(name))
     return pids
 
 
