@@ -118,6 +118,7 @@ def options_of(doc, schedules):
     parser.add_argument("--link", action="append", default=[])
     parser.add_argument("--source", action="append", default=[], help="a room of the library")
     parser.add_argument("--schedules", type=int, default=schedules)
+    parser.add_argument("--checker", help="what says whether a history is good")
     parser.add_argument("--only", default="", help="mutants whose name has this in it")
     options = parser.parse_args()
 

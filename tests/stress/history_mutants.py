@@ -14,7 +14,6 @@ import sys
 from pathlib import Path
 
 from explored_mutants import judge_all, options_of
-from history_check import Violation, check
 
 BATCH = 300  # schedules that are recorded before the checker looks
 
@@ -31,11 +30,13 @@ def judge(builder, index, mutant, options):
         run = subprocess.run([str(program), f"--schedules={BATCH}", f"--seed={seed << 20}"],
                              capture_output=True, text=True, timeout=600, check=False,
                              errors="replace")
-        try:
-            check(run.stdout.splitlines())
-        except Violation as violation:
-            what = "\n           ".join(str(violation).splitlines()[:2])
+        verdict = subprocess.run([str(options.checker)], input=run.stdout, capture_output=True,
+                                 text=True, timeout=600, check=False)
+        if verdict.returncode == 1:
+            what = "\n           ".join(verdict.stdout.splitlines()[:2])
             return True, f"rejected   {mutant.name}\n           {what}"
+        if verdict.returncode:
+            return False, f"UNDECIDED  {mutant.name}\n{verdict.stdout}{verdict.stderr}"
         if run.returncode:
             return False, f"ERROR {run.returncode}    {mutant.name}\n{run.stderr[:2000]}"
     return False, f"ACCEPTED   {mutant.name}"

@@ -3,7 +3,7 @@
  * map_history.c - a history of random calls from fibers and threads, as long as wanted
  *
  *     map_history --operations=20000 --keys=16 --clients=8 --foreign=2 --output=history.jsonl
- *     history_check.py history.jsonl
+ *     history_check history.jsonl
  */
 #include <getopt.h>
 #include <pthread.h>

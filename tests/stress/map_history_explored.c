@@ -3,7 +3,7 @@
  * map_history_explored.c - short histories, one a schedule, under an arbiter that decides who goes on
  *
  *     map_history_explored --schedules=200 [--seed=N] >histories.jsonl
- *     history_check.py histories.jsonl
+ *     history_check histories.jsonl
  *
  * Two or three fibers and a thread call one map of a single stripe, with one key or two, from the first call to the close. Time is the
  * arbiter's, a step each, so the intervals are as narrow as they can be. What a schedule's own numbers say: who takes
