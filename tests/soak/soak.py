@@ -68,6 +68,24 @@ def grown(calms, slower=SLOWER):
     return found
 
 
+HOUR, MINUTE = 3600, 60
+
+
+def figures(calms):
+    """Of half an hour and more: how memory goes in % an hour after five minutes, and the median
+    p99 of the last ten minutes against that of the first ten."""
+    end = calms[-1]["calm"] if calms else 0
+    if end < HOUR / 2:
+        return ""
+    late = [(calm["calm"], calm["memory"]) for calm in calms if calm["calm"] > 5 * MINUTE]
+    times, bytes_ = zip(*late)
+    slope = statistics.linear_regression(times, bytes_).slope * HOUR / statistics.mean(bytes_)
+    first = statistics.median(c["p99_ns"] for c in calms if c["calm"] < 10 * MINUTE)
+    last = statistics.median(c["p99_ns"] for c in calms if c["calm"] > end - 10 * MINUTE)
+    return "memory %+.2f %% an hour, p99 of the last ten minutes %.2f of that of the first" % (
+        100 * slope, last / first)
+
+
 def read(lines):
     """(storms, calms) of the lines."""
     samples = [json.loads(line) for line in lines if line.strip()]
@@ -135,6 +153,8 @@ def judge(lines, slower):
                      ("runs", "replaced", "restarts", "sleeps", "bytes", "jobs"))
     print("%d calms in %.0f s: %s; %s" % (len(calms), last.get("calm", 0),
                                           "not flat" if found else "flat", done))
+    if figures(calms):
+        print(figures(calms))
     return 1 if found else 0
 
 
@@ -188,6 +208,12 @@ def self_test():
         ("too short to say", series_of(5), False),
     ]
     wrong = [name for name, calms, flat in cases if bool(grown(calms)) == flat]
+    hour = [{**calm, "calm": 10.0 * i} for i, calm in enumerate(
+        series_of(361, memory=lambda i: 50 * mib * (1 + i / 360 / 100),
+                  p99_ns=lambda i: 400_000 + (i > 180) * 100_000))]
+    if figures(hour) != ("memory +0.99 % an hour, p99 of the last ten minutes 1.25 of that of "
+                         "the first") or figures(hour[:100]):
+        wrong.append("the figures of an hour")
     for name in wrong:
         print("%s: judged wrongly" % name)
     print("self-test: %d series, %d judged wrongly" % (len(cases), len(wrong)))
