@@ -12,6 +12,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 CALL = re.compile(r'\b(?:usleep|nanosleep|clock_nanosleep|thrd_sleep|sleep)\(')
 
 MAY = {
+    'faults/recovery.c': 'a load that is counted for a second',
     'runtime/context/stress_stack.c': 'trims now and then beside those that take stacks',
     'runtime/io/storm.h': 'signals come now and then',
     'runtime/sched/stress_resize.c': 'the load runs for a while on as many workers',
