@@ -57,6 +57,19 @@ def many_may_add_at_once(folder):
 
 
 @test
+def a_pattern_that_is_nested_deep_is_refused_and_the_batch_goes_on(folder):
+    batch = start(folder)
+    for job in ({'restart': 'temporary', 'shell': 'true', 'ready': {'line': '(' * 2000 + 'x' + ')' * 2000}},
+                {'call': 'grep', 'path': 'x', 'pattern': '(' * 2000 + 'x' + ')' * 2000}):
+        code, _, complaint = add(folder, {'key': 'deep', **job})
+        assert code and 'job "deep"' in complaint, (code, complaint)
+    equal(add(folder, {'key': 's', 'restart': 'temporary', 'shell': 'echo x; exec sleep 600', 'ready': {'line': '(' * 32 + 'x' + ')' * 32}})[:2], (0, {'added': ['s']}))
+    (folder / 'go').touch()
+    done = batch.wait()
+    equal(done.code, 0, done)
+
+
+@test
 def what_is_wrong_is_refused_whole_with_its_place(folder):
     batch = start(folder, {'key': 's', 'shell': 'exec sleep 600', 'restart': 'transient'}, {'key': 'w', 'shell': 'true', 'needs': ['gate']})
     fine = '{"key": "fine", "shell": "touch ran"}\n'

@@ -11,9 +11,7 @@
 #include "fm/fm.h"
 #include "tools/batcher/call_work.h"
 #include "tools/batcher/job.h"
-
-/* Compiling takes stack for each that stands in another. */
-enum { NESTED_MAX = 32, PATTERN_MAX = 4096 };
+#include "tools/batcher/pattern.h"
 
 static const char *const names[] = { "", "hash", "grep", "count" };
 enum { KINDS = sizeof names / sizeof names[0] };
@@ -41,30 +39,13 @@ struct call *call_destroy(struct call *call)
     return NULL;
 }
 
-static size_t nested(const char *pattern)
-{
-    size_t depth = 0, most = 0;
-    for (; *pattern; pattern++) {
-        depth += *pattern == '(';
-        most = depth > most ? depth : most;
-    }
-    return most;
-}
-
 static int compile(struct call *call, const char *key, struct complaint *complaint)
 {
-    if (strlen(call->pattern) > PATTERN_MAX || nested(call->pattern) > NESTED_MAX)
-        return complain(complaint, "job \"%s\": pattern is too long, or has more than %d (",
-                        key, NESTED_MAX);
-    int flags = REG_EXTENDED | REG_NOSUB | (call->ignore_case ? REG_ICASE : 0);
-    int r = regcomp(&call->regex, call->pattern, flags);
-    if (r != 0) {
-        char why[128];
-        regerror(r, &call->regex, why, sizeof why);
-        return complain(complaint, "job \"%s\": pattern is wrong: %s", key, why);
-    }
-    call->compiled = true;
-    return 0;
+    char why[160];
+    int r = pattern_compile(call->pattern, call->ignore_case ? REG_ICASE : 0, &call->regex, why,
+                            sizeof why);
+    call->compiled = r == 0;
+    return r < 0 ? complain(complaint, "job \"%s\": pattern %s", key, why) : 0;
 }
 
 int call_check(struct call *call, const char *key, struct complaint *complaint)

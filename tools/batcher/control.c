@@ -17,6 +17,7 @@
 
 #include "tools/batcher/add.h"
 #include "tools/batcher/conductor.h"
+#include "tools/batcher/pattern.h"
 #include "tools/batcher/report.h"
 
 enum { QUESTION_BYTES = 4096, QUESTION_MS = 5000, ANSWER_MS = 2000 };
@@ -298,6 +299,7 @@ static struct fm_exit accept_entry(void *arg)
     struct control *control = arg;
     struct fm_spawn_options options = FM_SPAWN_OPTIONS_INIT;
     options.arg_drop = connection_drop;
+    options.stack_bytes = PATTERN_STACK; /* what is added may have patterns */
     for (;;) {
         int fd = fm_accept(control->fd, NULL, NULL, FM_NEVER);
         if (fd == -ECANCELED || fd == -EBADF)

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tools/batcher/pattern.h"
 #include "tools/batcher/values.h"
 
 static const int64_t second_ns = INT64_C(1000000000);
@@ -99,10 +100,10 @@ static int read_port(struct json_object *value, struct readiness *readiness)
 
 static int read_line(struct json_object *value, struct readiness *readiness)
 {
-    char *text = NULL;
+    char *text = NULL, why[160];
     int r = value_text(value, &text);
-    if (r == 0 && regcomp(&readiness->pattern, text, REG_EXTENDED | REG_NOSUB))
-        r = -EINVAL;
+    if (r == 0)
+        r = pattern_compile(text, 0, &readiness->pattern, why, sizeof why);
     free(text);
     return r;
 }

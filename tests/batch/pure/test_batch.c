@@ -230,6 +230,10 @@ TEST(batch_jobfile, every_field_is_read)
     plan_fini(&plan);
 }
 
+/* 64 of them: a recursion for each, on whatever stack that is. */
+#define DEEP_8 "(((((((("
+#define DEEP DEEP_8 DEEP_8 DEEP_8 DEEP_8 DEEP_8 DEEP_8 DEEP_8 DEEP_8
+
 TEST(batch_jobfile, what_is_wrong_is_named_with_its_place)
 {
     static const struct {
@@ -297,6 +301,8 @@ TEST(batch_jobfile, what_is_wrong_is_named_with_its_place)
         { "{\"key\": \"a\", \"shell\": \"x\", \"ready\": {\"port\": 1}}", "no restart" },
         { "{\"key\": \"a\", \"shell\": \"x\", \"ready\": {}}", "ready is an object" },
         { "{\"key\": \"a\", \"shell\": \"x\", \"ready\": {\"port\": 0}}", "ready is" },
+        { "{\"key\": \"a\", \"shell\": \"x\", \"ready\": {\"line\": \"" DEEP "\"}}",
+          "ready is" },
         { "{\"key\": \"a\", \"shell\": \"x\", \"ready\": {\"port\": 65536}}", "ready is" },
         { "{\"key\": \"a\", \"shell\": \"x\", \"ready\": {\"line\": \"(\"}}", "ready is" },
         { "{\"key\": \"a\", \"shell\": \"x\", \"ready\": {\"probe\": []}}", "ready is" },
