@@ -116,7 +116,7 @@ def each_operation_answers_as_described(server):
             content = json.dumps(body).encode()
         with server.peer() as peer:
             peer.send(method.encode() + b' ' + plain + b' HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n' % len(content) + content)
-            answer = peer.answer()
+            answer = peer.answer(head=status == 200 and path.startswith('/api/events'))  # of which there is no end
         equal(answer.status, status, f'{method} {path}: {answer}')
         check(document, operation, answer, f'{method} {path}')
 

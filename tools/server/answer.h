@@ -14,7 +14,6 @@
 #include "tools/server/server.h"
 
 struct body;
-struct feed;
 struct rate;
 struct websocket;
 struct wire;
@@ -32,7 +31,6 @@ struct exchange {
     const char *client;          /* its address, for the log */
     int fd;                      /* to see that the client has gone while it is waited for */
     struct websocket *websocket; /* made by a handler that has answered 101, else NULL */
-    struct feed *feed;           /* made by a handler that has begun events, else NULL */
     struct wire *wire;           /* below out */
     struct body *body;           /* what is still to come; NULL: request->body is all of it */
     bool streaming;              /* the answer is sent while it is made (stream.h) */

@@ -233,6 +233,7 @@ static void route_take(struct exchange *x, const struct route *route, const char
 static inline void exchange_begin(struct exchange *x)
 {
     x->websocket = NULL;
+    x->streaming = false;
     x->head_only = x->request->method == HTTP_HEAD;
     x->close = !x->request->keep_alive ||
                atomic_load_explicit(&x->server->draining, memory_order_relaxed);

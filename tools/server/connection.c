@@ -26,7 +26,6 @@
 #include "tools/server/answer.h"
 #include "tools/server/api.h"
 #include "tools/server/body.h"
-#include "tools/server/feed.h"
 #include "tools/server/http.h"
 #include "tools/server/log.h"
 #include "tools/server/rates.h"
@@ -94,7 +93,6 @@ static bool answer_streaming(struct connection *c)
     body_begin(&c->body, &c->exchange, &c->http);
     api_answer(&c->exchange);
     c->exchange.body = NULL;
-    c->exchange.streaming = false;
     c->requests++;
     if (!c->body.ended)
         return false;
@@ -193,11 +191,6 @@ static struct fm_exit connection_entry(void *arg)
             shutdown(wire->fd, SHUT_RDWR);
         websocket_run(websocket, wire->fd, wire->in + wire->in_from,
                       wire->in_to - wire->in_from);
-    }
-    if (c->exchange.feed) {
-        if (wire_flush(wire) < 0)
-            shutdown(wire->fd, SHUT_RDWR);
-        wire->broken = feed_run(c->exchange.feed) < 0;
     }
     wire_hang_up(wire);
     fm_close(wire->fd);

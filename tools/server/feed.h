@@ -7,21 +7,11 @@
 
 #include "tools/server/answer.h"
 
-struct feed;
-
 /*
- * The events of all jobs, or of one key: answers the head, and sets x->feed, to be given to
- * feed_run when that has been sent; or answers why not.
+ * The events of all jobs, or of one key, until the client leaves or the calling fiber, which
+ * is masked, is interrupted.
  */
 void feed_all(struct exchange *x, const char *name);
 void feed_key(struct exchange *x, const char *key);
-
-/*
- * Send events until the client leaves or the calling fiber, which is masked, is interrupted.
- * Frees the feed.
- *
- * Returns    0, or why nothing more can be sent: -errno
- */
-int feed_run(struct feed *feed);
 
 #endif

@@ -19,6 +19,7 @@ struct http_header *header_find(struct http_header *headers, const char *name, s
         [HEADER_UPGRADE] = "upgrade",
         [HEADER_EXPECT] = "expect",
         [HEADER_IF_NONE_MATCH] = "if-none-match",
+        [HEADER_LAST_EVENT_ID] = "last-event-id",
         [HEADER_TRANSFER_ENCODING] = "transfer-encoding",
         [HEADER_WEBSOCKET_KEY] = "sec-websocket-key",
         [HEADER_WEBSOCKET_VERSION] = "sec-websocket-version",
