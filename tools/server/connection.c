@@ -189,8 +189,7 @@ static struct fm_exit connection_entry(void *arg)
     if (websocket) {
         if (wire_flush(wire) < 0)
             shutdown(wire->fd, SHUT_RDWR);
-        websocket_run(websocket, wire->fd, wire->in + wire->in_from,
-                      wire->in_to - wire->in_from);
+        websocket_run(websocket, wire);
     }
     wire_hang_up(wire);
     fm_close(wire->fd);

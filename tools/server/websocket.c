@@ -28,7 +28,6 @@
 #include "tools/server/users.h"
 
 enum {
-    IN_BYTES = 8 << 10,
     OUT_BYTES = 256 << 10,
     CLOSE_WAIT_MS = 2000, /* for the peer's close frame, and for ours to leave */
 };
@@ -246,11 +245,10 @@ static void close_interrupted_locked(struct websocket *ws)
  * wait for bytes, which an interruption ends once; from our close frame on a deadline does
  * that. What comes after the last that is wanted is left to whoever closes the socket.
  */
-static void read_locked(struct websocket *ws, const char *bytes, size_t len)
+static void read_locked(struct websocket *ws, struct wire *wire)
 {
     const struct options *options = &ws->server->options;
-    char in[IN_BYTES];
-    bool wanted = feed_locked(ws, bytes, len);
+    bool wanted = feed_locked(ws, wire->in + wire->in_from, wire->in_to - wire->in_from);
     int64_t close_ns = FM_NEVER;
     while (wanted && wait_for_room_locked(ws)) {
         if (ws->frames.closing && close_ns == FM_NEVER)
@@ -260,7 +258,8 @@ static void read_locked(struct websocket *ws, const char *bytes, size_t len)
         fm_mutex_unlock(ws->lock);
         if (!closing)
             fm_unmask();
-        ssize_t n = fm_recv(ws->fd, in, sizeof in, 0, closing ? close_ns : silent_ns);
+        ssize_t n =
+            fm_recv(ws->fd, wire->in, sizeof wire->in, 0, closing ? close_ns : silent_ns);
         if (!closing)
             fm_mask();
         fm_mutex_lock(ws->lock, FM_NEVER);
@@ -271,18 +270,18 @@ static void read_locked(struct websocket *ws, const char *bytes, size_t len)
         else if (n <= 0)
             return;
         else
-            wanted = feed_locked(ws, in, (size_t)n);
+            wanted = feed_locked(ws, wire->in, (size_t)n);
     }
 }
 
-void websocket_run(struct websocket *ws, int fd, const char *bytes, size_t len)
+void websocket_run(struct websocket *ws, struct wire *wire)
 {
-    ws->fd = fd;
+    ws->fd = wire->fd;
     struct fm_fiber *writer = NULL;
     int r = fm_fiber_spawn(writer_entry, ws, NULL, &writer);
     fm_mutex_lock(ws->lock, FM_NEVER);
     if (r == 0)
-        read_locked(ws, bytes, len);
+        read_locked(ws, wire);
     ws->last = true;
     fm_cond_broadcast(ws->turn);
     fm_mutex_unlock(ws->lock);
@@ -291,6 +290,6 @@ void websocket_run(struct websocket *ws, int fd, const char *bytes, size_t len)
         fm_fiber_stop(writer, FM_NEVER, NULL);
     fm_fiber_unref(writer);
     if (ws->frames.broken)
-        shutdown(fd, SHUT_RDWR);
+        shutdown(ws->fd, SHUT_RDWR);
     websocket_unref(ws);
 }

@@ -8,6 +8,7 @@
 #include <stddef.h>
 
 #include "tools/server/answer.h"
+#include "tools/server/wire.h"
 
 struct websocket;
 
@@ -18,11 +19,10 @@ struct websocket;
 int websocket_create(struct server *server, const char *user, struct websocket **ret_websocket);
 
 /*
- * Speak WebSocket on fd until either side has closed. Called masked, with the 101 sent.
- *
- * bytes      what has been read of it already.
+ * Speak WebSocket until either side has closed, beginning with what has come already. Called
+ * masked, with the 101 sent. Takes the reference.
  */
-void websocket_run(struct websocket *websocket, int fd, const char *bytes, size_t len);
+void websocket_run(struct websocket *websocket, struct wire *wire);
 
 /* There may be a message in the mailbox. Waits for a lock, no longer. Fiber only. */
 void websocket_ring(struct websocket *websocket);
