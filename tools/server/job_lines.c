@@ -9,27 +9,27 @@
 #include "tools/server/job_lines.h"
 
 #include <errno.h>
-#include <string.h>
 
 #include "tools/server/body.h"
 #include "tools/server/job_api.h"
 #include "tools/server/json.h"
+#include "tools/server/lines.h"
 #include "tools/server/stream.h"
 
-struct lines {
+struct job_lines {
     struct exchange *exchange;
-    struct buffer line; /* what has come of one that has not ended */
-    uint64_t number;    /* of it */
+    struct lines in;
 };
 
-/* One line of the answer; takes the object over. 0 · -errno */
-static int say(struct lines *lines, int status, const char *reason, struct json_object *object)
+/* One line of the answer, to that of a number; takes the object over. 0 · -errno */
+static int say(struct job_lines *lines, uint64_t number, int status, const char *reason,
+               struct json_object *object)
 {
     if (!object)
         object = json_object_new_object();
     int r = -ENOMEM;
     if (object) {
-        json_add_number(object, "line", lines->number);
+        json_add_number(object, "line", number);
         json_add_number(object, "status", (uint64_t)status);
         if (reason)
             json_add_text(object, "detail", reason);
@@ -46,50 +46,37 @@ static int say(struct lines *lines, int status, const char *reason, struct json_
     return r;
 }
 
-static bool is_blank(const struct buffer *line)
-{
-    size_t at = 0;
-    while (at < line->len && strchr(" \t\r", line->data[at]) && line->data[at])
-        at++;
-    return at == line->len;
-}
-
 /* A line has come whole. 0 · -errno */
-static int take_line(struct lines *lines)
+static int take_line(struct job_lines *lines)
 {
-    lines->number++;
-    if (is_blank(&lines->line))
+    if (lines_blank(&lines->in))
         return 0;
     const char *reason = NULL;
     struct json_object *answered = NULL;
-    struct json_object *job = json_read_object(&lines->line, &reason);
+    struct json_object *job = json_read_object(&lines->in.line, &reason);
     int status = job ? job_api_run(lines->exchange, job, &answered, &reason) : 400;
     json_object_put(job);
-    return say(lines, status, reason, answered);
+    return say(lines, lines->in.number, status, reason, answered);
 }
 
 /* The lines that end in this piece. 0 · -EMSGSIZE one is too long · -errno */
-static int take_piece(struct lines *lines, const char *piece, size_t len)
+static int take_piece(struct job_lines *lines, const char *piece, size_t len)
 {
     while (len) {
-        const char *end = memchr(piece, '\n', len);
-        size_t count = end ? (size_t)(end - piece) : len;
-        int r = buffer_append(&lines->line, piece, count);
-        if (r == 0 && end) {
+        size_t used;
+        int r = lines_take(&lines->in, piece, len, &used);
+        if (r == LINES_WHOLE)
             r = take_line(lines);
-            lines->line.len = 0;
-            count++;
-        }
         if (r < 0)
             return r;
-        piece += count;
-        len -= count;
+        piece += used;
+        len -= used;
     }
     return 0;
 }
 
 /* 0 · a result of body_read, of stream_write or of take_piece */
-static int take_all(struct lines *lines, bool *ret_body_failed)
+static int take_all(struct job_lines *lines, bool *ret_body_failed)
 {
     const char *piece;
     ssize_t n;
@@ -99,13 +86,13 @@ static int take_all(struct lines *lines, bool *ret_body_failed)
             return r;
     }
     *ret_body_failed = n < 0;
-    return n == 0 && lines->line.len ? take_line(lines) : (int)n;
+    return n == 0 && lines_end(&lines->in) == LINES_WHOLE ? take_line(lines) : (int)n;
 }
 
 void job_lines_start(struct exchange *x, const char *name)
 {
-    struct lines lines = { .exchange = x };
-    lines.line.limit = x->server->options.body_bytes;
+    struct job_lines lines = { .exchange = x };
+    lines.in.line.limit = x->server->options.body_bytes;
     if (stream_begin(x, "application/x-ndjson") < 0)
         return;
     bool body_failed = false;
@@ -117,9 +104,10 @@ void job_lines_start(struct exchange *x, const char *name)
                                        : 503;
         if (status == 413 && !body_failed)
             reason = "the line is too long";
-        lines.number++;
-        say(&lines, status, reason, NULL);
+        /* of the line that has not ended, or would come next */
+        say(&lines, lines.in.number + (lines.in.whole || !lines.in.number), status, reason,
+            NULL);
     }
     stream_end(x, r == 0);
-    buffer_fini(&lines.line);
+    lines_fini(&lines.in);
 }
