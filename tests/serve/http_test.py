@@ -297,12 +297,16 @@ def connections_beyond_the_limit_wait(_):
 @test
 def running_out_of_descriptors_passes(_):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with Server() as server:
+    with Server() as server, server.peer() as here:
+        here.send(HELLO)
+        equal(here.answer().status, 200)
         resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (40, hard))
         peers = [server.peer() for _ in range(60)]
         for peer in peers:
             peer.send(HELLO)
         until(lambda: 'cannot accept for now' in ''.join(server.errors), 'descriptors are out')
+        here.send(HELLO)
+        equal(here.answer().status, 200, 'who is here is answered')
         resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (soft, hard))
         for peer in peers:
             equal(peer.answer().status, 200)

@@ -13,6 +13,7 @@ import subprocess
 import types
 
 import harness
+import overload_test
 from harness import Peer, Server, equal, test, until
 
 ROOMY = ('--max-connections=20100', '--idle-ms=600000', '--ping-ms=60000', '--pong-ms=60000')
@@ -22,6 +23,10 @@ SIDE_BY_SIDE = 64  # of those that come and go
 # this is what the allocator and the pool of stacks, which give back what has not been used for a while, may hold after
 # the second round and not after the first: 16 KB for each of three times as many as are there side by side.
 SMALL_BYTES = 3 << 20
+
+# Of one that waits, where there are a thousand. A release build has 11 and 28 KB: serve.md says of what.
+CONNECTION_BYTES = 16 << 10
+USER_BYTES = 40 << 10
 
 plan = types.SimpleNamespace()
 
@@ -114,6 +119,21 @@ class Watched(Server):
             equal(self.look(), self.first)
 
 
+def is_small(each, count, most):
+    """What is resident for each. It is not told apart from what there is besides where there are few."""
+    assert plan.sanitized or count < 1000 or each < most, f'{each:,.0f} bytes for each of {count}'
+
+
+def p99_us(server, count, seconds):
+    """Of a crowd that asks, and of which nobody else looks at anything."""
+    with Crowd(server, 'ask', count, 1, seconds) as crowd:
+        crowd.hear('connected')
+        crowd.say('ask')
+        told = json.loads(crowd.hear())
+        crowd.say('leave')
+    return told['p99_us']
+
+
 def ask(server, count, requests, seconds):
     """A crowd that asks."""
     before = server.resident()
@@ -121,6 +141,7 @@ def ask(server, count, requests, seconds):
         crowd.hear('connected')
         server.has_connections(count)
         each = (server.resident() - before) / count
+        is_small(each, count, CONNECTION_BYTES)
         crowd.say('ask')
         told = json.loads(crowd.hear())
         equal(server.look()['connections'], count + 1, 'none is lost')
@@ -168,6 +189,7 @@ def meet(server, count, messages):
         crowd.hear('come')
         users_are(server, count)
         each = (server.resident() - before) / count
+        is_small(each, count, USER_BYTES)
         crowd.say('replace')
         crowd.hear('replaced')
         users_are(server, count)
@@ -211,8 +233,8 @@ def twice(options, function, *arguments):
             function(server, *arguments)
 
 
-def once(function, *arguments):
-    with Watched() as server:
+def once(options, function, *arguments):
+    with Watched(*options) as server:
         function(server, *arguments)
 
 
@@ -229,8 +251,11 @@ def prepare(clients, sanitized, long):
         promise(f'{size[0]}_connections_are_all_answered_and_leave_nothing', size[0], twice, (), ask, *size)
     promise('connections_that_come_and_go_leave_no_memory', 4 * SIDE_BY_SIDE, leave_no_memory, turns)
     promise(f'{users}_users_come_replace_each_other_listen_and_leave', 2 * users, twice, (), meet, users, messages)
+    if long and not sanitized:
+        promise('slow_clients_do_not_double_the_p99_of_the_others', 2000, once, overload_test.PATIENT, overload_test.slow_clients, p99_us, note)
+        promise('without_descriptors_it_waits_at_no_cost_and_is_back_at_once', 500, once, (), overload_test.descriptors, note)
     if long and shutil.which('wrk'):
         for size in asking:
-            promise(f'wrk_sees_no_error_with_{size[0]}_connections', size[0], once, wrk, size[0], 60)
+            promise(f'wrk_sees_no_error_with_{size[0]}_connections', size[0], once, (), wrk, size[0], 60)
     elif long:
         note('wrk is left out: tools/need bench')
