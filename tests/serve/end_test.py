@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """end_test.py - how the program starts and ends"""
 import contextlib
+import json
+import re
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 
 import harness
@@ -72,6 +75,20 @@ def a_second_signal_ends_at_once(_):
         server.process.send_signal(signal.SIGTERM)
         until(lambda: 'draining' in ''.join(server.errors), 'it drains')
         equal(server.end(signal.SIGINT), 128 + signal.SIGINT)
+
+
+# F110
+@test
+def what_does_not_end_in_time_is_named(_):
+    with tempfile.NamedTemporaryFile() as log, Server('--drain-ms=1', '--log=' + log.name) as server, server.peer() as ann:
+        ann.send(handshake(b'ann'))
+        equal(ann.answer().status, 101)
+        # for two seconds the user is waited for, who does not answer the close
+        equal(server.end(), 1)
+        assert re.search(r'users: \d+ ended, \d+ of them failed, 1 stuck ann\n', server.stderr()), server.stderr()
+        assert 'not all has ended' in server.stderr(), server.stderr()
+        lines = [json.loads(line) for line in log.read().splitlines()]
+        equal([line['stuck'] for line in lines if line.get('map') == 'users'], [1])
 
 
 @test

@@ -191,7 +191,7 @@ def a_stream_stands_behind_other_answers_and_ends_as_a_body_does(_):
         equal(curl.wait(WAIT_S), 0, 'curl has got all of the body')
         while old.more():
             pass
-        equal([text.split(b'\n')[1] for text in old.buffer.split(b'\n\n')[:-1]], [b'event: started', b'event: ended', b'event: draining'])
+        equal(re.findall(rb'^event: (.*)$', old.buffer, re.M), [b'started', b'ended', b'draining'])
 
 
 @test

@@ -139,6 +139,11 @@ def methods_that_are_not_described_are_refused(server):
         allowed = {method.upper() for method in item if method != 'parameters'}
         told = set(server.request('OPTIONS', plain).headers['allow'].split(', '))
         equal(told - {'OPTIONS', 'HEAD'}, allowed, path)
+        if 'HEAD' in told:
+            with server.peer() as peer:
+                peer.send(f'HEAD {plain} HTTP/1.1\r\nHost: x\r\n\r\nGET {plain} HTTP/1.1\r\nHost: x\r\n\r\n'.encode())
+                short, whole = peer.answer(head=True), peer.answer()
+            equal((short.status, set(short.headers)), (whole.status, set(whole.headers)), path)
         for method in {'GET', 'POST', 'PUT', 'DELETE', 'PATCH'} - allowed:
             equal(server.request(method, plain).status, 405, f'{method} {path}')
 

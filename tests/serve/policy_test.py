@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """policy_test.py - who may ask, how often, and what is written down of it: token, rate, log, metrics, readiness"""
+import http.client
 import json
 import os
 import re
 import subprocess
 import tempfile
+import threading
 
 import harness
-from harness import Peer, Server, WAIT_S, equal, test
+from harness import Peer, Server, WAIT_S, equal, test, until
 from jobs_test import problem
 
 TOKEN = 'correct-horse-battery-staple'
@@ -94,6 +96,10 @@ def all_connections_of_a_client_count_together(_):
         statuses = [server.get('/hello').status for _ in range(5 + WAIT_S)]
         equal(statuses[:5], [200] * 5)
         assert 429 in statuses, statuses
+        other = http.client.HTTPConnection('127.0.0.1', server.port, timeout=WAIT_S, source_address=('127.0.0.2', 0))
+        other.request('GET', '/hello')
+        equal(other.getresponse().status, 200, 'another client has a limit of its own')
+        other.close()
 
 
 @test
@@ -142,21 +148,61 @@ def the_log_may_be_standard_output(_):
     assert 'listening on ' + listening['door'] in errors, errors
 
 
+@test
+def a_log_that_nobody_takes_holds_nobody_up_and_says_what_is_missing(_):
+    count, pad = 1500, 'x' * 1000
+    with tempfile.TemporaryDirectory() as directory:
+        path = os.path.join(directory, 'log')
+        os.mkfifo(path)
+        log = open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), encoding='ascii')
+        with Server('--log=' + path) as server, server.peer() as peer:
+            sender = threading.Thread(target=peer.send, args=((f'GET /hello?{pad} HTTP/1.1\r\nHost: x\r\n\r\n'.encode()) * count,))
+            sender.start()
+            equal({peer.answer().status for _ in range(count)}, {200})
+            sender.join()
+            os.set_blocking(log.fileno(), True)
+            taken = []
+            reader = threading.Thread(target=lambda: taken.extend(log))
+            reader.start()
+            asked = 0
+
+            def taken_again():
+                nonlocal asked
+                asked += server.get('/healthz').status == 200
+                return any('/healthz' in line for line in list(taken))
+
+            until(taken_again, 'there is room for lines again')
+            equal(server.end(), 0)
+            reader.join()
+        log.close()
+        lines = [json.loads(line) for line in taken]
+        dropped = sum(line['lines'] for line in lines if line['event'] == 'dropped')
+        assert dropped > 0, 'it has taken more than it may'
+        equal(len(lines) - sum(line['event'] == 'dropped' for line in lines) + dropped, count + asked + len(['listening', 'draining']) + 3)
+
+
 def metrics(server):
-    """Name and labels to value; checks the format."""
+    """Name and labels to value; checks the format: a family is its help, its type, and its samples, and stands there once."""
     answer = server.get('/metrics')
     equal((answer.status, answer.headers['content-type']), (200, 'text/plain; version=0.0.4; charset=utf-8'))
-    values, types = {}, {}
-    for line in answer.body.decode().splitlines():
-        if line.startswith('# TYPE '):
+    values, types, helped = {}, {}, None
+    text = answer.body.decode()
+    assert text.endswith('\n'), text[-100:]
+    for line in text.split('\n')[:-1]:
+        if line.startswith('# HELP '):
+            _, _, helped, about = line.split(' ', 3)
+            assert about and helped not in types, line
+        elif line.startswith('# TYPE '):
             _, _, name, kind = line.split(' ')
             assert kind in ('counter', 'gauge', 'summary'), line
+            equal(name, helped, 'help stands before the type')
             types[name] = kind
-        elif not line.startswith('# HELP '):
+        else:
             match = re.fullmatch(r'(fibermap_[a-z_]+)(\{quantile="[0-9.]+"\})? (\S+)', line)
             assert match, line
             base = re.sub('_(sum|count)$', '', match[1]) if match[1] not in types else match[1]
-            assert base in types, line
+            equal(base, helped, 'samples stand behind the type of their family')
+            assert (match[2] is None or types[base] == 'summary') and match[1] + (match[2] or '') not in values, line
             equal(match[1].endswith('_total'), types[base] == 'counter', line)
             values[match[1] + (match[2] or '')] = float(match[3])
     return values

@@ -14,8 +14,9 @@ import websockets
 
 import harness
 from harness import Peer, Server, WAIT_S, equal, test, until
-from stream_test import DIGEST, digest, whole
-from websocket_test import asynchronous
+from jobs_test import job_request
+from stream_test import CHUNKED, DIGEST, chunk, digest, head, whole
+from websocket_test import asynchronous, call
 
 HELLO = b'GET /hello HTTP/1.1\r\nHost: x\r\n\r\n'
 
@@ -79,6 +80,100 @@ async def websockets_and_events_work_over_tls(_):
                 equal(ann.close_code, 4000)
                 await second.send('still here')
                 equal(await second.recv(), 'still here')
+        await call(events_come, server, context)
+
+
+def events_come(server, context):
+    with peer(server, context) as listening, peer(server, context) as starting:
+        listening.send(HELLO.replace(b'/hello', b'/api/events/nap'))
+        equal(listening.head()[1]['transfer-encoding'], 'chunked')
+        starting.send(job_request(key='nap', kind='sleep', ms=0))
+        equal(starting.answer().status, 202)
+        equal([listening.chunk().split(b'\n')[1] for _ in range(2)], [b'event: started', b'event: ended'])
+
+
+class Shaking:
+    """A client that shakes hands with a server step by step, over bytes in memory."""
+
+    def __init__(self, server, context):
+        self.peer, self.input, self.output = Peer(server.port), ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = context.wrap_bio(self.input, self.output, server_hostname='127.0.0.1')
+
+    def step(self, function, *arguments):
+        """Until it is done; what it has to say goes out byte by byte."""
+        while True:
+            try:
+                done = function(*arguments)
+            except ssl.SSLWantReadError:
+                done = None
+            for byte in self.output.read():
+                self.peer.send(bytes([byte]))
+            if done is not None:
+                return done
+            assert self.peer.more(), 'closed'
+            self.input.write(self.peer.take(len(self.peer.buffer)))
+
+
+@test
+def a_handshake_may_come_byte_by_byte_while_others_are_slow(_):
+    with secure('--header-ms=600000') as (server, context):
+        slow = [Shaking(server, context) for _ in range(20)]
+        for one in slow:
+            with contextlib.suppress(ssl.SSLWantReadError):
+                one.tls.do_handshake()
+            one.hello = one.output.read()
+            one.peer.send(one.hello[:len(one.hello) // 2])
+        with Peer(server.port) as plain:
+            one = Shaking(server, context)
+            one.step(lambda: one.tls.do_handshake() or True)
+            one.step(one.tls.write, HELLO)
+            assert one.step(one.tls.read, 1000).endswith(b'\r\n\r\nhello\n')
+            one.peer.socket.close()
+            plain.send(slow[0].hello)
+            assert plain.more(), 'and so it is with a whole one'
+        for one in slow[1:]:
+            one.peer.send(one.hello[len(one.hello) // 2:])
+            one.step(lambda one=one: one.tls.do_handshake() or True)
+        for one in slow:
+            one.peer.socket.close()
+
+
+@test
+def a_handshake_that_does_not_end_in_time_is_given_up(_):
+    with secure('--header-ms=100') as (server, context):
+        one = Shaking(server, context)
+        with contextlib.suppress(ssl.SSLWantReadError):
+            one.tls.do_handshake()
+        hello = one.output.read()
+        for cut in (1, 5, len(hello) // 2, len(hello) - 1):
+            with Peer(server.port) as halfway, contextlib.suppress(ConnectionResetError):
+                halfway.send(hello[:cut])
+                assert not halfway.more(), cut
+        one.peer.socket.close()
+
+
+@test
+def large_bodies_are_streamed_over_tls_and_slow_readers_held_back(_):
+    body = bytes(range(256)) * (5 << 11)
+    parts = b''.join(chunk(body[at:at + 70000]) for at in range(0, len(body), 70000))
+    with secure('--send-ms=200') as (server, context):
+        with peer(server, context) as one:
+            # a large body is sent from beside: not from another thread, for OpenSSL's objects are for one
+            one.send(whole(DIGEST, body) + head(DIGEST, CHUNKED) + parts + b'0\r\n\r\n' + HELLO)
+            equal([one.answer().json() for _ in range(2)], [digest(body)] * 2)
+            equal(one.answer().body, b'hello\n')
+        with peer(server, context) as asking, Peer(server.port, receive_bytes=4096) as plain:
+            plain.socket = context.wrap_socket(plain.socket, server_hostname='127.0.0.1')
+            plain.socket.settimeout(0.2)
+            with contextlib.suppress(OSError):
+                while True:
+                    plain.socket.send(HELLO.replace(b'/hello', b'/') * 1000)
+
+            def connections():
+                asking.send(HELLO.replace(b'/hello', b'/api/stats'))
+                return asking.answer().json()['server']['connections']
+
+            until(lambda: connections() == 1, 'who reads nothing is given up')
 
 
 @test
