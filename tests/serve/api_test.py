@@ -129,7 +129,10 @@ def json_that_is_none_is_refused(server):
              {'kind': 'hash', 'text': 'x' * 65537}, {'kind': 'primes', 'below': 10**12}, {'kind': 'fail', 'code': 0},
              {'kind': 'fail', 'code': 2**31}, {'kind': 'sleep', 'mode': 'tea'}, {'kind': 'sleep', 'mode': 1},
              {'kind': 'sleep', 'key': ''}, {'kind': 'sleep', 'key': 5}, {'kind': 'sleep', 'key': 'a\nb'},
-             {'kind': 'sleep', 'key': 'a\0b'}, {'kind': 'sleep', 'key': 'x' * 513}]
+             {'kind': 'sleep', 'key': 'a\0b'}, {'kind': 'sleep', 'key': 'x' * 513},
+             # a NUL ends nothing, neither the body nor a word; what stands in no path is no key
+             b'{"kind": "sleep"}\0', b'{"kind": "sleep"}\0tea', {'kind': 'sleep\0tea'}, {'kind': 'sleep', 'mode': 'join\0tea'},
+             {'kind': 'sleep', 'restart': {'type': 'transient\0tea'}}, {'kind': 'sleep', 'key': '.'}, {'kind': 'sleep', 'key': '..'}]
     for body in wrong:
         answer = server.post('/api/process', body)
         equal(answer.status, 400, str(body)[:60])
@@ -142,7 +145,7 @@ def json_that_is_none_is_refused(server):
 # F109
 @test
 def any_key_comes_back_as_it_was(server):
-    keys = ['a b', 'a/b', '../x', '%', '%41', 'é€𝄞', '"\\', '<>&', '?#', "o'clock", 'x' * 512, '+', ' ']
+    keys = ['a b', 'a/b', '../x', '...', '.a', '%', '%41', 'é€𝄞', '"\\', '<>&', '?#', "o'clock", 'x' * 512, '+', ' ']
     for key in keys:
         equal(server.start(key=key, kind='sleep', ms=3600000)['key'], key)
         equal(server.get('/api/status/' + quote(key, safe='')).json()['key'], key)

@@ -211,7 +211,7 @@ static __attribute__((noinline)) void route_call_named(struct exchange *x,
     char decoded[NAME_BYTES_MAX + 1];
     int len = text_percent_decode(name, (size_t)(end - name), decoded, sizeof decoded);
     if (len < 0 || !text_is_name(decoded, (size_t)len) ||
-        target_is_dots(decoded, (size_t)len) || memchr(name, '/', (size_t)(end - name)) ||
+        text_is_dots(decoded, (size_t)len) || memchr(name, '/', (size_t)(end - name)) ||
         memchr(name, '#', (size_t)(end - name)))
         answer_error(x, 400, "a name is 1 to 512 bytes of UTF-8 without control characters");
     else

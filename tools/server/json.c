@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <json-c/json_tokener.h>
+#include <string.h>
 
 #include "tools/server/text.h"
 
@@ -15,6 +16,11 @@ enum { DEPTH_MAX = 32 }; /* json-c prints and frees by recursion */
 
 struct json_object *json_read_object(const struct buffer *body, const char **ret_reason)
 {
+    /* json-c takes a NUL for the end, and would not look at what stands behind it */
+    if (body->len && memchr(body->data, '\0', body->len)) {
+        *ret_reason = "a NUL byte in JSON";
+        return NULL;
+    }
     struct json_tokener *tokener = json_tokener_new_ex(DEPTH_MAX);
     if (!tokener) {
         *ret_reason = "out of memory";
@@ -49,6 +55,13 @@ const char *json_text(struct json_object *object, const char *name, size_t *ret_
         return NULL;
     *ret_len = (size_t)json_object_get_string_len(value);
     return json_object_get_string(value);
+}
+
+bool json_says(struct json_object *object, const char *name, const char *text)
+{
+    size_t len;
+    const char *said = json_text(object, name, &len);
+    return said && len == strlen(text) && !memcmp(said, text, len);
 }
 
 int json_number(struct json_object *object, const char *name, int64_t least, int64_t most,

@@ -20,6 +20,8 @@ struct json_object *json_read_object(const struct buffer *body, const char **ret
 bool json_missing(struct json_object *object, const char *name);
 /* The string under name; NULL if there is none. *ret_len is set in the first case. */
 const char *json_text(struct json_object *object, const char *name, size_t *ret_len);
+/* Whether the string under name is this one, to its end. */
+bool json_says(struct json_object *object, const char *name, const char *text);
 /* 0 · -EINVAL no whole number from least to most */
 int json_number(struct json_object *object, const char *name, int64_t least, int64_t most,
                 int64_t *ret_number);

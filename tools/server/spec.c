@@ -29,12 +29,10 @@ static int wrong(const char **ret_reason, const char *reason)
 static int read_choice(struct json_object *from, const char *name,
                        const struct choice choices[], uint32_t *ret_value)
 {
-    size_t len;
     if (json_missing(from, name))
         return 0;
-    const char *text = json_text(from, name, &len);
-    for (; text && choices->name; choices++) {
-        if (!strcmp(text, choices->name)) {
+    for (; choices->name; choices++) {
+        if (json_says(from, name, choices->name)) {
             *ret_value = choices->value;
             return 0;
         }
@@ -55,9 +53,9 @@ static int read_key(struct json_object *from, char key[NAME_BYTES_MAX + 1],
     }
     size_t len;
     const char *text = json_text(from, "key", &len);
-    if (!text || !text_is_name(text, len))
-        return wrong(ret_reason,
-                     "key is a string of 1 to 512 bytes without control characters");
+    if (!text || !text_is_name(text, len) || text_is_dots(text, len))
+        return wrong(ret_reason, "key is a string of 1 to 512 bytes without control "
+                                 "characters, and not . or ..");
     memcpy(key, text, len + 1);
     return 0;
 }

@@ -44,11 +44,6 @@ bool target_read_absolute(const char *url, size_t len, struct target *ret)
     return true;
 }
 
-bool target_is_dots(const char *segment, size_t len)
-{
-    return (len == 1 || len == 2) && segment[0] == '.' && segment[len - 1] == '.';
-}
-
 /* What may stand in a path as itself, and so is the same as its %xx. */
 static bool is_unreserved(int c)
 {
@@ -61,7 +56,7 @@ int target_plain_path(const char *path, size_t len, char *out, size_t size)
     for (size_t i = 0; i <= len; i++) {
         int c = i < len ? (unsigned char)path[i] : '/';
         if (c == '/') {
-            if (target_is_dots(out + segment, count - segment))
+            if (text_is_dots(out + segment, count - segment))
                 return -EINVAL;
             segment = count + 1;
         }

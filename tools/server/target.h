@@ -38,8 +38,6 @@ const char *target_authority(const char *url, size_t len, size_t *ret_len);
  *            or a segment of one or two points, which clients resolve (5.2.4) · -EMSGSIZE
  */
 int target_plain_path(const char *path, size_t len, char *out, size_t size);
-/* One or two points: no segment that names anything. */
-bool target_is_dots(const char *segment, size_t len);
 
 /* private: what target_read does at each request, without a call */
 bool target_read_absolute(const char *url, size_t len, struct target *ret);

@@ -52,6 +52,11 @@ bool text_is_name(const char *text, size_t len)
     return text_is_utf8(text, len);
 }
 
+bool text_is_dots(const char *text, size_t len)
+{
+    return (len == 1 || len == 2) && text[0] == '.' && text[len - 1] == '.';
+}
+
 static int hex_value(char c)
 {
     if (c >= '0' && c <= '9')

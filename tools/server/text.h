@@ -14,6 +14,8 @@
 /* UTF-8 as RFC 3629 has it: shortest form, no surrogates, up to U+10FFFF. */
 bool text_is_utf8(const char *text, size_t len);
 bool text_is_name(const char *text, size_t len);
+/* One or two points: as a segment of a path it names nothing, for clients resolve it. */
+bool text_is_dots(const char *text, size_t len);
 /*
  * Undo %xx: writes at most size - 1 bytes and a final NUL, which does not count.
  * Returns    the number of bytes · -EINVAL (a % without two digits after it) · -EMSGSIZE

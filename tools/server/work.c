@@ -265,13 +265,8 @@ static const struct work_kind kinds[] = {
 int work_read(struct work *work, struct json_object *from, const char **ret_reason)
 {
     memset(work, 0, sizeof *work);
-    struct json_object *kind = NULL;
-    json_object_object_get_ex(from, "kind", &kind);
-    const char *name = json_object_is_type(kind, json_type_string)
-                           ? json_object_get_string(kind)
-                           : "";
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
-        if (strcmp(kinds[i].name, name))
+        if (!json_says(from, "kind", kinds[i].name))
             continue;
         work->kind = &kinds[i];
         return kinds[i].read(work, from, ret_reason);

@@ -27,6 +27,7 @@ static void check_restart(const struct restart_spec *restart)
 static void check_spec(const struct job_spec *spec)
 {
     CHECK(text_is_name(spec->key, strlen(spec->key)));
+    CHECK(!text_is_dots(spec->key, strlen(spec->key)));
     CHECK(spec->wait_ms >= 0 && spec->wait_ms <= WAIT_MS_MAX);
     CHECK(spec->deadline_ms >= 0 && spec->deadline_ms <= 86400000);
     CHECK(!spec->wait_ms || spec->conflict == FM_JOIN);

@@ -17,7 +17,7 @@ static bool has_dots(const char *path, size_t len)
     for (size_t at = 0, end; at < len; at = end + 1) {
         const char *slash = memchr(path + at, '/', len - at);
         end = slash ? (size_t)(slash - path) : len;
-        if (target_is_dots(path + at, end - at))
+        if (text_is_dots(path + at, end - at))
             return true;
     }
     return false;
