@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """jobs_test.py - what a job may be asked: modes, waiting together, deadlines, restarts, many at once, cancel by prefix"""
 import json
+import socket
+import struct
 from urllib.parse import quote
 
 from harness import Server, equal, test, until
@@ -133,11 +135,25 @@ def a_job_may_end_with_its_last_waiter(server):
 
 @test
 def a_waiter_that_hangs_up_waits_no_more(server):
-    with server.peer() as peer:
-        peer.send(job_request(key='gone', kind='sleep', ms=HOUR, mode='join', wait_ms=600000, stop_with_last_waiter=True))
-        until(lambda: live(server, 'gone'), 'the job runs')
-    ended = server.finished('gone')
-    equal((ended['state'], ended['reason']), ('interrupted', 'last waiter'))
+    for key, linger in (('gone', (0, 0)), ('reset', (1, 0))):
+        with server.peer() as peer:
+            peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', *linger))
+            peer.send(job_request(key=key, kind='sleep', ms=HOUR, mode='join', wait_ms=600000, stop_with_last_waiter=True))
+            until(lambda: live(server, key), 'the job runs')
+        ended = server.finished(key)
+        equal((ended['state'], ended['reason']), ('interrupted', 'last waiter'), key)
+
+
+@test
+def what_was_asked_before_a_wait_is_answered_before_it(server):
+    server.start(key='slow', kind='sleep', ms=HOUR)
+    hello = b'GET /hello HTTP/1.1\r\nHost: x\r\n\r\n'
+    joining = job_request(key='slow', kind='sleep', mode='join', wait_ms=600000)
+    for waiting in (b'GET /api/status/slow?wait_ms=600000 HTTP/1.1\r\nHost: x\r\n\r\n', joining):
+        with server.peer() as peer:
+            peer.send(hello + waiting)
+            equal(peer.answer().body, b'hello\n')
+    server.delete('/api/cancel/slow')
 
 
 @test

@@ -115,6 +115,10 @@ def each_request_is_a_line_of_json(_):
                 equal(peer.answer().status, 400)
             server.post('/api/digest', 'x' * 100)
             server.post('/api/process/lines', '{}\n' * 10)
+            with server.peer() as peer:  # the first is sent, and no more in memory, when the second is written down
+                for target in (b'/hello', b'/api/status/nobody?wait_ms=1'):
+                    peer.send(b'GET ' + target + b' HTTP/1.1\r\nHost: x\r\n\r\n')
+                equal([peer.answer().status, peer.answer().status], [200, 404])
             server.finished('a')
         with open(path, encoding='utf-8') as file:
             lines = [json.loads(line) for line in file]
@@ -127,6 +131,8 @@ def each_request_is_a_line_of_json(_):
                ('127.0.0.1', 'GET', '/nothing?x="y\\', 404)])
         equal([(r['target'], r['status'], r['bytes'] > 500) for r in requests[3:5]],
               [('/api/digest', 200, False), ('/api/process/lines', 200, True)])
+        equal([(r['target'], r['status'], 100 < r['bytes'] < 500) for r in requests[5:7]],
+              [('/hello', 200, True), ('/api/status/nobody?wait_ms=1', 404, True)])
         assert all(r['us'] >= 0 and r['bytes'] > 0 for r in requests), requests
         equal([(r['status'], r['client']) for r in lines if r['event'] == 'refused'], [(400, '127.0.0.1')])
         equal([line['event'] for line in lines[-4:]], ['draining'] + ['drained'] * 3)

@@ -23,6 +23,7 @@ struct exchange {
     struct server *server;
     struct http_request *request;
     struct buffer *out;          /* answers not yet sent; one may follow the other */
+    size_t begins;               /* where in out the present answer does; for the log */
     bool head_only;              /* the request was HEAD: no body */
     bool close;                  /* the connection ends after this answer */
     const char *allow;           /* the methods, for 405 and OPTIONS */

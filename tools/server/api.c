@@ -339,12 +339,12 @@ bool api_streams(const struct exchange *x)
 /* ---- the log ---- */
 
 /* What was answered stands behind what was there before: "HTTP/1.1 200 OK...". */
-static void log_request(struct exchange *x, size_t before, int64_t start_ns)
+static void log_request(struct exchange *x, int64_t start_ns)
 {
     const struct http_request *request = x->request;
     const char *method = llhttp_method_name((llhttp_method_t)request->method);
-    unsigned long long bytes = x->streaming ? x->streamed : x->out->len - before;
-    int status = x->streaming ? 200 : bytes > 12 ? atoi(x->out->data + before + 9) : 0;
+    unsigned long long bytes = x->streaming ? x->streamed : x->out->len - x->begins;
+    int status = x->streaming ? 200 : bytes > 12 ? atoi(x->out->data + x->begins + 9) : 0;
     const struct log_field fields[] = {
         { "client", { x->client, strlen(x->client) }, 0 },
         { "method", { method, strlen(method) }, 0 },
@@ -358,15 +358,15 @@ static void log_request(struct exchange *x, size_t before, int64_t start_ns)
 
 static void answer_watched(struct exchange *x)
 {
-    size_t before = x->out->len;
     int64_t start_ns = fm_now_ns();
+    x->begins = x->out->len;
     if (x->rate && !rate_allows(x->rate)) {
         exchange_begin(x);
         answer_error(x, 429, "too many requests");
     } else {
         route_find(x);
     }
-    log_request(x, before, start_ns);
+    log_request(x, start_ns);
 }
 
 void api_answer(struct exchange *x)

@@ -17,7 +17,6 @@
 #include "tools/server/json.h"
 #include "tools/server/patience.h"
 #include "tools/server/text.h"
-#include "tools/server/wire.h"
 
 enum { BATCH_MAX = 1000 };
 
@@ -44,8 +43,6 @@ static int run_and_wait(struct exchange *x, const struct job_spec *spec,
                         struct json_object **ret_object, const char **ret_reason)
 {
     struct patience patience;
-    if (x->streaming)
-        wire_flush(x->wire); /* what has been said shall not wait as well */
     patience_begin(&patience, x);
     int r = jobs_run_wait(x->server, spec, fm_after_ms(spec->wait_ms), ret_object);
     patience_end(&patience);

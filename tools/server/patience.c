@@ -4,7 +4,10 @@
  */
 #include "tools/server/patience.h"
 
+#include <errno.h>
 #include <sys/socket.h>
+
+#include "tools/server/wire.h"
 
 /* Nobody else reads the socket meanwhile: what comes stays there, its end is of interest. */
 static struct fm_exit watch_entry(void *arg)
@@ -12,13 +15,17 @@ static struct fm_exit watch_entry(void *arg)
     struct patience *patience = arg;
     int r = fm_io_wait(patience->exchange->fd, FM_IO_READ, FM_NEVER);
     char byte;
-    if (r >= 0 && recv(patience->exchange->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0)
+    ssize_t n = r < 0 ? 1 : recv(patience->exchange->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    /* it has closed its side, or the connection is broken */
+    if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
         fm_fiber_interrupt(patience->waiter);
     return fm_ok(NULL);
 }
 
 void patience_begin(struct patience *patience, struct exchange *x)
 {
+    wire_flush(x->wire);
+    x->begins = x->out->len;
     patience->exchange = x;
     patience->waiter = fm_fiber_self();
     patience->watcher = NULL;
