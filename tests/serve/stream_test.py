@@ -193,6 +193,16 @@ def a_streamed_body_has_a_limit_as_well(_):
             equal(peer.answer().status, 413, 'nobody waits for a body that is too large')
 
 
+# F100
+@test
+def no_line_is_longer_than_a_body_that_is_held(_):
+    for most in (0, 100):
+        with Server(f'--body-bytes={most}') as server, server.peer() as peer:
+            peer.send(whole(LINES, b'\n' + b' ' * (most + 2)))
+            equal(peer.head()[0], 200)
+            equal(json.loads(peer.chunk())['status'], 413, most)
+
+
 # F101
 @test
 def a_streamed_body_that_stops_or_drips_is_given_up(_):

@@ -93,6 +93,8 @@ void job_lines_start(struct exchange *x, const char *name)
 {
     struct job_lines lines = { .exchange = x };
     lines.in.line.limit = x->server->options.body_bytes;
+    if (lines.in.line.limit == 0)
+        lines.in.line.limit = 1; /* to a buffer 0 is no limit; a byte is no job either */
     if (stream_begin(x, "application/x-ndjson") < 0)
         return;
     bool body_failed = false;
