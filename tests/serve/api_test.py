@@ -195,6 +195,26 @@ def another_site_may_not_use_the_browser(server):
 
 
 @test
+def a_site_whose_name_leads_here_may_not_use_the_browser_either(server):
+    theirs = f'example.com:{server.port}'
+    asked = {'GET': ('/hello', '/metrics', '/api/fibers', '/api/dump', '/api/events', '/openapi.json', '/ws/ann'), 'POST': ('/api/process', '/api/digest'),
+             'DELETE': ('/api/cancel?prefix=x',)}
+    for method, paths in asked.items():
+        for path in paths:
+            answer = server.request(method, path, headers={'Host': theirs, 'Origin': f'http://{theirs}'})
+            equal((path, answer.status, answer.json()['status']), (path, 403, 403))
+    for host in ('example.com', 'a.b', 'localhost.example.com', 'xlocalhost.', 'notlocalhost.com:80', '127.0.0.1.example.com', '1.2.3.4x', 'localhost.'):
+        equal(server.get('/hello', Host=host).status, 403, host)
+    for host in ('localhost', 'LOCALHOST:80', 'x.localhost', 'box', '127.0.0.1', '192.0.2.1:80', '[::1]:80', ''):
+        equal(server.get('/hello', Host=host).status, 200, host)
+    for path in ('/healthz', '/page/main.js'):
+        equal(server.get(path, Host=theirs).status, 200, path)
+    with server.peer() as peer:
+        peer.send(b'GET http://example.com/hello HTTP/1.1\r\nHost: localhost\r\n\r\nGET http://localhost/hello HTTP/1.1\r\nHost: example.com\r\n\r\n')
+        equal([peer.answer().status, peer.answer().status], [403, 200])
+
+
+@test
 def numbers_and_dump_tell_what_runs(server):
     server.start(key='here', kind='sleep', ms=3600000)
     stats = server.get('/api/stats').json()

@@ -38,7 +38,7 @@ def a_path_is_listened_on_and_removed(_):
             with Server('--unix=' + path, '--rate=1000', address=None) as server:
                 equal(server.port, path)
                 hello_at(path)
-                server.curl('--unix-socket', path, 'http://localhost/hello')
+                server.curl('--fail', '--unix-socket', path, 'http://example.com/hello')
                 done = subprocess.run([harness.BINARY, '--unix=' + path], capture_output=True, text=True, timeout=WAIT_S,
                                       check=False)
                 equal(done.returncode, 1)

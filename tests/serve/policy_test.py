@@ -40,6 +40,7 @@ def only_the_bearer_of_the_token_is_answered(_):
             equal(server.get('/hello', Authorization=header).status, 401, header)
         for scheme in ('Bearer ', 'bearer ', 'BEARER  '):
             equal(server.get('/hello', Authorization=scheme + TOKEN).body, b'hello\n')
+        equal(server.get('/hello', Authorization='Bearer ' + TOKEN, Host='example.com').status, 200, 'a token does, whatever the name')
         with server.peer() as peer:
             header = b'Authorization: Bearer ' + TOKEN.encode() + b'\r\n'
             peer.send(b'GET /hello HTTP/1.1\r\nHost: x\r\n' + header * 2 + b'\r\n')

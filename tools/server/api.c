@@ -169,6 +169,28 @@ static bool route_matches(const struct route *route, const char *path, size_t le
     return true;
 }
 
+/* Whom the client takes us for, with the port. */
+static const char *host_of(const struct http_request *request, size_t *ret_len)
+{
+    const struct http_header *host = &request->headers[HEADER_HOST];
+    const char *authority = target_authority(request->url.data, request->url.len, ret_len);
+    if (authority)
+        return authority;
+    *ret_len = host->len;
+    return host->text;
+}
+
+/*
+ * A site may have its own name lead to this machine, and its pages ask us as if we were the
+ * site (DNS rebinding): the name tells.
+ */
+static bool host_is_ours(const struct http_request *request)
+{
+    size_t len;
+    const char *host = host_of(request, &len);
+    return auth_is_own_name(host, len);
+}
+
 /*
  * A page of another site may make a browser send us requests and open WebSockets, but not
  * without the Origin header: where there is one, it must be ours.
@@ -176,18 +198,13 @@ static bool route_matches(const struct route *route, const char *path, size_t le
 static bool origin_is_ours(const struct http_request *request)
 {
     const struct http_header *origin = &request->headers[HEADER_ORIGIN];
-    const struct http_header *host = &request->headers[HEADER_HOST];
     if (origin->count == 0)
         return true;
     const char *theirs = strstr(origin->text, "://");
     if (origin->count != 1 || origin->cut || !theirs)
         return false;
     size_t len;
-    const char *ours = target_authority(request->url.data, request->url.len, &len);
-    if (!ours) {
-        ours = host->text;
-        len = host->len;
-    }
+    const char *ours = host_of(request, &len);
     return len && strlen(theirs + 3) == len && !strncasecmp(theirs + 3, ours, len);
 }
 
@@ -222,8 +239,11 @@ static void route_take(struct exchange *x, const struct route *route, const char
                        const char *end)
 {
     const struct auth *auth = x->server->auth;
+    bool own_names_only = x->server->own_names_only;
     if (auth && !route_is_open(route, x->request) && !auth_passes(auth, x->request))
         answer_error(x, 401, "a bearer token is needed");
+    else if (own_names_only && !host_is_ours(x->request) && !route_is_open(route, x->request))
+        answer_error(x, 403, "the Host is no name of this machine, and there is no token");
     else if (name)
         route_call_named(x, route, name, end);
     else

@@ -88,6 +88,19 @@ bool auth_passes(const struct auth *auth, const struct http_request *request)
            CRYPTO_memcmp(digest, auth->digest, sizeof digest) == 0;
 }
 
+bool auth_is_own_name(const char *host, size_t len)
+{
+    static const char local[] = ".localhost";
+    const size_t tail = sizeof local - 1;
+    if (len && host[0] == '[')
+        return true;
+    const char *port = memchr(host, ':', len);
+    if (port)
+        len = (size_t)(port - host);
+    return !memchr(host, '.', len) || strspn(host, "0123456789.") >= len ||
+           (len > tail && !strncasecmp(host + len - tail, local, tail));
+}
+
 bool auth_is_local(const struct sockaddr *address)
 {
     if (address->sa_family == AF_UNIX)

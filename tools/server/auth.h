@@ -23,6 +23,11 @@ struct auth *auth_free(struct auth *auth);
 /* Does the request bear the token? In a time that tells nothing of how much of it is right. */
 bool auth_passes(const struct auth *auth, const struct http_request *request);
 
+/*
+ * Does the host, with its port, name this machine however it is looked up? An address, a name
+ * without a point, and localhost do: what they lead to no site on the net can choose.
+ */
+bool auth_is_own_name(const char *host, size_t len);
 /* Can only who is on this machine come from there? */
 bool auth_is_local(const struct sockaddr *address);
 /*

@@ -119,6 +119,8 @@ static struct fm_exit open_entry(void *arg)
         door_remove(&listener->door, &server->options);
         r = -ENOKEY;
     }
+    /* browsers reach TCP alone, and behind TLS the name is in the certificate */
+    server->own_names_only = !server->auth && !server->tls && listener->door.port;
     return r < 0 ? fm_fail(r) : fm_ok(NULL);
 }
 

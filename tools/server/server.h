@@ -33,6 +33,7 @@ struct server {
     struct results *results;
     struct events *events; /* of jobs, to those who listen */
     struct auth *auth;     /* NULL: whoever is on this machine may ask */
+    bool own_names_only;   /* by no other: it could be a name of any site (api.c) */
     struct rates *rates;   /* of clients; NULL: no limit */
     struct tls *tls;       /* NULL: nothing is encrypted */
     struct log *log;       /* NULL: none is kept */
