@@ -244,8 +244,8 @@ int connection_start(struct server *server, int fd, int peer, uint64_t number,
     c->exchange.request = &c->http.request;
     c->exchange.wire = &c->wire;
     c->exchange.out = &c->wire.out;
-    /* answers are sent whole, so there is nothing to wait for */
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int) { 1 }, sizeof(int));
+    /* answers are sent whole, so there is nothing to wait for; behind TLS fd is none of TCP */
+    setsockopt(peer, IPPROTO_TCP, TCP_NODELAY, &(int) { 1 }, sizeof(int));
 
     struct fm_map_run_options options = FM_MAP_RUN_OPTIONS_INIT;
     options.name = "connection";
