@@ -135,11 +135,12 @@ def a_job_may_end_with_its_last_waiter(server):
 
 @test
 def a_waiter_that_hangs_up_waits_no_more(server):
-    for key, linger in (('gone', (0, 0)), ('reset', (1, 0))):
+    for key, linger, more in (('gone', (0, 0), b''), ('reset', (1, 0), b''), ('gone-behind', (0, 0), b'GET'), ('reset-behind', (1, 0), b'GET')):
         with server.peer() as peer:
             peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', *linger))
             peer.send(job_request(key=key, kind='sleep', ms=HOUR, mode='join', wait_ms=600000, stop_with_last_waiter=True))
             until(lambda: live(server, key), 'the job runs')
+            peer.send(more)
         ended = server.finished(key)
         equal((ended['state'], ended['reason']), ('interrupted', 'last waiter'), key)
 

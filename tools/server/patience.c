@@ -4,20 +4,31 @@
  */
 #include "tools/server/patience.h"
 
-#include <errno.h>
-#include <sys/socket.h>
+#include <poll.h>
 
 #include "tools/server/wire.h"
 
-/* Nobody else reads the socket meanwhile: what comes stays there, its end is of interest. */
+enum { LOOK_MS = 500 };
+
+/* It has closed its side, or the connection is broken; also behind bytes that nobody has read. */
+static bool client_has_left(int fd)
+{
+    struct pollfd look = { .fd = fd, .events = POLLRDHUP };
+    return poll(&look, 1, 0) > 0;
+}
+
+/*
+ * Nobody else reads the socket meanwhile: what comes stays there, its end is of interest. While
+ * there is something to be read nothing wakes us when the end comes, too.
+ */
 static struct fm_exit watch_entry(void *arg)
 {
     struct patience *patience = arg;
-    int r = fm_io_wait(patience->exchange->fd, FM_IO_READ, FM_NEVER);
-    char byte;
-    ssize_t n = r < 0 ? 1 : recv(patience->exchange->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-    /* it has closed its side, or the connection is broken */
-    if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+    int fd = patience->exchange->fd;
+    int r = fm_io_wait(fd, FM_IO_READ, FM_NEVER);
+    while (r >= 0 && !client_has_left(fd))
+        r = fm_sleep_ms(LOOK_MS);
+    if (r >= 0)
         fm_fiber_interrupt(patience->waiter);
     return fm_ok(NULL);
 }

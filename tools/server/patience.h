@@ -16,8 +16,8 @@ struct patience {
 /*
  * What has been answered before is sent, so that it does not wait as well. Then, from begin to
  * end, the calling fiber, masked before and after, can be interrupted: also by a watcher that
- * sees the client close its side, or go. Then x->close is set, so that the connection ends. A
- * client that has sent more meanwhile is not watched any further.
+ * sees the client close its side, or go; a moment later if it has sent more before. Then
+ * x->close is set, so that the connection ends.
  */
 void patience_begin(struct patience *patience, struct exchange *x);
 void patience_end(struct patience *patience);
