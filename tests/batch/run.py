@@ -14,6 +14,7 @@ import display_test
 import docs_test
 import end_test
 import journal_test
+import output_test
 import rate_test
 import report_test
 import service_test
@@ -21,6 +22,6 @@ import service_test
 if len(sys.argv) != 2:
     sys.exit(__doc__)
 assert run_test and add_test and each_test and end_test and journal_test and display_test and control_test and rate_test and service_test
-assert builtin_test and docs_test and report_test
+assert builtin_test and docs_test and output_test and report_test
 harness.BINARY = os.path.abspath(sys.argv[1])
 sys.exit(harness.run_all())

@@ -16,13 +16,14 @@
 #include <unistd.h>
 
 #include "tools/batcher/call.h"
-#include "tools/batcher/capture.h"
+#include "tools/batcher/call_output.h"
+#include "tools/batcher/conductor.h"
 #include "tools/batcher/guard.h"
 #include "tools/batcher/plain.h"
 #include "tools/batcher/ready.h"
+#include "tools/batcher/said.h"
 #include "tools/batcher/template.h"
 
-enum { RESULTS_PATH = 3072 };
 static const int64_t SHORT_NS = 4000000;
 
 /* ---- what to run ---- */
@@ -120,26 +121,13 @@ static int spawn_line(const struct job *job, struct fm_process_spec *spec, const
     return fm_process_spawn(spec, ret_process);
 }
 
-/* How much of its output is kept; 0: all. */
-static size_t output_limit(const struct batch *batch, const struct job *job)
-{
-    return job->output_limit ? job->output_limit : batch->options.output_limit;
-}
-
-/* Of a service all is in files, for what makes it ready may stand there. */
-static bool captures(const struct batch *batch, const struct job *job)
-{
-    return !batch->options.ungroup && !job->restart &&
-           (output_limit(batch, job) || !batch->options.results);
-}
-
-static int spawn(struct batch *batch, struct job *job, unsigned slot,
+static int spawn(struct batch *batch, struct job *job, const struct said *said,
                  const struct output *output, struct fm_process **ret_process)
 {
     struct fm_process_spec spec = FM_PROCESS_SPEC_INIT;
     struct fm_process_limit limits[LIMITS];
-    char *shell = job->argv ? NULL : shell_line(job, slot);
-    char **env = job_environment(job, slot);
+    char *shell = job->argv ? NULL : shell_line(job, job->ending.slot);
+    char **env = job_environment(job, job->ending.slot);
     int input;
     job->ending.step = "its standard input cannot be opened";
     int r = env && (job->argv || shell) ? input_open(job, &input) : -ENOMEM;
@@ -155,13 +143,7 @@ static int spawn(struct batch *batch, struct job *job, unsigned slot,
         spec.in.fd = input >= 0 ? input : 0;
         spec.limit_count = limits_list(job->limits, &batch->options.limits, limits);
         spec.limits = spec.limit_count ? limits : NULL;
-        if (captures(batch, job)) {
-            spec.out.kind = spec.err.kind = FM_STDIO_PIPE;
-        } else if (!batch->options.ungroup) {
-            spec.out.kind = spec.err.kind = FM_STDIO_FD;
-            spec.out.fd = output->fd[0];
-            spec.err.fd = output->fd[1];
-        }
+        said_place(said, output, &spec);
         r = shell ? spawn_line(job, &spec, shell, ret_process)
                   : fm_process_spawn(&spec, ret_process);
         if (input >= 0)
@@ -210,7 +192,7 @@ static int await_in_time(struct batch *batch, struct job *job, const struct outp
 {
     struct fm_process_status *status = &job->ending.status;
     if (job->restart)
-        return ready_wait(batch, job, output, process, status);
+        return ready_wait(batch, job, output, capture, process, status);
     int64_t deadline_ns = deadline(batch, job), soon_ns = soon();
     if (capture && soon_ns < deadline_ns) {
         int r = fm_process_wait(process, soon_ns, status);
@@ -239,111 +221,81 @@ static void await_end(struct batch *batch, struct job *job, const struct output 
     ending->step = "its end cannot be told";
 }
 
-/* FOLDER/KEY, in which no key can reach elsewhere: 0 · -ENAMETOOLONG */
-static int results_folder(const struct batch *batch, const struct job *job, char *path,
-                          size_t size)
+/*
+ * What it said cannot be kept. With a full disk that holds for all that come: nothing goes on,
+ * and this attempt has not been.
+ */
+static int not_kept(struct batch *batch, struct job *job, struct output *output, int error)
 {
-    const char *name = job->template ? job->argument : job->key;
-    int n = snprintf(path, size, "%s/%s", batch->options.results, job->template ? "1/" : "");
-    if (n < 0 || (size_t)n >= size)
-        return -ENAMETOOLONG;
-    char *end = path + n, *limit = path + size - 3;
-    if (!*name || !strcmp(name, ".") || !strcmp(name, ".."))
-        *end++ = '\\'; /* these would be other folders */
-    for (; *name; name++) {
-        if (end >= limit)
-            return -ENAMETOOLONG;
-        const char *from = "/\\\t", *to = "_\\t";
-        const char *special = strchr(from, *name);
-        if (special)
-            *end++ = '\\';
-        *end++ = special ? to[special - from] : *name;
+    job->ending.step = "its output cannot be kept";
+    if (error == -ENOSPC || error == -EDQUOT) {
+        job->ending.stopped = true;
+        output_close(output);
+        conductor_give_up(batch, error, "cannot keep what the jobs say");
     }
-    *end = '\0';
-    return 0;
-}
-
-/* What is kept as text goes to the files of --results too. */
-static int save(struct batch *batch, struct job *job, const struct output *output)
-{
-    char folder[RESULTS_PATH];
-    int r = results_folder(batch, job, folder, sizeof folder);
-    return r < 0 ? r : output_save(output, folder);
-}
-
-static int files_open(struct batch *batch, struct job *job, struct output *output)
-{
-    char folder[RESULTS_PATH];
-    *output = (struct output)OUTPUT_NONE;
-    if (batch->options.ungroup)
-        return 0;
-    if (!batch->options.results)
-        return output_open(output, NULL);
-    int r = results_folder(batch, job, folder, sizeof folder);
-    return r < 0 ? r : output_open(output, folder);
-}
-
-/* What it has said is in the files, or the capture has it. */
-static int take_output(struct batch *batch, struct job *job, struct capture *capture,
-                       struct output *output)
-{
-    if (!capture) {
-        output_settle(output);
-        return 0;
-    }
-    int r = capture_end(capture, output);
-    if (r == 0 && batch->options.results)
-        r = save(batch, job, output);
-    return r;
+    return error;
 }
 
 static int run_process(struct batch *batch, struct job *job, struct output *output)
 {
     struct fm_process *process = NULL;
-    struct capture *capture = NULL;
-    job->ending.step = "its output cannot be kept";
-    *output = (struct output)OUTPUT_NONE;
-    int r = captures(batch, job) ? 0 : files_open(batch, job, output);
-    if (r == 0)
-        r = spawn(batch, job, job->ending.slot, output, &process);
-    if (r == 0 && captures(batch, job))
-        r = capture_create(process, output_limit(batch, job), &capture);
+    struct said said;
+    int r = said_begin(&said, batch, job, output);
     if (r < 0) {
         job->ending.stopped = r == -ECANCELED;
+        return not_kept(batch, job, output, r);
+    }
+    r = spawn(batch, job, &said, output, &process);
+    if (r == 0)
+        r = said_started(&said, job, process);
+    if (r < 0) {
+        job->ending.stopped = r == -ECANCELED;
+        said_end(&said, output);
         fm_process_destroy(process);
         return r;
     }
     set_running(batch, job, true, process);
-    await_end(batch, job, output, capture, process);
+    await_end(batch, job, output, said.capture, process);
     if (job->restart || ending_state(&job->ending) != JOB_SUCCEEDED)
         guard_end(batch->guard, job->key, job->attempts, batch->options.grace_ns);
     set_running(batch, job, false, NULL);
     fm_process_destroy(process);
-    r = take_output(batch, job, capture, output);
-    if (r < 0 && !job->ending.error) {
-        job->ending.step = "its output cannot be kept";
-        return r;
-    }
-    return job->ending.error;
+    r = said_end(&said, output);
+    return r < 0 && !job->ending.error ? not_kept(batch, job, output, r) : job->ending.error;
+}
+
+/* What is built in, with the streams that it writes to. */
+static int run_work(struct batch *batch, struct job *job, const struct keeping *keeping,
+                    struct output *output)
+{
+    struct ending *ending = &job->ending;
+    struct call_output streams;
+    int r = call_output_open(&streams, keeping, output);
+    if (r < 0)
+        return not_kept(batch, job, output, r);
+    set_running(batch, job, true, NULL);
+    ending->step = "it cannot be done";
+    r = call_run(job->call, job->directory, deadline(batch, job), streams.files[0],
+                 streams.files[1], &ending->status.code);
+    set_running(batch, job, false, NULL);
+    ending->timed_out = r == -ETIMEDOUT;
+    ending->stopped = r == -ECANCELED;
+    int kept = call_output_close(&streams, output);
+    if (ending->timed_out || ending->stopped)
+        r = 0;
+    return r == 0 && kept < 0 ? not_kept(batch, job, output, kept) : r;
 }
 
 static int run_call(struct batch *batch, struct job *job, struct output *output)
 {
-    struct ending *ending = &job->ending;
-    set_running(batch, job, true, NULL);
-    ending->step = "it cannot be done";
-    int r = call_run(job->call, job->directory, deadline(batch, job), output,
-                     &ending->status.code);
-    set_running(batch, job, false, NULL);
-    ending->timed_out = r == -ETIMEDOUT;
-    ending->stopped = r == -ECANCELED;
-    if (ending->timed_out || ending->stopped)
-        r = 0;
-    if (r == 0 && batch->options.results) {
-        ending->step = "its output cannot be kept";
-        r = save(batch, job, output);
-    }
-    return r;
+    struct said said;
+    *output = (struct output)OUTPUT_NONE;
+    int r = said_of_call(&said, batch, job);
+    if (r < 0)
+        return not_kept(batch, job, output, r);
+    r = run_work(batch, job, &said.keeping, output);
+    int saved = said_save(&said, output);
+    return r == 0 && saved < 0 ? not_kept(batch, job, output, saved) : r;
 }
 
 void attempt_run(struct batch *batch, struct job *job, unsigned slot, struct output *output)

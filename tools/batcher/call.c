@@ -137,19 +137,12 @@ static int run(struct call_work *work, const char *folder, int64_t deadline_ns,
     return r < 0 ? r : ended;
 }
 
-int call_run(struct call *call, const char *folder, int64_t deadline_ns, struct output *output,
+int call_run(struct call *call, const char *folder, int64_t deadline_ns, FILE *out, FILE *err,
              int *ret_code)
 {
-    *output = (struct output)OUTPUT_NONE;
-    FILE *out = open_memstream(&output->text[0], &output->bytes[0]);
-    FILE *err = open_memstream(&output->text[1], &output->bytes[1]);
     struct call_work work = { .call = call, .out = out };
     struct saying saying = { out, err, false };
-    int r = out && err ? run(&work, folder, deadline_ns, &saying) : -ENOMEM;
-    if (out && fclose(out) != 0 && r == 0)
-        r = -ENOMEM;
-    if (err && fclose(err) != 0 && r == 0)
-        r = -ENOMEM;
+    int r = run(&work, folder, deadline_ns, &saying);
     *ret_code = saying.unread ? 2 : call->kind == CALL_GREP && !work.matched;
     return r;
 }

@@ -8,9 +8,9 @@
 #include <regex.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "tools/batcher/complaint.h"
-#include "tools/batcher/output.h"
 
 enum call_kind { CALL_UNSAID, CALL_HASH, CALL_GREP, CALL_COUNT };
 
@@ -34,14 +34,15 @@ char *call_line(const struct call *call);
 struct call *call_destroy(struct call *call);
 
 /*
- * Do it. What it says goes to the output, as text.
+ * Do it.
  *
+ * out, err     what it says; theirs alone.
  * folder       that paths are named from; NULL: ours.
  * ret_code     0 · grep: 1 no line matched · 2 something could not be read, and was said.
  *
  * Returns    0 · -ETIMEDOUT · -ECANCELED · -ENOMEM · -errno of opening the folder. Fiber only.
  */
-int call_run(struct call *call, const char *folder, int64_t deadline_ns, struct output *output,
+int call_run(struct call *call, const char *folder, int64_t deadline_ns, FILE *out, FILE *err,
              int *ret_code);
 
 #endif

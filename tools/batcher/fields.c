@@ -194,6 +194,13 @@ static int read_limits(struct job *job, struct json_object *value)
     return 0;
 }
 
+static int read_rotate(struct job *job, struct json_object *value)
+{
+    if (!json_object_is_type(value, json_type_string))
+        return -EINVAL;
+    return rotate_read(json_object_get_string(value), &job->rotate);
+}
+
 static int read_output_limit(struct job *job, struct json_object *value)
 {
     unsigned limit;
@@ -282,6 +289,7 @@ static const struct {
     { "limits", read_limits,
       "an object of whole numbers from 0: cpu, as, nofile, nproc, fsize, core" },
     { "output_limit", read_output_limit, "a number of bytes, 16 to 1073741824" },
+    { "rotate", read_rotate, "a size such as \"10M\" or \"64k:5\"" },
     { "timeout", read_timeout, "a number of seconds or a text such as \"1m30s\"" },
     { "retry", read_retry,
       "a number, or an object with times, delay, factor (1 to 1000), max_delay, jitter" },

@@ -15,6 +15,7 @@
 
 #include "fm/process.h"
 #include "fm/schedule.h"
+#include "tools/batcher/rotate.h"
 
 struct batch;
 struct call;
@@ -123,6 +124,7 @@ struct job {
     char **needs;          /* keys; NULL: none */
     int64_t timeout_ns;    /* of each attempt; 0: the batch's */
     size_t output_limit;   /* bytes of each attempt's output and error; 0: the batch's */
+    struct rotate rotate;  /* of each attempt's; bytes 0: the batch's */
     struct limits *limits; /* NULL: the batch's */
     struct retry retry;
     bool has_retry; /* false: the batch's */

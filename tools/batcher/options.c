@@ -5,15 +5,13 @@
 #include "tools/batcher/options.h"
 
 #include <argp.h>
-#include <errno.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "fm/base.h"
-#include "tools/batcher/duration.h"
+#include "tools/batcher/option_values.h"
 
-enum { JOBS_MAX = 100000, RETRIES_MAX = 1000000 };
+enum { RETRIES_MAX = 1000000 };
 
 enum {
     TIMEOUT = 0x100,
@@ -36,6 +34,7 @@ enum {
     REPORT,
     LIMIT,
     OUTPUT_LIMIT,
+    ROTATE,
 };
 
 static const struct argp_option common[] = {
@@ -47,6 +46,8 @@ static const struct argp_option common[] = {
       1 },
     { "output-limit", OUTPUT_LIMIT, "BYTES", 0,
       "Keep so much of each output, half from its beginning and half from its end", 3 },
+    { "rotate", ROTATE, "BYTES[:FILES]", 0,
+      "Keep outputs in files of at most so much (10M), and so many older ones (1)", 3 },
     { "retries", RETRIES, "N", 0, "So many more attempts after one that failed (0)", 2 },
     { "retry-delay", RETRY_DELAY, "TIME", 0, "before each of them (0)", 2 },
     { "delay", DELAY, "TIME", 0, "From one start to the next (0)", 1 },
@@ -73,68 +74,21 @@ static const struct argp_option common[] = {
     { 0 },
 };
 
-static unsigned processors(void)
-{
-    cpu_set_t set;
-    return sched_getaffinity(0, sizeof set, &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
-}
-
-/* The number from least to most, or an end of the program. */
-static unsigned read_number(const char *arg, unsigned least, unsigned most,
-                            struct argp_state *state)
-{
-    char *end;
-    errno = 0;
-    unsigned long value = strtoul(arg, &end, 10);
-    if (arg[0] < '0' || arg[0] > '9' || *end || errno || value < least || value > most)
-        argp_error(state, "%s is not a number from %u to %u", arg, least, most);
-    return (unsigned)value;
-}
-
-static unsigned read_jobs(const char *arg, struct argp_state *state)
-{
-    unsigned cores = processors();
-    size_t len = strlen(arg);
-    if (arg[0] == '+')
-        return cores + read_number(arg + 1, 0, JOBS_MAX - cores, state);
-    if (arg[0] == '-') {
-        unsigned less = read_number(arg + 1, 0, JOBS_MAX, state);
-        return less < cores ? cores - less : 1;
-    }
-    if (len > 1 && len < 12 && arg[len - 1] == '%') {
-        char digits[12];
-        memcpy(digits, arg, len - 1);
-        digits[len - 1] = '\0';
-        unsigned jobs = cores * read_number(digits, 1, 10000, state) / 100;
-        return jobs ? jobs : 1;
-    }
-    unsigned jobs = read_number(arg, 0, JOBS_MAX, state);
-    return jobs ? jobs : 1024; /* 0: as many as possible */
-}
-
-static int64_t read_duration(const char *arg, struct argp_state *state)
-{
-    int64_t ns = 0;
-    if (duration_read(arg, &ns) < 0)
-        argp_error(state, "%s is not a time such as 30, 1.5, 500ms, 1m30s or 2h", arg);
-    return ns;
-}
-
 static error_t read_common(int key, char *arg, struct argp_state *state)
 {
     struct options *options = state->input;
     switch (key) {
-    case 'j': options->jobs = read_jobs(arg, state); return 0;
+    case 'j': options->jobs = option_jobs(arg, state); return 0;
     case 'k': options->keep_order = true; return 0;
     case 'u': options->ungroup = true; return 0;
     case 'q': options->quiet = true; return 0;
     case 'v': options->verbose = true; return 0;
-    case TIMEOUT: options->timeout_ns = read_duration(arg, state); return 0;
-    case GRACE: options->grace_ns = read_duration(arg, state); return 0;
-    case RETRIES: options->retry.times = read_number(arg, 0, RETRIES_MAX, state); return 0;
-    case RETRY_DELAY: options->retry.delay_ns = read_duration(arg, state); return 0;
+    case TIMEOUT: options->timeout_ns = option_duration(arg, state); return 0;
+    case GRACE: options->grace_ns = option_duration(arg, state); return 0;
+    case RETRIES: options->retry.times = option_number(arg, 0, RETRIES_MAX, state); return 0;
+    case RETRY_DELAY: options->retry.delay_ns = option_duration(arg, state); return 0;
     case DELAY:
-        if (rates_add_delay(&options->rates, read_duration(arg, state)) < 0)
+        if (rates_add_delay(&options->rates, option_duration(arg, state)) < 0)
             argp_error(state, "--delay is the --rate of all jobs: one of them");
         return 0;
     case RATE:
@@ -152,7 +106,11 @@ static error_t read_common(int key, char *arg, struct argp_state *state)
             argp_error(state, "%s is not cpu, as, nofile, nproc, fsize or core=VALUE", arg);
         return 0;
     case OUTPUT_LIMIT:
-        options->output_limit = read_number(arg, OUTPUT_LIMIT_MIN, OUTPUT_LIMIT_MAX, state);
+        options->output_limit = option_number(arg, OUTPUT_LIMIT_MIN, OUTPUT_LIMIT_MAX, state);
+        return 0;
+    case ROTATE:
+        if (rotate_read(arg, &options->rotate) < 0)
+            argp_error(state, "%s is not a size such as 10M or 64k:5", arg);
         return 0;
     case REPORT:
         if (options->report_count == REPORTS_MAX)
@@ -304,7 +262,7 @@ static void read_all(struct options *options, bool each, int argc, char *argv[])
 
 static struct options defaults(void)
 {
-    return (struct options) { .jobs = processors(), .grace_ns = INT64_C(2000000000) };
+    return (struct options) { .jobs = option_processors(), .grace_ns = INT64_C(2000000000) };
 }
 
 static const struct {

@@ -10,6 +10,7 @@
 #include "tools/batcher/rates.h"
 #include "tools/batcher/resources.h"
 #include "tools/batcher/rlimits.h"
+#include "tools/batcher/rotate.h"
 
 enum batch_command {
     COMMAND_RUN,
@@ -33,6 +34,7 @@ struct options {
     int64_t timeout_ns; /* of each attempt; 0: none */
     struct limits limits;
     size_t output_limit; /* of each attempt's output and error; 0: none */
+    struct rotate rotate; /* of each attempt's; bytes 0: none */
     int64_t grace_ns;    /* between SIGTERM and SIGKILL */
     struct retry retry;  /* of jobs that say nothing themselves */
     enum failure_policy on_failure;

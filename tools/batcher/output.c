@@ -9,10 +9,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "fm/fiber.h"
@@ -79,7 +82,7 @@ static int open_named(const char *folder, const char *name)
     return fd < 0 ? -errno : fd;
 }
 
-static const char *const names[2] = { "stdout", "stderr" };
+const char *const output_names[2] = { "stdout", "stderr" };
 
 struct opening {
     struct output *output;
@@ -91,7 +94,7 @@ static struct fm_exit open_both(void *arg)
     struct opening *opening = arg;
     int r = opening->folder ? make_folders(opening->folder) : 0;
     for (int i = 0; i < 2 && r == 0; i++) {
-        int fd = opening->folder ? open_named(opening->folder, names[i])
+        int fd = opening->folder ? open_named(opening->folder, output_names[i])
                                  : output_open_nameless();
         opening->output->fd[i] = fd < 0 ? -1 : fd;
         r = fd < 0 ? fd : 0;
@@ -124,9 +127,8 @@ static struct fm_exit save_both(void *arg)
     const struct saving *saving = arg;
     int r = make_folders(saving->folder);
     for (int i = 0; i < 2 && r == 0; i++) {
-        int fd = open_named(saving->folder, names[i]);
-        r = fd < 0 ? fd
-                   : write_whole(fd, saving->output->text[i], saving->output->bytes[i]);
+        int fd = open_named(saving->folder, output_names[i]);
+        r = fd < 0 ? fd : write_whole(fd, saving->output->text[i], saving->output->bytes[i]);
         if (fd >= 0)
             close(fd);
     }
@@ -145,12 +147,24 @@ int output_save(const struct output *output, const char *folder)
 
 /* ---- the end ---- */
 
-void output_settle(struct output *output)
+/* Who wrote into it was told so, and may not have cared. */
+static bool is_full(int fd)
 {
+    struct statvfs disk;
+    if (fstatvfs(fd, &disk) < 0 || !disk.f_blocks)
+        return false;
+    return !(geteuid() ? disk.f_bavail : disk.f_bfree);
+}
+
+int output_settle(struct output *output)
+{
+    int r = 0;
     for (int i = 0; i < 2; i++) {
         struct stat about;
         if (output->fd[i] < 0 || fstat(output->fd[i], &about) < 0)
             continue;
+        if (is_full(output->fd[i]))
+            r = -ENOSPC;
         output->bytes[i] = (size_t)about.st_size;
         if (about.st_size > OUTPUT_TEXT_MAX)
             continue;
@@ -166,6 +180,7 @@ void output_settle(struct output *output)
         close(output->fd[i]);
         output->fd[i] = -1;
     }
+    return r;
 }
 
 static int copy_file(int from, size_t bytes, int to)
@@ -185,6 +200,18 @@ static int copy_file(int from, size_t bytes, int to)
     return r;
 }
 
+/* Those of a rotor. */
+static int copy_files(const struct output *output, int which)
+{
+    char note[80];
+    int n = snprintf(note, sizeof note, "[... %zu bytes are left out ...]\n",
+                     output->before[which]);
+    int r = output->before[which] ? write_whole(which + 1, note, (size_t)n) : 0;
+    for (size_t i = 0; i < output->file_count[which] && r == 0; i++)
+        r = copy_file(output->files[which][i], SIZE_MAX, which + 1);
+    return r;
+}
+
 int output_copy(const struct output *output)
 {
     int r = 0;
@@ -193,6 +220,8 @@ int output_copy(const struct output *output)
             r = write_whole(i + 1, output->text[i], output->bytes[i]);
         else if (output->fd[i] >= 0)
             r = copy_file(output->fd[i], output->bytes[i], i + 1);
+        else
+            r = copy_files(output, i);
     }
     return r;
 }
@@ -202,6 +231,9 @@ void output_close(struct output *output)
     for (int i = 0; i < 2; i++) {
         if (output->fd[i] >= 0)
             close(output->fd[i]);
+        for (size_t n = 0; n < output->file_count[i]; n++)
+            close(output->files[i][n]);
+        free(output->files[i]);
         free(output->text[i]);
     }
     *output = (struct output)OUTPUT_NONE;

@@ -16,13 +16,19 @@ enum { OUTPUT_TEXT_MAX = 64 << 10 }; /* what is not larger is kept in memory */
 struct output {
     int fd[2];     /* of its output and its error; -1: none */
     char *text[2]; /* instead of the file */
+    int *files[2]; /* instead of both: the oldest first, see rotor.h */
+    size_t file_count[2];
+    size_t before[2]; /* how much came before them and is gone */
     size_t bytes[2];
-    size_t left_out; /* of both: capture.h */
+    size_t left_out; /* of both, see keeper.h and rotor.h */
 };
 #define OUTPUT_NONE \
     { \
         .fd = { -1, -1 } \
     }
+
+/* What the files of the two are called. */
+extern const char *const output_names[2];
 
 /*
  * Make the files. folder: where they are called stdout and stderr; NULL: nameless.
@@ -36,8 +42,11 @@ int output_open_nameless(void);
  * open(2) or write(2)
  */
 int output_save(const struct output *output, const char *folder);
-/* The attempt has ended: see how much there is. */
-void output_settle(struct output *output);
+/*
+ * The attempt has ended: see how much there is. 0 · -ENOSPC the disk is full, so there may have
+ * been more
+ */
+int output_settle(struct output *output);
 /* Write it to ours, from a thread that may wait: 0 · -errno of write(2), -EPIPE among them. */
 int output_copy(const struct output *output);
 void output_close(struct output *output);

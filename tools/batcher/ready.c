@@ -17,23 +17,22 @@
 #include "tools/batcher/conductor.h"
 #include "tools/batcher/demand.h"
 #include "tools/batcher/events.h"
+#include "tools/batcher/pattern.h"
+#include "tools/batcher/scan.h"
 #include "tools/batcher/service_spec.h"
 
-/* The C library's regular expressions want more of a stack than a fiber usually has. */
-enum { LINE_MAX_BYTES = 4096, WATCH_STACK = 256 << 10 };
-
-/* What was read of one of the two outputs and is not a whole line yet. */
-struct scan {
+/* One of the two outputs, which goes to a file. */
+struct tail {
     int fd;
     off_t at;
-    size_t len;
-    char text[LINE_MAX_BYTES + 1];
+    struct scan scan;
 };
 
 struct watch {
     struct batch *batch;
     struct job *job;
-    struct scan *scans; /* two; NULL: nothing is read */
+    struct capture *capture; /* NULL: its outputs go to files */
+    struct tail *tails;      /* two; NULL: nothing is read */
     int64_t start_ns;
     bool seen; /* that it is ready; read when nobody looks any more */
 };
@@ -75,38 +74,16 @@ static bool probe_succeeds(const struct job *job)
     return well;
 }
 
-/* Is there such a line among those of the text, which has room for a NUL behind it? */
-static bool line_matches(struct scan *scan, const regex_t *pattern)
+static bool line_is_there(struct tail *tail, const regex_t *pattern)
 {
-    char *line = scan->text, *limit = scan->text + scan->len, *end;
-    bool matches = false;
-    while (!matches && (end = memchr(line, '\n', (size_t)(limit - line)))) {
-        *end = '\0';
-        matches = regexec(pattern, line, 0, NULL, 0) == 0;
-        line = end + 1;
-    }
-    if (!matches && line == scan->text && scan->len == LINE_MAX_BYTES) { /* a long one */
-        *limit = '\0';
-        matches = regexec(pattern, line, 0, NULL, 0) == 0;
-        line = limit;
-    }
-    scan->len = (size_t)(limit - line);
-    memmove(scan->text, line, scan->len);
-    return matches;
-}
-
-static bool line_is_there(struct scan *scan, const regex_t *pattern)
-{
-    for (;;) {
-        size_t room = LINE_MAX_BYTES - scan->len;
-        ssize_t n = pread(scan->fd, scan->text + scan->len, room, scan->at);
-        if (n <= 0)
-            return false;
-        scan->at += n;
-        scan->len += (size_t)n;
-        if (line_matches(scan, pattern))
+    char text[1024];
+    ssize_t n;
+    while ((n = pread(tail->fd, text, sizeof text, tail->at)) > 0) {
+        tail->at += n;
+        if (scan_finds(&tail->scan, text, (size_t)n, pattern))
             return true;
     }
+    return false;
 }
 
 static bool look(struct watch *watch)
@@ -117,8 +94,10 @@ static bool look(struct watch *watch)
     case READY_PROBE: return probe_succeeds(watch->job);
     case READY_LINE: break;
     }
-    return line_is_there(&watch->scans[0], &readiness->pattern) ||
-           line_is_there(&watch->scans[1], &readiness->pattern);
+    if (watch->capture)
+        return capture_has_line(watch->capture);
+    return line_is_there(&watch->tails[0], &readiness->pattern) ||
+           line_is_there(&watch->tails[1], &readiness->pattern);
 }
 
 static void tell_up(struct watch *watch)
@@ -155,7 +134,7 @@ static int wait_watched(struct watch *watch, struct fm_process *process,
     struct fm_fiber *watcher;
     struct job *job = watch->job;
     struct fm_spawn_options options = FM_SPAWN_OPTIONS_INIT;
-    options.stack_bytes = WATCH_STACK;
+    options.stack_bytes = PATTERN_STACK;
     int r = fm_fiber_spawn(watch_entry, watch, &options, &watcher);
     if (r < 0)
         return r;
@@ -171,21 +150,24 @@ static int wait_watched(struct watch *watch, struct fm_process *process,
 }
 
 int ready_wait(struct batch *batch, struct job *job, const struct output *output,
-               struct fm_process *process, struct fm_process_status *ret_status)
+               struct capture *capture, struct fm_process *process,
+               struct fm_process_status *ret_status)
 {
-    struct watch watch = { .batch = batch, .job = job, .start_ns = fm_now_ns() };
+    struct watch watch = {
+        .batch = batch, .job = job, .capture = capture, .start_ns = fm_now_ns()
+    };
     int r = -ENOMEM;
     if (!job->readiness) {
         tell_up(&watch);
         r = fm_process_wait(process, FM_NEVER, ret_status);
-    } else if (job->readiness->kind != READY_LINE) {
+    } else if (job->readiness->kind != READY_LINE || capture) {
         r = wait_watched(&watch, process, ret_status);
-    } else if ((watch.scans = calloc(2, sizeof *watch.scans))) {
-        watch.scans[0].fd = output->fd[0];
-        watch.scans[1].fd = output->fd[1];
+    } else if ((watch.tails = calloc(2, sizeof *watch.tails))) {
+        watch.tails[0].fd = output->fd[0];
+        watch.tails[1].fd = output->fd[1];
         r = wait_watched(&watch, process, ret_status);
     }
-    free(watch.scans);
+    free(watch.tails);
     demand_down(batch, job);
     return r;
 }
