@@ -44,7 +44,7 @@ def outputs_are_whole_and_kept_in_order_where_asked(folder):
 
 @test
 def who_outlives_its_job_may_write_on(folder):
-    done = each(folder, '-j1', ':::', '(until test -e go; do sleep 0.01; done; seq 30000 && touch written) & echo a',
+    done = each(folder, '-q', '-j1', ':::', '(until test -e go; do sleep 0.01; done; seq 30000 && touch written) & echo a',
                 'touch go; until test -e written; do sleep 0.01; done; echo b')
     equal((done.code, done.out, done.err), (0, 'a\nb\n', ''), done)
 
