@@ -57,6 +57,39 @@ def many_may_add_at_once(folder):
 
 
 @test
+def who_needs_a_key_that_is_being_replaced_needs_the_new_one(folder):
+    slow = "trap 'until test -e die; do sleep 0.01; done; exit 0' TERM; echo a > a1; while :; do sleep 0.01; done"
+    serve = {'key': 's', 'shell': 'exec sleep 600', 'restart': 'transient'}
+    batch = start(folder, {'key': 'a', 'shell': slow}, serve, {'key': 'w', 'shell': 'echo w > w; until test -e go; do sleep 0.01; done', 'needs': ['s']})
+    batch.written('a1')
+    equal(add(folder, {'key': 'a', 'shell': 'echo a2 >> order', 'conflict': 'replace'})[:2], (0, {'replaced': ['a']}))
+    equal(add(folder, {'key': 'd', 'shell': 'echo d >> order; echo > d', 'needs': ['a']})[:2], (0, {'added': ['d']}))
+    (folder / 'die').touch()
+    batch.written('d')
+    equal((folder / 'order').read_text(), 'a2\nd\n')
+    batch.written('w')
+    equal(add(folder, {**serve, 'conflict': 'replace'}, {'key': 'e', 'shell': 'echo > e', 'needs': ['s']})[:2], (0, {'replaced': ['s'], 'added': ['e']}))
+    batch.written('e')
+    (folder / 'go').touch()
+    done = batch.wait()
+    equal(done.code, 0, done)
+    assert 'not run' not in done.err, done
+
+
+@test
+def a_service_that_is_wanted_again_needs_who_has_come_in_the_place_of_another(folder):
+    serve = {'shell': 'exec sleep 600', 'restart': 'transient'}
+    batch = start(folder, {'key': 'x', **serve}, {'key': 's', **serve, 'needs': ['x']}, {'key': 'd', 'shell': 'true', 'needs': ['s']})
+    until(lambda: [service['state'] for service in status(folder)['services']] == ['stopped', 'stopped'], 'nobody needs them')
+    equal(add(folder, {'key': 'x', **serve})[:2], (0, {'added': ['x']}))
+    equal(add(folder, {'key': 'e', 'shell': 'echo > e', 'needs': ['s']})[:2], (0, {'added': ['e']}))
+    batch.written('e')
+    (folder / 'go').touch()
+    done = batch.wait()
+    equal(done.code, 0, done)
+
+
+@test
 def a_pattern_that_is_nested_deep_is_refused_and_the_batch_goes_on(folder):
     batch = start(folder)
     for job in ({'restart': 'temporary', 'shell': 'true', 'ready': {'line': '(' * 2000 + 'x' + ')' * 2000}},

@@ -75,7 +75,6 @@ static void replace_locked(struct batch *batch, struct job *old)
 {
     if (old->state >= JOB_SUCCEEDED)
         return;
-    old->replaced = true;
     if (old->taken) {
         conductor_interrupt_locked(batch, old);
         return;
@@ -106,6 +105,9 @@ static int commit_locked(struct batch *batch, struct plan *more)
     for (job = r == 0 ? first : NULL; job; job = STAILQ_NEXT(job, in_plan)) {
         job->batch = batch;
         demand_add_locked(batch, job);
+        old = whom_it_replaces(&batch->plan, job);
+        if (old && old->state < JOB_SUCCEEDED)
+            old->replaced = true; /* from here on nobody means it */
     }
     for (job = first; job && r == 0; job = STAILQ_NEXT(job, in_plan))
         r = plan_link_one(&batch->plan, job, &unused);

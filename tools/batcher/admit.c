@@ -120,6 +120,7 @@ static int shadow_add(struct plan *shadow, const struct job *job)
     copy->key = job->key; /* these two are borrowed */
     copy->needs = is_over(job) ? NULL : job->needs;
     copy->state = is_over(job) ? job->state : JOB_WAITING;
+    copy->replaced = plan_superseded(job);
     copy->line = job->line;
     copy->column = job->column;
     shadow->generation = job->generation;

@@ -144,6 +144,15 @@ void demand_review(struct batch *batch)
         fm_semaphore_release(batch->news, 1);
 }
 
+/* Is it told of the other's ups and downs? One that took another's place may not know it. */
+static bool is_told(struct job *needed, struct job *job)
+{
+    for (size_t i = 0; i < needed->dependent_count; i++)
+        if (needed->dependents[i] == job)
+            return true;
+    return plan_join(needed, job) == 0;
+}
+
 /* One that it needs: is it to be waited for? */
 static void await_again(void *ctx, struct job *needed)
 {
@@ -152,7 +161,8 @@ static void await_again(void *ctx, struct job *needed)
         return; /* it has succeeded before, or did not need to */
     if (needed->state == JOB_STOPPED)
         demand_revive_locked(job->batch, needed);
-    job->unmet += !needed->up && needed->state < JOB_SUCCEEDED;
+    needed->served = 0; /* this one has ended before, and goes on now */
+    job->unmet += is_told(needed, job) && !needed->up && needed->state < JOB_SUCCEEDED;
 }
 
 void demand_revive_locked(struct batch *batch, struct job *job)

@@ -147,16 +147,22 @@ int plan_join(struct job *needed, struct job *job)
     return 0;
 }
 
+bool plan_superseded(const struct job *job)
+{
+    return job->after && (job->replaced || job->state == JOB_REPLACED ||
+                          job->state == JOB_STOPPED);
+}
+
 /* Is `needed`, one with the key, whom this job means? */
 static bool is_meant(const struct job *needed, const struct job *job)
 {
-    if (needed->state == JOB_REPLACED && needed->after)
+    if (plan_superseded(needed))
         return false;
     if (needed->generation > job->generation) { /* later than the job: in place of another */
         const struct job *before = needed->before;
-        while (before && before->state == JOB_REPLACED && before->generation > job->generation)
+        while (before && plan_superseded(before) && before->generation > job->generation)
             before = before->before;
-        return before && before->state == JOB_REPLACED;
+        return before && plan_superseded(before);
     }
     if (needed->state < JOB_SUCCEEDED)
         return true;

@@ -39,9 +39,14 @@ struct job *plan_find(const struct plan *plan, const char *key);
 /* The one whose turn it is: the first that has not ended, or the last. */
 struct job *plan_holder(const struct plan *plan, const char *key);
 /*
+ * It gives way to the next under its key: it is replaced, be it that it has yet to end, or it
+ * is a service that was stopped.
+ */
+bool plan_superseded(const struct job *job);
+/*
  * Join each job with those that need it, once all have been added and have the state that they
  * were left in. Who needs a key needs all jobs that had it when its own generation came; one
- * that has ended gives way to later generations, one that was replaced to the next.
+ * that has ended gives way to later generations, one that is superseded to the next.
  *
  * Returns    0 · -EINVAL a key that is not there, or a ring of jobs that need one another: the
  *            complaint names it, "line:column: ..." · -ENOMEM
