@@ -2,12 +2,13 @@
 """end_test.py - signals, and what is left behind"""
 import fcntl
 import os
+import pathlib
 import signal
 import subprocess
 import termios
 
 import harness
-from harness import Batch, alive, ask, each, equal, lines, marked, run, test, until
+from harness import Batch, Skipped, alive, ask, each, equal, lines, marked, run, test, until, with_small_disk
 
 
 @test
@@ -60,6 +61,34 @@ def no_job_outlives_a_kill_nor_what_left_its_group(folder):
     batch.signal(signal.SIGKILL)
     batch.wait()
     until(lambda: not any(map(alive, pids)) and not any(map(alive, marked(folder))), 'all of them are gone')
+
+
+@test
+def nothing_leaves_the_cgroup_whatever_becomes_of_the_program(folder):
+    done = each(folder, '--cgroup', 'cat /proc/self/cgroup; : {}', ':::', 'x')
+    if 'goes on without a cgroup of its own' in done.err:
+        raise Skipped(done.err.strip())
+    def own(text):
+        return [line.split('::', 1)[1] for line in lines(text) if line.startswith('0::')][0]
+    points = [line.split()[4] for line in lines(pathlib.Path('/proc/self/mountinfo').read_text()) if ' - cgroup2 ' in line]
+    assert '/fibermap-batch-' in own(done.out) and (done.code, done.err) == (0, ''), done
+    assert not any(os.path.exists(point + own(done.out)) for point in points), done
+    daemon = DAEMON.format('daemon', '').replace('setsid', 'env -i setsid')  # nothing of ours is in its environment
+    batch = Batch(folder, 'each', '--cgroup', daemon + 'cat /proc/self/cgroup > up; exec sleep 600; : {}', ':::', 'x')
+    mine = own(batch.written('up'))
+    pid = int(batch.written('daemon'))
+    batch.signal(signal.SIGKILL)
+    batch.wait()
+    until(lambda: not alive(pid) and not any(os.path.exists(point + mine) for point in points), 'the daemon is gone, and the cgroup')
+
+
+@test
+def without_a_cgroup_it_goes_on(folder):
+    done = with_small_disk(folder, '400k', """
+        mount -t tmpfs none /sys/fs/cgroup || exit 77
+        "$BATCH" each --cgroup 'echo {}' ::: a""")
+    equal((done.code, done.out), (0, 'a\n'), done)
+    assert 'batch: goes on without a cgroup of its own: ' in done.err, done
 
 
 @test

@@ -25,6 +25,7 @@
 #include <unistd.h>
 
 #include "fm/fm.h"
+#include "tools/batcher/cgroup.h"
 #include "tools/batcher/orphans.h"
 #include "tools/batcher/watcher.h"
 
@@ -33,8 +34,9 @@ enum { TOGETHER = 64 };
 
 struct guard {
     pid_t watcher;
-    int pipe;     /* to it */
-    pid_t parent; /* of orphans: our main thread */
+    int pipe;                 /* to it */
+    pid_t parent;             /* of orphans: our main thread */
+    char cgroup[CGROUP_PATH]; /* empty: we are in none of our own */
 };
 
 static int start_watcher(struct guard *guard, const char *mark)
@@ -44,7 +46,7 @@ static int start_watcher(struct guard *guard, const char *mark)
         return -errno;
     guard->watcher = fork();
     if (guard->watcher == 0)
-        watcher_run(ends[0], mark);
+        watcher_run(ends[0], mark, guard->cgroup);
     int r = guard->watcher < 0 ? -errno : 0;
     close(ends[0]);
     guard->pipe = ends[1];
@@ -53,10 +55,11 @@ static int start_watcher(struct guard *guard, const char *mark)
     return r;
 }
 
-struct guard *guard_create(void)
+struct guard *guard_create(bool in_cgroup, int *ret_why)
 {
     char mark[80];
     struct timespec now;
+    *ret_why = -ENOSYS;
     if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0 || !orphans_are_listed())
         return NULL;
     struct guard *guard = calloc(1, sizeof *guard);
@@ -66,10 +69,17 @@ struct guard *guard_create(void)
     snprintf(mark, sizeof mark, ORPHANS_MARK "=%d-%lld.%09ld", (int)getpid(),
              (long long)now.tv_sec, now.tv_nsec);
     guard->parent = getpid();
-    if (setenv(ORPHANS_MARK, strchr(mark, '=') + 1, 1) == 0 && start_watcher(guard, mark) == 0)
-        return guard;
-    free(guard);
-    return NULL;
+    int r = in_cgroup ? cgroup_name(getpid(), guard->cgroup) : 0;
+    if (setenv(ORPHANS_MARK, strchr(mark, '=') + 1, 1) < 0 || start_watcher(guard, mark) < 0) {
+        free(guard);
+        return NULL;
+    }
+    if (in_cgroup && r == 0) /* after the watcher, which is in none */
+        r = cgroup_enter(guard->cgroup);
+    if (r < 0)
+        guard->cgroup[0] = '\0';
+    *ret_why = r;
+    return guard;
 }
 
 void guard_reap(struct guard *guard)
@@ -91,6 +101,8 @@ void guard_dismiss(struct guard *guard)
 
 struct guard *guard_destroy(struct guard *guard)
 {
+    if (guard && guard->cgroup[0])
+        cgroup_leave(guard->cgroup);
     free(guard);
     return NULL;
 }

@@ -12,6 +12,7 @@
 #ifndef BATCH_GUARD_H
 #define BATCH_GUARD_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -19,9 +20,14 @@ struct guard;
 
 /*
  * The main thread's, before there is another; what it starts from then on has BATCH_RUN in its
- * environment. NULL: it cannot be had.
+ * environment.
+ *
+ * in_cgroup  all of it is in a cgroup of its own, if that can be had; ret_why says whether, and
+ *            is 0 or -errno.
+ *
+ * NULL: no guard can be had.
  */
-struct guard *guard_create(void);
+struct guard *guard_create(bool in_cgroup, int *ret_why);
 /* Reap them, in the main thread, until it is dismissed. NULL-safe. */
 void guard_reap(struct guard *guard);
 /* Any thread, once: the program ends by itself. NULL-safe. */

@@ -102,8 +102,9 @@ static void make_each(struct batch *batch)
     const struct options *options = &batch->options;
     int r = each_create(options, options->resumed ? &batch->past : NULL, &batch->each);
     if (r == -ENOTTY)
-        fprintf(stderr, "batch: %s does not have all arguments, which came from the standard "
-                        "input: give it all of them again\n",
+        fprintf(stderr,
+                "batch: %s does not have all arguments, which came from the standard "
+                "input: give it all of them again\n",
                 options->journal);
     if (r == -ENOTTY)
         exit(BATCH_ERROR);
@@ -360,6 +361,16 @@ static void run_program(struct batch *batch)
         die(failed_at, r < 0 ? r : exit.code);
 }
 
+/* While we are small: the watcher is a copy of us. */
+static void make_guard(struct batch *batch)
+{
+    int why;
+    bool in_cgroup = batch->options.cgroup;
+    batch->guard = guard_create(in_cgroup, &why);
+    if (in_cgroup && why < 0 && !batch->options.quiet)
+        fprintf(stderr, "batch: goes on without a cgroup of its own: %s\n", fm_strerror(why));
+}
+
 int main(int argc, char *argv[])
 {
     static struct batch batch;
@@ -370,7 +381,7 @@ int main(int argc, char *argv[])
     }
     signals_block();
     if (!batch.options.dry_run)
-        batch.guard = guard_create(); /* while we are small: it is a copy of us */
+        make_guard(&batch);
     read_plan(&batch);
     batch_init(&batch);
     int64_t start_ns = fm_now_ns();

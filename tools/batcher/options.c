@@ -35,6 +35,7 @@ enum {
     LIMIT,
     OUTPUT_LIMIT,
     ROTATE,
+    CGROUP,
 };
 
 static const struct argp_option common[] = {
@@ -48,6 +49,7 @@ static const struct argp_option common[] = {
       "Keep so much of each output, half from its beginning and half from its end", 3 },
     { "rotate", ROTATE, "BYTES[:FILES]", 0,
       "Keep outputs in files of at most so much (10M), and so many older ones (1)", 3 },
+    { "cgroup", CGROUP, NULL, 0, "Have all that runs in a cgroup, which nothing leaves", 1 },
     { "retries", RETRIES, "N", 0, "So many more attempts after one that failed (0)", 2 },
     { "retry-delay", RETRY_DELAY, "TIME", 0, "before each of them (0)", 2 },
     { "delay", DELAY, "TIME", 0, "From one start to the next (0)", 1 },
@@ -118,6 +120,7 @@ static error_t read_common(int key, char *arg, struct argp_state *state)
         options->reports[options->report_count++] = arg;
         return 0;
     case JOURNAL: options->journal = arg; return 0;
+    case CGROUP: options->cgroup = true; return 0;
     case DURABLE: options->durable = true; return 0;
     case HALT:
         if (halt_read(arg, &options->halt) < 0)

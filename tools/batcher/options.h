@@ -50,6 +50,7 @@ struct options {
     unsigned report_count;
     const char *socket;         /* path; NULL: none. status, cancel, wait: whom to ask */
     const char *key;            /* cancel, replace: whom */
+    bool cgroup;                /* all that runs is in one of its own */
     bool durable;               /* the journal's writes reach the device */
     bool resumed, retry_failed; /* resume: the batch has begun before; failed jobs too */
 

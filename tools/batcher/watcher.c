@@ -18,6 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tools/batcher/cgroup.h"
 #include "tools/batcher/orphans.h"
 
 enum { PIPE = 3, ROUNDS = 500, CLOSED_BY_HAND = 1024, CLOSE_RANGE = 436 };
@@ -68,7 +69,7 @@ static void kill_all(const char *mark)
     }
 }
 
-_Noreturn void watcher_run(int pipe, const char *mark)
+_Noreturn void watcher_run(int pipe, const char *mark, const char *cgroup)
 {
     char byte;
     ssize_t n;
@@ -77,5 +78,7 @@ _Noreturn void watcher_run(int pipe, const char *mark)
         ;
     if (n == 0)
         kill_all(mark);
+    if (n == 0 && *cgroup)
+        cgroup_kill(cgroup);
     _exit(0);
 }

@@ -7,8 +7,9 @@
 
 /*
  * In the child after fork(2): read the pipe. A byte ends it. The end of the pipe means that the
- * program has died: all processes with this "NAME=value" in their environment are killed.
+ * program has died: all processes with this "NAME=value" in their environment are killed, and
+ * all that are in this cgroup, which is removed. cgroup: "" for none.
  */
-_Noreturn void watcher_run(int pipe, const char *mark);
+_Noreturn void watcher_run(int pipe, const char *mark, const char *cgroup);
 
 #endif
