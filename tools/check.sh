@@ -12,6 +12,8 @@
 #   format    what clang-format would lay out otherwise (not part of the default)
 #   analyse   gcc -fanalyzer, clang-tidy and cppcheck over the library; what is none of a fault
 #             stands with its reason in tools/support/analysed.txt, and in .clang-tidy
+#   memcheck  chosen programs under Valgrind's memcheck, with few rounds, each line of
+#             tools/support/memcheck.txt: no error, nothing lost, nothing suppressed
 #   aarch64   builds for aarch64 and runs a choice of the tests there, under qemu-user
 #             (tools/support/aarch64.sh NAME... for others)
 #   fuzz      libFuzzer on tests/fuzz/map for FUZZ_SECONDS (60), from the kept inputs on; what
@@ -66,6 +68,10 @@ analyse() {
     tools/support/analyse.py
 }
 
+memcheck() {
+    tools/support/memcheck.sh
+}
+
 aarch64() {
     tools/support/aarch64.sh
 }
@@ -96,10 +102,11 @@ for what in "${@:-headers layers warnings test}"; do
     set -- $what
     for one; do
         case $one in
-        headers | layers | warnings | format | analyse | aarch64 | fuzz) "$one" ;;
+        headers | layers | warnings | format | analyse | memcheck | aarch64 | fuzz) "$one" ;;
         test) tools/test ;;
         *)
-            echo "check: no check $one (headers layers warnings test format analyse aarch64 fuzz)" >&2
+            echo "check: no check $one (headers layers warnings test format analyse memcheck" \
+                "aarch64 fuzz)" >&2
             exit 2
             ;;
         esac

@@ -249,6 +249,7 @@ static void play_all(const struct race *race)
     uint64_t rounds = FM_ASAN || FM_TSAN ? ROUNDS / 10 : ROUNDS;
     if (getenv("FM_LONG"))
         rounds *= 10;
+    rounds = stress_fewer(rounds);
     double start_s = seconds();
     for (int i = 0; i < CASTS; i++)
         play(race, &casts[i], rounds / CASTS + 1);

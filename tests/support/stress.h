@@ -12,8 +12,9 @@
  *         return 0;
  *     }
  *
- * FM_SEED=0x5eed in the environment repeats a run; FM_LONG=1 asks for the long one. Threads meet at a
- * pthread barrier and then call stress_jitter(): without it they hardly ever meet in the window.
+ * FM_SEED=0x5eed in the environment repeats a run; FM_LONG=1 asks for the long one, FM_FEWER=100
+ * for a hundredth of it, where each round takes so much longer. Threads meet at a pthread barrier
+ * and then call stress_jitter(): without it they hardly ever meet in the window.
  */
 #ifndef TESTS_SUPPORT_STRESS_H
 #define TESTS_SUPPORT_STRESS_H
@@ -53,12 +54,20 @@ static inline uint64_t stress_random(uint64_t *state)
     return *state;
 }
 
+/* A part of the rounds, for Valgrind and qemu. */
+static inline uint64_t stress_fewer(uint64_t rounds)
+{
+    const char *given = getenv("FM_FEWER");
+    uint64_t by = given ? strtoull(given, NULL, 0) : 0;
+    return by > 1 ? rounds / by + 1 : rounds;
+}
+
 /* Rounds for this build and run: a tenth under a sanitizer, a hundredfold with FM_LONG. */
 static inline uint64_t stress_rounds(uint64_t rounds)
 {
     if (FM_ASAN || FM_TSAN)
         rounds = rounds / 10 + 1;
-    return getenv("FM_LONG") ? rounds * 100 : rounds;
+    return stress_fewer(getenv("FM_LONG") ? rounds * 100 : rounds);
 }
 
 /* Wait 0 to 100 steps, so that threads that start together meet somewhere else in each round. */
