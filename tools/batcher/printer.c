@@ -123,14 +123,16 @@ static struct fm_exit copy_entry(void *output)
     return r < 0 ? fm_fail(r) : fm_ok(NULL);
 }
 
-/* A pipe that is ready has room for PIPE_BUF bytes. */
+/* A pipe that is ready has room for PIPE_BUF bytes; both of ours may be the same one. */
 static bool goes_at_once(const struct printer *printer, const struct output *output)
 {
+    if (output->bytes[0] + output->bytes[1] > PIPE_BUF)
+        return false;
     for (int i = 0; i < 2; i++) {
         struct pollfd room = { .fd = i + 1, .events = POLLOUT };
         if (!output->bytes[i])
             continue;
-        if (!output->text[i] || output->bytes[i] > PIPE_BUF || printer->ways[i] == WAY_POOL ||
+        if (!output->text[i] || printer->ways[i] == WAY_POOL ||
             (printer->ways[i] == WAY_ROOM && poll(&room, 1, 0) != 1))
             return false;
     }
