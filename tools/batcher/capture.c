@@ -10,6 +10,7 @@
 #include "tools/batcher/capture.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -19,7 +20,7 @@
 #include "tools/batcher/spool.h"
 
 /* A pipe holds no more than PIPE_MOST: who goes on writing into it does not hold us up. */
-enum { READ_BYTES = 16 << 10, PIPE_MOST = 1 << 20 };
+enum { READ_BYTES = 64 << 10, PIPE_MOST = 1 << 20 };
 
 struct stream {
     int fd;
@@ -31,7 +32,7 @@ struct stream {
     struct scan *scan;
     atomic_bool found; /* that line; read by others */
     bool no_memory;    /* from then on nothing is kept */
-    bool ended;
+    bool ended, wide;
 };
 
 struct capture {
@@ -49,6 +50,13 @@ static void keep(struct stream *stream, const char *text, size_t len)
         spool_add(&stream->all, text, len);
 }
 
+/* Who says much is to wait less often: as much room as an ordinary user may have. */
+static void widen(struct stream *stream)
+{
+    fcntl(stream->fd, F_SETPIPE_SZ, PIPE_MOST); /* or it stays as it is */
+    stream->wide = true;
+}
+
 /* To the end, the deadline or an interruption, and hardly more than so much. */
 static void read_along(struct stream *stream, size_t most, int64_t deadline_ns)
 {
@@ -62,6 +70,8 @@ static void read_along(struct stream *stream, size_t most, int64_t deadline_ns)
         stream->ended = n == 0;
         keep(stream, buffer, (size_t)n);
         all += (size_t)n;
+        if (all >= PIPE_MOST && !stream->wide)
+            widen(stream);
     }
     free(buffer);
 }
