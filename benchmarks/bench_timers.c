@@ -32,8 +32,9 @@ static struct fm_exit sleep_once(void *arg)
 {
     struct sleeper *sleeper = arg;
     struct sleepers *all = sleeper->all;
-    int r = fm_sleep_until_ns(sleeper->wake_ns);
-    int64_t late = fm_now_ns() - sleeper->wake_ns;
+    const int64_t wake_ns = sleeper->wake_ns; /* on its stack, where a fiber keeps its own */
+    int r = fm_sleep_until_ns(wake_ns);
+    int64_t late = fm_now_ns() - wake_ns;
     uint64_t place = atomic_fetch_add_explicit(&all->woken, 1, memory_order_relaxed);
     all->late_us[place] = (int32_t)(late / 1000);
     return r < 0 ? fm_fail(r) : fm_ok(NULL);
