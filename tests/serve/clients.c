@@ -168,7 +168,7 @@ int main(int argc, char *argv[])
     struct command command = { .name = argc > 1 ? argv[1] : "" };
     for (int i = 2; i < argc && i < 6; i++)
         command.numbers[i - 2] = (unsigned)strtoul(argv[i], NULL, 10);
-    /* crowds share the machine with the server: that one has waited for its turn says nothing */
+    /* crowds share the machine with the server: who has waited for a turn says nothing */
     struct fm_runtime_config config = FM_RUNTIME_CONFIG_INIT;
     config.flags = FM_RUNTIME_NO_STALL_REPORT;
     struct fm_runtime *runtime;
