@@ -102,6 +102,7 @@ def results_and_the_joblog_tell_what_was(folder):
     equal((folder / 'out/1/a\\_b/stdout').read_text(), 'a/b\n')
     equal((folder / 'out/1/a\\_b/stderr').read_text(), 'err\n')
     equal((folder / 'out/1/\\../stdout').read_text(), '..\n')
+    equal([(folder / name / 'seq').read_text() for name in ('out/1/a\\_b', 'out/1/\\..')], ['1', '2'])
     head, *rows = [line.split('\t') for line in lines((folder / 'log').read_text())]
     equal(head, ['Seq', 'Host', 'Starttime', 'JobRuntime', 'Send', 'Receive', 'Exitval', 'Signal', 'Command'])
     equal([(row[0], row[1], row[5], row[6], row[7], row[8]) for row in rows],

@@ -117,6 +117,34 @@ int output_open(struct output *output, const char *folder)
     return r;
 }
 
+struct numbering {
+    const char *folder;
+    uint64_t number;
+};
+
+static struct fm_exit number_entry(void *arg)
+{
+    const struct numbering *numbering = arg;
+    char text[32];
+    int n = snprintf(text, sizeof text, "%llu", (unsigned long long)numbering->number);
+    int r = make_folders(numbering->folder);
+    int fd = r < 0 ? r : open_named(numbering->folder, "seq");
+    r = fd < 0 ? fd : write_whole(fd, text, (size_t)n);
+    if (fd >= 0)
+        close(fd);
+    return r < 0 ? fm_fail(r) : fm_ok(NULL);
+}
+
+int output_number(const char *folder, uint64_t number)
+{
+    struct numbering numbering = { folder, number };
+    struct fm_exit exit;
+    fm_mask();
+    int r = fm_blocking(number_entry, &numbering, FM_NEVER, &exit);
+    fm_unmask();
+    return r == 0 && exit.kind != FM_SUCCESS ? exit.code : r;
+}
+
 struct saving {
     const struct output *output;
     const char *folder;

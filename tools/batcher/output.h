@@ -10,6 +10,7 @@
 #define BATCH_OUTPUT_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 enum { OUTPUT_TEXT_MAX = 64 << 10 }; /* what is not larger is kept in memory */
 
@@ -37,6 +38,11 @@ extern const char *const output_names[2];
 int output_open(struct output *output, const char *folder);
 /* A nameless file in $TMPDIR: its descriptor · -errno. It may wait for the disk. */
 int output_open_nameless(void);
+/*
+ * The number of its job into a file called seq in the folder, which is made. Fiber only, not
+ * interrupted; 0 · -errno of open(2) or write(2)
+ */
+int output_number(const char *folder, uint64_t number);
 /*
  * What it holds as text also into such files. Fiber only, not interrupted; 0 · -errno of
  * open(2) or write(2)

@@ -70,7 +70,9 @@ int said_begin(struct said *said, const struct batch *batch, const struct job *j
         said->way = SAID_TO_US;
     else if (!keeping_limits(&said->keeping) && (said->folder || job->restart))
         said->way = SAID_TO_FILES;
-    if (said->way == SAID_TO_FILES)
+    if (said->folder && job->template && said->way != SAID_TO_US)
+        r = output_number(said->folder, job->number);
+    if (r == 0 && said->way == SAID_TO_FILES)
         r = output_open(output, said->folder);
     if (r < 0)
         free(said->folder);
