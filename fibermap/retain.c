@@ -2,8 +2,10 @@
  * retain.c - the last exit of each key, for a while
  *
  * A table by key and a list by age, of stays. An exit that leaves its key puts its stay in
- * under the same hold of the stripe lock: who finds the key free under that lock finds the
- * result of whoever held it last. The table itself is under the wait lock, inside it.
+ * under the same hold of the stripe lock: who finds the key free finds the result of whoever
+ * held it last, if he looks for it under that lock. A lookup takes none, and may come between
+ * the two; so who looks for a result takes it in any case. The table itself is under the wait
+ * lock, inside it.
  *
  * What falls out is handed back on a list and released when no lock is held: a stay is the last
  * to hold its fiber, whose value is the user's to drop.
@@ -107,8 +109,12 @@ void fm__retain_free(struct ledger *ledger)
     free(ledger->retained);
 }
 
-/* What is retained of the key and fits, referenced; NULL: nothing. */
-static struct stay *look(struct fm_map *map, const struct map_key *key, bool success_only)
+/*
+ * What is retained of the key and fits, referenced; NULL: nothing. The caller holds the lock of
+ * the key's stripe.
+ */
+static struct stay *look_locked(struct fm_map *map, const struct map_key *key,
+                                bool success_only)
 {
     struct ledger *ledger = map->ledger;
     int64_t now_ns = fm__runtime_now_ns(map->runtime);
@@ -131,7 +137,7 @@ struct stay *fm__retain_reuse_locked(struct fm_map *map, const struct map_key *k
     if (!reuse || !map->ledger->retained || !fm__map_is_open(map) ||
         fm__holder_locked(fm__map_stripe(map, key), key, place))
         return NULL;
-    return look(map, key, reuse == FM_REUSE_SUCCESS);
+    return look_locked(map, key, reuse == FM_REUSE_SUCCESS);
 }
 
 struct stay *fm__retain_reuse(struct stripe *stripe, const struct map_key *key, uint32_t reuse)
@@ -167,7 +173,10 @@ int fm_map_last_exit(struct fm_map *map, struct fm_key given, struct fm_exit *re
 
     if (!read_key(map, given, &key))
         return -EINVAL;
-    struct stay *stay = look(map, &key, false);
+    struct stripe *stripe = fm__map_stripe(map, &key);
+    fm__lock(&stripe->lock);
+    struct stay *stay = look_locked(map, &key, false);
+    fm__unlock(&stripe->lock);
     if (!stay)
         return -ENOENT;
     if (ret_exit)
@@ -183,13 +192,16 @@ int fm_map_forget(struct fm_map *map, struct fm_key given)
 
     if (!read_key(map, given, &key))
         return -EINVAL;
+    struct stripe *stripe = fm__map_stripe(map, &key);
     int64_t now_ns = fm__runtime_now_ns(map->runtime);
+    fm__lock(&stripe->lock);
     fm__lock(&map->waiting.lock);
     struct stay *stay = find_locked(map->ledger, &key);
     bool was_over = stay && is_over(map->ledger, stay, now_ns);
     if (stay)
         take_off_locked(map->ledger, stay, &dropped);
     fm__unlock(&map->waiting.lock);
+    fm__unlock(&stripe->lock);
     fm__retain_drop(dropped);
     return stay && !was_over ? 0 : -ENOENT;
 }

@@ -35,9 +35,10 @@ enum fm_reuse {
 };
 
 /*
- * The last exit of a key, whoever holds the key now. Its value is valid as long as it is
- * retained; who needs it longer takes the fiber (FM_REUSE_ANY, or fm_map_next). 0 · -ENOENT
- * none, or its time is over · -EINVAL a bad key, or the map retains nothing
+ * The last exit of a key, whoever holds the key now; it is there for who has found the key
+ * free once somebody has left it by ending. Its value is valid as long as it is retained; who
+ * needs it longer takes the fiber (FM_REUSE_ANY, or fm_map_next). 0 · -ENOENT none, or its
+ * time is over · -EINVAL a bad key, or the map retains nothing
  */
 FM_API int fm_map_last_exit(struct fm_map *map, struct fm_key key, struct fm_exit *ret_exit);
 /* Retain it no longer: 0 · -ENOENT · -EINVAL as above */

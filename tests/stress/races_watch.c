@@ -174,11 +174,22 @@ static struct fm_exit compute(void *arg)
     return fm_ok((void *)(uintptr_t)(before + 1));
 }
 
+/* It has begun, and a lookup, which takes no lock, finds it gone: its result is there. */
+static void look_for_result(struct slot *slot)
+{
+    if (atomic_load(&slot->seen[0]) == 0 || fm_map_has(slot->thing, slot->key))
+        return;
+    int r = fm_map_last_exit(slot->thing, slot->key, NULL);
+    RACE_CHECK(slot, r == 0, "the key is free and there is no result: %d", r);
+}
+
 static void ask(struct slot *slot, struct part *part)
 {
     struct fm_map_run_options options = FM_MAP_RUN_OPTIONS_INIT;
     struct fm_exit exit;
     options.reuse = FM_REUSE_SUCCESS;
+    for (uint32_t i = part->role % 2 ? 4 : 0; i--;)
+        look_for_result(slot);
     if ((part->role + slot->choice) % 4 == 0)
         fm_yield();
     int r = fm_map_run_wait(slot->thing, slot->key, compute, slot, &options, FM_NEVER, &exit);
