@@ -40,13 +40,15 @@ static void client_init(struct history *h, uint32_t number, uint64_t *random)
     c->history = h;
     c->number = number;
     c->random = stress_random(random) | 1;
-    /* itself, and a look before it; turn, exit, gone, body, steps; a snapshot is one of each
-     * key */
-    c->room = h->operations * (6 + STEPS_MAX) + 16;
+    /*
+     * Of two fibers at most: itself, a look before it or a turn, exit, gone, body, steps; a
+     * snapshot is one of each key.
+     */
+    c->room = h->operations * 2 * (5 + STEPS_MAX) + 16;
     c->room += (h->operations * h->rare / 1000 + 16) * h->keys;
     c->records = malloc(c->room * sizeof *c->records);
-    c->told = calloc(h->operations + 1, sizeof *c->told);
-    c->signals = malloc((h->operations + 1) * sizeof *c->signals);
+    c->told = calloc(h->operations * 2 + 1, sizeof *c->told);
+    c->signals = malloc((h->operations * 2 + 1) * sizeof *c->signals);
     STRESS_CHECK(c->records && c->told && c->signals, "no memory");
     memset(c->records, 0,
            c->room * sizeof *c->records); /* touched now, not between two clock readings */
@@ -58,7 +60,7 @@ void history_init(struct history *h, uint64_t *random)
 
     h->names = calloc(h->keys, sizeof *h->names);
     h->client = calloc(all, sizeof *h->client);
-    h->replaced_room = h->operations * (all - 1) + 1;
+    h->replaced_room = h->operations * 2 * (all - 1) + 1;
     h->replaced = h->watched ? calloc(h->replaced_room, sizeof *h->replaced) : NULL;
     STRESS_CHECK(h->names && h->client && (h->replaced || !h->watched), "no memory");
     /* Lookups of keys of more than 24 bytes have a way of their own. */

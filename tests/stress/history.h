@@ -4,6 +4,7 @@
  *
  *     history.c                the map, the clients, their memory
  *     history_calls.c          the clients' calls
+ *     history_runs.c           those of them that put a fiber under a key
  *     history_fibers.c         the fibers of the map, what they tell of themselves
  *     history_write.c          what became known later, and the lines
  *     map_history.c            on real workers and threads
@@ -65,7 +66,8 @@ enum op {
     BODY,
     TURN,
     LAST,
-    FORGET
+    FORGET,
+    RUN_MANY /* a call of a client; on record it is a RUN_MISSING of each key */
 };
 
 enum result { UNKNOWN, NUMBER, TRUTH, CLOSED, FAILED, WAITS, FULL };
@@ -177,6 +179,10 @@ void history_end(struct history *h);
 
 struct record *history_note(struct client *c, enum op op, int32_t key, uint64_t arg,
                             int64_t call_ns, int64_t return_ns);
+struct fm_key history_key(const struct client *c, int32_t key);
+/* The fiber under the key, with a reference, or NULL. */
+struct fm_fiber *history_get(struct client *c, int32_t key);
+void history_run(struct client *c, int32_t key, enum op op);
 void history_note_number(struct record *record, uint64_t number);
 void history_note_truth(struct record *record, bool truth);
 /* A body, with a struct told. Its exit's value is the fiber's id: who joined it knows whom. */
