@@ -40,17 +40,20 @@ static struct fm_exit ensure_sync(void *arg, size_t i)
                        &options, NULL);
     if (r == 0) /* else FM_MAP_KEPT: nothing started, the argument is still the caller's */
         syncing->started++;
-    return r < 0 ? fm_fail(r) : fm_ok(NULL);
+    return r == 0 || r == FM_MAP_KEPT ? fm_ok(NULL) : fm_fail(r < 0 ? r : -EPROTO);
 }
 
 static struct fm_exit program(void *arg)
 {
     struct syncing syncing = { .every = fm_schedule_fixed_ns(MINUTE) };
+    struct fm_exit asked = { 0 };
     if (!syncing.every)
         return fm_fail(-ENOMEM);
     int r = fm_map_create(NULL, &syncing.tasks);
     if (r == 0)
-        r = fm_for_each(10, 0, ensure_sync, &syncing, NULL); /* ten fibers at once */
+        r = fm_for_each(10, 0, ensure_sync, &syncing, &asked); /* ten fibers at once */
+    if (r == 0 && asked.kind != FM_SUCCESS)
+        r = asked.code;
     if (r == 0)
         r = fm_sleep_ms(5 * 60 * 1000 - 1);
     printf("ten asked, %d started it, %d rounds in five minutes\n", syncing.started,

@@ -13,6 +13,7 @@ struct api {
     struct fm_rate_limiter *starts;  /* two each second */
     struct fm_semaphore *concurrent; /* three at a time */
     atomic_int calls;
+    int64_t begun_ns[6]; /* when each call has begun */
 };
 
 struct request {
@@ -27,8 +28,9 @@ static struct fm_exit call(void *arg)
     int r = fm_rate_limiter_acquire(request->api->starts, 1, FM_NEVER);
     if (r < 0)
         return fm_fail(r);
-    request->api->calls++;
-    printf("%.1f s  %s\n", (double)fm_now_ns() / SECOND, request->name);
+    int64_t now_ns = fm_now_ns();
+    request->api->begun_ns[request->api->calls++] = now_ns;
+    printf("%.1f s  %s\n", (double)now_ns / SECOND, request->name);
     r = fm_sleep_ms(2000);
     return r < 0 ? fm_fail(r) : fm_ok(NULL);
 }
@@ -61,7 +63,10 @@ static int make_requests(struct api *api)
         printf("fifth goes; it has used nothing\n");
     if (r == 0)
         r = fm_map_await_empty(api->requests, FM_NEVER);
-    return r == 0 && api->calls != 5 ? -EPROTO : r;
+    /* the third waits for the rate, the fourth for one that has ended */
+    const int64_t *at = api->begun_ns;
+    bool in_turn = at[2] - at[0] >= SECOND / 2 && at[3] - at[0] >= 2 * SECOND;
+    return r == 0 && (api->calls != 5 || !in_turn) ? -EPROTO : r;
 }
 
 static struct fm_exit program(void *arg)
