@@ -157,7 +157,8 @@ def the_log_may_be_standard_output(_):
 
 @test
 def a_log_that_nobody_takes_holds_nobody_up_and_says_what_is_missing(_):
-    count, pad = 1500, 'x' * 1000
+    # of 3 MB the pipe takes 64 KB, and a MB may be under way into it when another waits
+    count, pad = 1500, 'x' * 2000
     with tempfile.TemporaryDirectory() as directory:
         path = os.path.join(directory, 'log')
         os.mkfifo(path)
