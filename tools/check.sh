@@ -14,6 +14,9 @@
 #             stands with its reason in tools/support/analysed.txt, and in .clang-tidy
 #   memcheck  chosen programs under Valgrind's memcheck, with few rounds, each line of
 #             tools/support/memcheck.txt: no error, nothing lost, nothing suppressed
+#   coverage  which lines and branches of the library the unit and stress tests run, in a build that
+#             counts them, file by file: at least 95 of 100 lines and 85 of 100 branches
+#             (tools/support/coverage.py --missing build/coverage FILE... shows the others)
 #   aarch64   builds for aarch64 and runs a choice of the tests there, under qemu-user
 #             (tools/support/aarch64.sh NAME... for others)
 #   fuzz      libFuzzer on tests/fuzz/map for FUZZ_SECONDS (60), from the kept inputs on; what
@@ -72,6 +75,24 @@ memcheck() {
     tools/support/memcheck.sh
 }
 
+coverage() {
+    tools/need core tests
+    build=build/coverage
+    if [ ! -f $build/build.ninja ]; then
+        rm -rf $build
+        CC=clang meson setup $build -Dcoverage=true -Dtests=enabled -Dserver=disabled \
+            -Dbatch=disabled -Dbenchmarks=disabled -Dexamples=disabled -Db_lundef=false \
+            -Doptimization=0
+    fi
+    ninja -C $build -j "$(nproc)"
+    rm -rf $build/counts
+    passed=true
+    LLVM_PROFILE_FILE=$root/$build/counts/%m%c.profraw meson test -C $build --no-rebuild \
+        --suite unit --suite stress --num-processes "$(nproc)" || passed=false
+    tools/support/coverage.py $build
+    $passed
+}
+
 aarch64() {
     tools/support/aarch64.sh
 }
@@ -102,11 +123,11 @@ for what in "${@:-headers layers warnings test}"; do
     set -- $what
     for one; do
         case $one in
-        headers | layers | warnings | format | analyse | memcheck | aarch64 | fuzz) "$one" ;;
+        headers | layers | warnings | format | analyse | memcheck | coverage | aarch64 | fuzz) "$one" ;;
         test) tools/test ;;
         *)
             echo "check: no check $one (headers layers warnings test format analyse memcheck" \
-                "aarch64 fuzz)" >&2
+                "coverage aarch64 fuzz)" >&2
             exit 2
             ;;
         esac
