@@ -7,6 +7,7 @@
 
 #include <string.h>
 
+#include "runtime/platform/check.h"
 #include "runtime/platform/pages.h"
 
 enum {
@@ -38,6 +39,8 @@ static struct arena_chunk *chunk_make(size_t bytes)
 
 static void *cut_locked(struct arena *arena, size_t bytes)
 {
+    FM_ASSERT(fm__lock_held(&arena->lock));
+    FM_ASSERT(bytes && bytes % HEAD == 0 && arena->at <= arena->end);
     for (struct arena_spare **link = &arena->spares; *link; link = &(*link)->next) {
         struct arena_spare *spare = *link;
         if (spare->bytes != bytes)
@@ -81,6 +84,7 @@ static void *take(struct block_source *source, size_t bytes)
 
 static void give(struct block_source *source, void *block, size_t bytes)
 {
+    FM_ASSERT(block && (uintptr_t)block % HEAD == 0);
     struct arena *arena = (struct arena *)source;
     struct arena_spare *spare = block;
 

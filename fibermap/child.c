@@ -44,7 +44,9 @@ struct nest {
 static struct fm_map *turn_into(struct nest *nest, enum nest_state state)
 {
     fm__lock(&nest->lock);
+    FM_ASSERT(nest->state != NEST_OVER);
     struct fm_map *map = nest->map;
+    FM_ASSERT(!map || nest->state == NEST_OPEN);
     nest->map = NULL;
     nest->state = state;
     fm__unlock(&nest->lock);
@@ -91,6 +93,7 @@ int fm__child_wrap(struct work *work, struct nest **ret_nest)
 
 int fm__child_attach(struct fm_fiber *fiber, struct nest *nest)
 {
+    FM_ASSERT(!nest->attached);
     struct fiber_extra *extra = fm__fiber_extra(fiber);
     if (!extra)
         return -ENOMEM;

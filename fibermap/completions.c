@@ -35,6 +35,7 @@ static struct stay *pop_locked(struct ledger *ledger)
 {
     if (!ledger->ring_count)
         return NULL;
+    FM_ASSERT(ledger->ring_at < ledger->ring_size);
     struct stay *stay = ledger->ring[ledger->ring_at];
     ledger->ring_at = ledger->ring_at + 1 == ledger->ring_size ? 0 : ledger->ring_at + 1;
     ledger->ring_count--;
@@ -51,6 +52,7 @@ void fm__completions_free(struct ledger *ledger)
 
 static void wake_one_and_unlock(struct waiting *w, struct ledger *ledger)
 {
+    FM_ASSERT(fm__lock_held(&w->lock));
     struct waitlist *list = &w->lists[WAIT_NEXT];
 
     while (list->first && ledger->ring_count) {
@@ -77,6 +79,7 @@ void fm__completions_push(struct fm_map *map, struct stay *stay)
         oldest = pop_locked(ledger);
         ledger->dropped++;
     }
+    FM_ASSERT(ledger->ring_count < ledger->ring_size);
     uint64_t at = (uint64_t)ledger->ring_at + ledger->ring_count++;
     ledger->ring[at < ledger->ring_size ? at : at - ledger->ring_size] = stay;
     wake_one_and_unlock(&map->waiting, ledger);

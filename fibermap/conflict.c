@@ -31,6 +31,7 @@ static bool is_dying(uint64_t id)
 static __attribute__((noinline)) struct entry *home_of_moved_locked(struct fm_map *map,
                                                                     struct entry *entry)
 {
+    FM_ASSERT(entry->shared & SHARED_MOVED);
     struct entry *home = entry;
 
     fm__lock(&map->waiting.lock);
@@ -54,6 +55,7 @@ static inline __attribute__((always_inline)) struct fm_fiber *stays_locked(
     const struct fm_map_run_options *options, uint32_t conflict, struct run_more *more,
     bool waits)
 {
+    FM_ASSERT(fm__lock_held(&stripe->lock));
     struct entry *holder = fm__conflict_gives_way(conflict)
                                ? fm__holder_locked(stripe, key, place)
                                : NULL;

@@ -36,6 +36,7 @@ void fm__waiting_init(struct waiting *w)
 
 void fm__waiting_wake_and_unlock(struct waiting *w, unsigned kinds)
 {
+    FM_ASSERT(fm__lock_held(&w->lock));
     enum { BATCH = 16 };
     struct wait batch[BATCH];
     int64_t until = w->epoch++;
@@ -69,6 +70,7 @@ void fm__waiting_wake_and_unlock(struct waiting *w, unsigned kinds)
 int fm__waiting_wait(struct waiting *w, enum wait_kind kind, int64_t deadline_ns,
                      const char *what)
 {
+    FM_ASSERT(kind < WAIT_KINDS && fm__lock_held(&w->lock));
     struct wait_node node = { .amount = w->epoch };
     return fm__waitlist_wait(&w->lists[kind], &w->lock, &node, deadline_ns, 0, what);
 }
@@ -131,6 +133,7 @@ void fm__count_add(struct stripe *s, uint64_t delta)
 
 static void watch_locked(struct fm_map *map)
 {
+    FM_ASSERT(fm__lock_held(&map->waiting.lock));
     struct waiting *w = &map->waiting;
     if (w->watchers++)
         return;
@@ -146,6 +149,7 @@ static void watch_locked(struct fm_map *map)
 
 static void unwatch_locked(struct fm_map *map)
 {
+    FM_ASSERT(fm__lock_held(&map->waiting.lock) && map->waiting.watchers);
     if (--map->waiting.watchers)
         return;
     fm__map_each_stripe(map, s)

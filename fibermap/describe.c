@@ -18,6 +18,7 @@
 #include "fibermap/describe.h"
 
 #include "fibermap/stripe.h"
+#include "runtime/platform/check.h"
 #include "runtime/platform/spin.h"
 
 static _Atomic uint32_t readers;
@@ -49,6 +50,7 @@ void fm__key_print(char *buffer, size_t size, const unsigned char *key, size_t l
     }
     for (int dots = 0; whole >= size && dots < 3 && at + 1 < size; dots++)
         buffer[at++] = '.';
+    FM_ASSERT(at < size);
     buffer[at] = '\0';
 }
 

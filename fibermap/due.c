@@ -18,6 +18,7 @@ static uint32_t rank_of(const struct idler *idler)
 /* The longer way down goes to the left. Whether the rank has changed. */
 static bool lean_left(struct idler *idler)
 {
+    FM_ASSERT(idler->rank);
     uint32_t rank = idler->rank;
     if (rank_of(idler->left) < rank_of(idler->right)) {
         struct idler *left = idler->left;
@@ -51,6 +52,7 @@ static struct idler *merge(struct idler *a, struct idler *b)
 
 void fm__due_put(struct idler **root, struct idler *idler, int64_t due_ns)
 {
+    FM_ASSERT(!idler->rank);
     idler->due_ns = due_ns;
     idler->left = idler->right = NULL;
     idler->rank = 1;

@@ -17,6 +17,7 @@ static void unlist_locked(struct ledger *ledger, struct stay *stay)
 {
     if (!stay->listed)
         return;
+    FM_ASSERT(ledger->first_idle && ledger->last_idle);
     *(stay->before ? &stay->before->after : &ledger->first_idle) = stay->after;
     *(stay->after ? &stay->after->before : &ledger->last_idle) = stay->before;
     stay->listed = false;
@@ -24,6 +25,7 @@ static void unlist_locked(struct ledger *ledger, struct stay *stay)
 
 void fm__evict_list_locked(struct ledger *ledger, struct stay *stay)
 {
+    FM_ASSERT(!stay->listed && !stay->leaving);
     stay->after = NULL;
     stay->before = ledger->last_idle;
     *(stay->before ? &stay->before->after : &ledger->first_idle) = stay;
@@ -33,6 +35,7 @@ void fm__evict_list_locked(struct ledger *ledger, struct stay *stay)
 
 void fm__evict_move_locked(struct fm_map *map, struct stay *from, struct stay *to)
 {
+    FM_ASSERT(!to->listed && !to->leaving);
     struct ledger *ledger = map->ledger;
 
     fm__lock(&map->waiting.lock);
@@ -74,6 +77,7 @@ void fm__evict_touch_locked(struct fm_map *map, struct entry *entry)
 
 void fm__evict_forget_locked(struct ledger *ledger, struct stay *stay)
 {
+    FM_ASSERT(ledger->leaving >= stay->leaving);
     unlist_locked(ledger, stay);
     ledger->leaving -= stay->leaving;
     stay->leaving = false;

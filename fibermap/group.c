@@ -63,6 +63,7 @@ int fm_map_group_create(struct fm_map *map, const struct fm_map_group_config *gi
 
 static void group_free(struct fm_map_group *group)
 {
+    FM_ASSERT(!group->first && !group->last && !group->count);
     struct fm_map *map = group->map;
 
     fm__lock(&map->waiting.lock);
@@ -95,6 +96,7 @@ struct fm_map_group *fm_map_group_unref(struct fm_map_group *group)
 
 static bool try_ref(struct fm_map_group *group)
 {
+    FM_ASSERT(fm__lock_held(&group->map->waiting.lock));
     /* relaxed: it is in the list, whose lock the caller holds */
     uint32_t refs = atomic_load_explicit(&group->refs, memory_order_relaxed);
     while (refs && !atomic_compare_exchange_weak_explicit(&group->refs, &refs, refs + 1,
@@ -175,6 +177,7 @@ void fm__group_member_discard(struct group_member *member)
 
 int fm__group_join(struct group_member *member, struct fm_fiber *fiber)
 {
+    FM_ASSERT(member->state == MEMBER_OUT && !member->fiber);
     struct fm_map_group *group = member->group;
 
     fm__lock(&group->lock);
@@ -229,6 +232,7 @@ static bool waits_and_goes_on(struct fm_fiber *self)
  */
 static int await_release(struct group_member *member, struct fm_fiber *self, bool again)
 {
+    FM_ASSERT(member->fiber == self);
     struct fm_map_group *group = member->group;
 
     for (;;) {
@@ -252,6 +256,7 @@ static int await_release(struct group_member *member, struct fm_fiber *self, boo
 
 int fm__group_begin(struct group_member *member, struct fm_fiber *self)
 {
+    FM_ASSERT(member->fiber == self);
     struct fm_map_group *group = member->group;
 
     fm__lock(&group->lock);
@@ -279,6 +284,7 @@ bool fm__group_has_ended(struct group_member *member)
 /* The lock is held. */
 static enum group_answer ask(struct group_member *member, struct fm_fiber *self, int64_t now_ns)
 {
+    FM_ASSERT(fm__lock_held(&member->group->lock));
     struct fm_map_group *group = member->group;
 
     if (group->phase == PHASE_END || member->state == MEMBER_OUT)
@@ -308,6 +314,7 @@ static enum group_answer ask(struct group_member *member, struct fm_fiber *self,
 enum group_answer fm__group_ask(struct group_member *member, struct fm_fiber *self,
                                 int64_t now_ns)
 {
+    FM_ASSERT(member->fiber == self);
     fm__lock(&member->group->lock);
     enum group_answer answer = ask(member, self, now_ns);
     fm__round_go_on_and_unlock(member->group);
@@ -321,6 +328,7 @@ uint32_t fm__group_on_limit(const struct group_member *member)
 
 int fm__group_await(struct group_member *member, struct fm_fiber *self)
 {
+    FM_ASSERT(member->fiber == self);
     struct fm_map_group *group = member->group;
 
     fm__lock(&group->lock);
@@ -345,6 +353,7 @@ void fm__group_begun(struct group_member *member)
 /* The lock is held; NULL: none of them is the fiber's. */
 static struct group_member *member_of(struct fm_map_group *group, struct fm_fiber *fiber)
 {
+    FM_ASSERT(fm__lock_held(&group->lock));
     struct group_member *member = fiber ? group->first : NULL;
     while (member && member->fiber != fiber)
         member = member->next;

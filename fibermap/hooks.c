@@ -47,12 +47,14 @@ int fm__hooks_make(struct ledger *ledger, const struct fm_map_config *config, ui
 
 static struct event_queue *queue_of(struct stripe *stripe)
 {
+    FM_ASSERT(stripe->map->ledger->events);
     struct fm_map *map = stripe->map;
     return &map->ledger->events[stripe - map->stripes];
 }
 
 void fm__hooks_note_locked(struct stripe *stripe, struct stay *stay, enum event_kind kind)
 {
+    FM_ASSERT(fm__lock_held(&stripe->lock));
     struct event_queue *queue = queue_of(stripe);
     struct event *event = &stay->events[kind];
 
@@ -64,6 +66,7 @@ void fm__hooks_note_locked(struct stripe *stripe, struct stay *stay, enum event_
 
 static void tell_start(const struct fm_map_hooks *hooks, struct stay *stay)
 {
+    FM_ASSERT(stay->end.fiber);
     if (stay->displaced && hooks->on_replace)
         hooks->on_replace(hooks->ctx, stay->end.key, stay->displaced, stay->end.fiber);
     stay->displaced = fm_fiber_unref(stay->displaced);
@@ -137,6 +140,7 @@ void fm__hooks_tell(struct stripe *stripe)
 
 void fm__hooks_restart(struct fm_fiber *self, struct fm_exit exit)
 {
+    FM_ASSERT(self == fm__fiber_self());
     struct fm_map *map = fm__member_map(self);
     struct ledger *ledger = map->ledger;
     struct stripe *stripe;

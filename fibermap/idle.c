@@ -53,6 +53,8 @@ enum { BATCH = 32 };
 /* One that is due. The id of whom to interrupt, or 0. */
 static uint64_t expire_locked(struct stripe *stripe, struct idler *idler, int64_t now_ns)
 {
+    FM_ASSERT(fm__lock_held(&stripe->lock));
+    FM_ASSERT(idler->rank && idler->entry->idles && idler->entry->idler == idler);
     struct entry *entry = idler->entry;
     uint64_t id = fm__entry_present(fm__entry_read(entry));
 
@@ -116,6 +118,8 @@ static int64_t reap_all(struct fm_map *map)
 /* The wait lock is held; the last access to the map. */
 static void reaper_ends_and_unlock(struct fm_map *map)
 {
+    FM_ASSERT(fm__lock_held(&map->waiting.lock));
+    FM_ASSERT(map->idle.running && !map->idle.reaper.who);
     map->idle.running = false;
     fm__waiting_wake_and_unlock(&map->waiting, 1u << WAIT_REAPER);
     fm__map_unref(map);
@@ -227,6 +231,7 @@ void fm__idle_drop(struct fm_map *map, struct idler *idler)
         return;
     free(idler);
     fm__lock(&map->waiting.lock);
+    FM_ASSERT(map->idle.count);
     bool last = --map->idle.count == 0;
     fm__unlock(&map->waiting.lock);
     if (last)
@@ -236,6 +241,8 @@ void fm__idle_drop(struct fm_map *map, struct idler *idler)
 int64_t fm__idle_attach_locked(struct stripe *stripe, struct entry *entry, struct idler *idler,
                                bool begins)
 {
+    FM_ASSERT(fm__lock_held(&stripe->lock));
+    FM_ASSERT(!entry->idles && !idler->rank);
     idler->entry = entry;
     idler->since_ns = entry->since_ns;
     entry->idler = idler;
@@ -245,6 +252,7 @@ int64_t fm__idle_attach_locked(struct stripe *stripe, struct entry *entry, struc
 
 int64_t fm__idle_begin_locked(struct stripe *stripe, struct entry *entry)
 {
+    FM_ASSERT(fm__lock_held(&stripe->lock));
     if (!entry->idles || !fm__entry_present(fm__entry_read(entry)))
         return FM_NEVER;
     struct idler *idler = entry->idler;
@@ -267,6 +275,7 @@ void fm__idle_told(struct fm_map *map, int64_t due_ns)
 
 void fm__idle_displace_locked(struct stripe *stripe, struct entry *entry)
 {
+    FM_ASSERT(fm__lock_held(&stripe->lock));
     struct fm_map *map = stripe->map;
 
     if (entry->idles)
@@ -277,6 +286,7 @@ void fm__idle_displace_locked(struct stripe *stripe, struct entry *entry)
 
 struct idler *fm__idle_detach_locked(struct stripe *stripe, struct entry *entry)
 {
+    FM_ASSERT(fm__lock_held(&stripe->lock));
     if (!entry->idles)
         return NULL;
     struct idler *idler = entry->idler;
@@ -289,6 +299,7 @@ struct idler *fm__idle_detach_locked(struct stripe *stripe, struct entry *entry)
 int64_t fm__idle_move_locked(struct stripe *from_stripe, struct entry *from,
                              struct stripe *to_stripe, struct entry *to)
 {
+    FM_ASSERT(fm__lock_held(&from_stripe->lock) && fm__lock_held(&to_stripe->lock));
     to->since_ns = fm__idle_since_locked(from);
     if (!from->idles)
         return FM_NEVER;
@@ -313,6 +324,7 @@ void fm__idle_left(struct stripe *stripe, struct entry *entry)
 
 void fm__idle_used_locked(struct stripe *stripe, struct entry *entry)
 {
+    FM_ASSERT(fm__lock_held(&stripe->lock));
     struct fm_map *map = stripe->map;
 
     if (entry->idles)

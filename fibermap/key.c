@@ -5,6 +5,8 @@
  */
 #include "fibermap/key.h"
 
+#include "runtime/platform/check.h"
+
 __extension__ typedef unsigned __int128 uint128;
 
 static inline uint64_t rotate(uint64_t x, int n)
@@ -109,6 +111,7 @@ void fm__hash_seed_init(struct hash_seed *seed, uint64_t from, enum hash_kind ki
 /* Of more than 24 bytes. */
 static uint64_t fast_long(const struct hash_seed *seed, const unsigned char *p, size_t len)
 {
+    FM_ASSERT(len > 8 * KEY_FIRST);
     uint64_t h = len;
     for (size_t i = 0; i < len; i += 32)
         h = fm__hash_fast(seed->k0, seed->k1, h ^ fm__load_word(p + fm__word_at(len, i / 8)),

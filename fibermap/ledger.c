@@ -87,6 +87,8 @@ void fm__stay_unref(struct stay *stay)
 void fm__stay_begin_locked(struct stay *stay, struct stripe *stripe, struct fm_fiber *fiber,
                            uint64_t displaced, bool starts)
 {
+    FM_ASSERT(fm__lock_held(&stripe->lock));
+    FM_ASSERT(!stay->end.fiber);
     stay->end.fiber = fm_fiber_ref(fiber);
     stay->starts = starts;
     if (starts)
@@ -109,6 +111,8 @@ void fm__stay_begun(struct fm_fiber *fiber, struct stripe *stripe)
 static void end_locked(struct stay *stay, struct stripe *stripe, struct fm_exit exit,
                        enum entry_end end)
 {
+    FM_ASSERT(fm__lock_held(&stripe->lock));
+    FM_ASSERT(stay->end.fiber);
     stay->end.exit = exit;
     if (end == ENTRY_END_PRESENT && stripe->map->ledger->retained)
         fm__retain_put_locked(stripe->map, stay);
@@ -132,6 +136,7 @@ static void after_end(struct stay *stay, struct stripe *stripe, enum entry_end e
 
 void fm__stay_over_locked(struct stay *stay, struct stripe *stripe, struct fm_exit exit)
 {
+    FM_ASSERT(fm__lock_held(&stripe->lock));
     end_locked(stay, stripe, exit, ENTRY_END_PRESENT);
 }
 

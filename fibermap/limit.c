@@ -53,6 +53,7 @@ void fm__limit_make(struct fm_map *map, const struct fm_map_config *config)
 /* Give it to the first who waits, letting go of the lock meanwhile. False: nobody waits. */
 static bool hand_over_locked(struct fm_map *map, enum wait_kind kind)
 {
+    FM_ASSERT(fm__lock_held(&map->waiting.lock));
     struct waitlist *list = &map->waiting.lists[kind];
     bool won = false;
 
@@ -75,6 +76,8 @@ static bool hand_over_locked(struct fm_map *map, enum wait_kind kind)
 
 static void give_place_locked(struct fm_map *map)
 {
+    FM_ASSERT(fm__lock_held(&map->waiting.lock));
+    FM_ASSERT(map->ledger->live);
     /* by sets there may be more than max_live */
     if (map->ledger->live > map->ledger->max_live || !hand_over_locked(map, WAIT_PLACE))
         map->ledger->live--;
@@ -82,6 +85,7 @@ static void give_place_locked(struct fm_map *map)
 
 static uint32_t free_places_locked(struct fm_map *map)
 {
+    FM_ASSERT(fm__lock_held(&map->waiting.lock));
     bool waits = map->waiting.lists[WAIT_PLACE].first != NULL;
     return waits ? 0 : (uint32_t)fm__limit_spare(map->ledger);
 }
@@ -89,12 +93,14 @@ static uint32_t free_places_locked(struct fm_map *map)
 /* How many more it needs. */
 static uint32_t missing_places(const struct limit_hand *hand)
 {
+    FM_ASSERT(hand->places <= hand->runs);
     return hand->runs - hand->places;
 }
 
 /* As many of them as are free. */
 static void take_places_locked(struct fm_map *map, struct limit_hand *hand)
 {
+    FM_ASSERT(fm__lock_held(&map->waiting.lock));
     uint32_t missing = missing_places(hand), free = free_places_locked(map);
     uint32_t taken = missing < free ? missing : free;
     hand->places += taken;
@@ -108,6 +114,7 @@ static void take_places_locked(struct fm_map *map, struct limit_hand *hand)
  */
 static void want_places_locked(struct fm_map *map, const struct limit_hand *hand)
 {
+    FM_ASSERT(fm__lock_held(&map->waiting.lock));
     uint32_t missing = missing_places(hand);
 
     map->ledger->wanting += (int32_t)missing;
@@ -155,14 +162,18 @@ static void settle_window_locked(struct ledger *ledger, int64_t now_ns)
 
 static bool starts_are_free_locked(struct fm_map *map, uint32_t count)
 {
+    FM_ASSERT(fm__lock_held(&map->waiting.lock));
     struct ledger *ledger = map->ledger;
     settle_window_locked(ledger, fm__runtime_now_ns(map->runtime));
+    FM_ASSERT(ledger->taken + ledger->held <= ledger->max_starts);
     return count <= ledger->max_starts - ledger->taken - ledger->held;
 }
 
 /* The caller holds one, and puts somebody in. Whether a window begins. */
 static bool use_start_locked(struct fm_map *map)
 {
+    FM_ASSERT(fm__lock_held(&map->waiting.lock));
+    FM_ASSERT(map->ledger->held);
     struct ledger *ledger = map->ledger;
     int64_t now_ns = fm__runtime_now_ns(map->runtime);
 
@@ -176,6 +187,8 @@ static bool use_start_locked(struct fm_map *map)
 /* The first in line, until something may be free: 0 · -ECANCELED · -ETIMEDOUT · -ENOMEM */
 static int await_window_locked(struct fm_map *map, int64_t deadline_ns)
 {
+    FM_ASSERT(fm__lock_held(&map->waiting.lock));
+    FM_ASSERT(map->ledger->line);
     struct ledger *ledger = map->ledger;
     struct waitlist *list = &map->waiting.lists[WAIT_WINDOW];
     struct wait_node node = { .amount = map->waiting.epoch };
@@ -240,6 +253,7 @@ static void put_starts_back(struct fm_map *map, struct limit_hand *hand)
 
 int fm__limit_take_locked(struct fm_map *map, struct limit_hand *hand, bool displaces)
 {
+    FM_ASSERT(hand->runs && hand->starts <= hand->runs);
     struct ledger *ledger = map->ledger;
     uint32_t places = ledger->max_live && !displaces ? missing_places(hand) : 0;
     uint32_t starts = ledger->max_starts ? hand->runs - hand->starts : 0;
@@ -282,6 +296,7 @@ int fm__limit_wait(struct fm_map *map, struct limit_hand *hand, int64_t deadline
 void fm__limit_use_locked(struct fm_map *map, struct stay *stay, struct limit_hand *hand,
                           bool displaces, bool queues)
 {
+    FM_ASSERT(stay);
     struct ledger *ledger = map->ledger;
     bool lists = fm__limit_evicts(ledger) && !queues; /* who queues is listed in his turn */
 

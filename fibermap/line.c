@@ -60,6 +60,7 @@ static struct turn *host_of(const struct line *line)
 
 void fm__lines_give(struct stripe *stripe, struct turn_lines **spare)
 {
+    FM_ASSERT(fm__lock_held(&stripe->lock));
     /* relaxed, here and below: under the lock */
     struct turn_lines *old = atomic_load_explicit(&stripe->lines, memory_order_relaxed);
     struct turn_lines *new = *spare;
@@ -104,6 +105,7 @@ static struct line **find(struct turn_lines *lines, const struct map_key *key)
 
 struct line *fm__line_of(struct stripe *stripe, const struct map_key *key)
 {
+    FM_ASSERT(fm__lock_held(&stripe->lock));
     struct turn_lines *lines = lines_of(stripe);
     return lines ? *find(lines, key) : NULL;
 }
@@ -112,11 +114,14 @@ struct line *fm__line_of(struct stripe *stripe, const struct map_key *key)
 
 static struct turn_list *list_of(struct line *line, const struct turn *turn)
 {
+    FM_ASSERT(turn->state != TURN_FREE);
     return turn->state == TURN_QUEUES ? &line->queue : &line->rest;
 }
 
 static void take_out(struct turn_lines *lines, struct line **link, struct turn *turn)
 {
+    FM_ASSERT(lines->count);
+    FM_ASSERT(turn->state != TURN_LEFT || lines->left);
     struct line *line = *link;
     struct turn_list *list = list_of(line, turn);
 
@@ -129,6 +134,7 @@ static void take_out(struct turn_lines *lines, struct line **link, struct turn *
     lines->left -= turn->state == TURN_LEFT;
     struct turn *heir = line->rest.first ? line->rest.first : line->queue.first;
     if (!heir) {
+        FM_ASSERT(!line->queued && !line->left);
         *link = line->below;
         lines->count--;
     } else if (line == &turn->line) {
@@ -139,12 +145,15 @@ static void take_out(struct turn_lines *lines, struct line **link, struct turn *
 
 void fm__line_remove(struct turn *turn)
 {
+    FM_ASSERT(fm__lock_held(&turn->stripe->lock));
     struct turn_lines *lines = lines_of(turn->stripe);
     take_out(lines, find(lines, &turn->key), turn);
 }
 
 void fm__line_left(struct turn *turn)
 {
+    FM_ASSERT(fm__lock_held(&turn->stripe->lock));
+    FM_ASSERT(turn->stands && turn->after && turn->state == TURN_AWAITS);
     struct turn_lines *lines = lines_of(turn->stripe);
     turn->state = TURN_LEFT;
     (*find(lines, &turn->key))->left++;
@@ -153,6 +162,7 @@ void fm__line_left(struct turn *turn)
 
 void fm__turn_free_later(struct turn *turn, struct turn **gone)
 {
+    FM_ASSERT(!turn->stands);
     turn->next = *gone;
     *gone = turn;
 }
@@ -177,6 +187,7 @@ bool fm__turn_is_over(uint64_t id)
 /* The same of one line; with its last turn it goes itself, and *link is the next. */
 static uint64_t displaced(struct turn_lines *lines, struct line **link, struct turn **gone)
 {
+    FM_ASSERT(*link);
     uint64_t found = 0;
 
     for (struct turn *turn = (*link)->rest.first, *next; turn; turn = next) {
@@ -215,6 +226,7 @@ static uint64_t look_in(struct turn_lines *lines, struct line **link, const stru
 uint64_t fm__line_displaced(struct stripe *stripe, const struct map_key *key,
                             struct turn **gone)
 {
+    FM_ASSERT(fm__lock_held(&stripe->lock));
     struct turn_lines *lines = lines_of(stripe);
     return lines ? look_in(lines, bucket_of(lines, key), key, gone) : 0;
 }
@@ -235,6 +247,7 @@ struct turn *fm__line_awaiting(const struct line *line, const struct entry *entr
  */
 static void room_for_more(struct stripe *stripe, struct turn_lines *lines, struct turn **gone)
 {
+    FM_ASSERT(lines->count > lines->room);
     uint32_t buckets = UINT32_C(1) << lines->log2, half = buckets / 2;
 
     if (lines->left > half)
@@ -249,6 +262,8 @@ static void room_for_more(struct stripe *stripe, struct turn_lines *lines, struc
 
 void fm__line_push(struct turn *turn, enum turn_state state)
 {
+    FM_ASSERT(fm__lock_held(&turn->stripe->lock));
+    FM_ASSERT(!turn->stands && (state == TURN_AWAITS || state == TURN_QUEUES));
     struct turn_lines *lines = lines_of(turn->stripe);
     struct line **link = find(lines, &turn->key), *line = *link;
 
@@ -277,6 +292,7 @@ void fm__turn_lines_free(struct stripe *stripe)
     for (size_t i = 0; lines && i < (size_t)1 << lines->log2; i++)
         while (lines->bucket[i]) {
             struct turn *turn = lines->bucket[i]->rest.first;
+            FM_ASSERT(turn->state == TURN_LEFT);
             take_out(lines, &lines->bucket[i], turn);
             fm__turn_free_later(turn, &gone);
         }

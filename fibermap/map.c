@@ -150,6 +150,7 @@ void fm__map_unref(struct fm_map *map)
     /* acq_rel: what each of them did happens before the last one frees */
     if (atomic_fetch_sub_explicit(&map->refs, 1, memory_order_acq_rel) != 1)
         return;
+    FM_ASSERT(!map->groups && !map->moves_held);
     fm__describe_wait();
     fm__map_each_stripe(map, s) {
         fm__turn_lines_free(s);

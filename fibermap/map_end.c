@@ -66,6 +66,7 @@ static int find_present(struct stripe *stripe, struct found *found)
     uint32_t made = fm__stripe_made(stripe);
     for (uint32_t i = 0; i < made; i++) {
         uint64_t id = fm__entry_counted(fm__entry_read(fm__stripe_at(stripe, i)));
+        FM_ASSERT(!id || found->count < found->room);
         if (id)
             found->ids[found->count++] = id;
     }

@@ -23,6 +23,7 @@ static __attribute__((noinline)) void begin_more_locked(struct run_more *more,
                                                         struct entry *mine,
                                                         struct fm_fiber *fiber)
 {
+    FM_ASSERT(fm__lock_held(&stripe->lock));
     if (more->told)
         fm__exit_list_add(&fiber->exits, more->told);
     if (more->waits) {
@@ -41,6 +42,7 @@ static void unwrap(struct work *work)
 
 void fm__run_unmake(struct fm_fiber *fiber, bool reference)
 {
+    FM_ASSERT(!(fiber->flags & FIBER_OWNED));
     struct work work = { fiber->entry, fiber->arg, fiber->arg_drop };
     unwrap(&work);
     if (reference) {
@@ -105,6 +107,7 @@ static __attribute__((noinline)) int create_wrapped(struct fm_map *map, struct s
                                                     struct turn **ret_turn,
                                                     struct fm_fiber **ret_fiber)
 {
+    FM_ASSERT(is_wrapped(options));
     struct wraps wraps = { 0 };
     struct fm_fiber *fiber;
     int r = wrap(stripe, key, options, &work, &wraps);
@@ -148,6 +151,7 @@ static __attribute__((noinline)) int decide_locked(struct stripe *stripe,
                                                    struct run_more *more, struct turn *turn,
                                                    struct fm_fiber **ret_incumbent)
 {
+    FM_ASSERT(fm__lock_held(&stripe->lock));
     if (options->conflict == FM_QUEUE)
         return fm__turn_ask_locked(turn, place, options->queue_max);
     *ret_incumbent = fm__conflict_stays_locked(stripe, key, place, options, more);

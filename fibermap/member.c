@@ -55,6 +55,8 @@ static void run_ended(struct fm_fiber *fiber, struct fm_exit exit)
 void fm__member_bind(struct fm_fiber *fiber, struct stripe *stripe, struct entry *entry,
                      uint32_t flags)
 {
+    FM_ASSERT(fm__lock_held(&stripe->lock) && flags <= WORD_FLAGS);
+    FM_ASSERT(!(fiber->flags & FIBER_OWNED));
     fiber->owner.ended = run_ended;
     fiber->owner.words[1] = (void *)((uintptr_t)stripe | flags);
     fm__described_entry_set(fiber, entry);
@@ -237,6 +239,7 @@ static __attribute__((noinline)) void judge(struct stripe *stripe, struct entry 
                                             uint32_t flags, struct fm_fiber *fiber,
                                             struct fm_exit exit)
 {
+    FM_ASSERT(exit.kind != FM_SUCCESS);
     struct fm_map *map = stripe->map;
 
     exit = plain_exit(fiber, exit);

@@ -54,6 +54,7 @@ void fm__moves_hold(struct fm_map *map)
 void fm__moves_go(struct fm_map *map)
 {
     fm__lock(&map->waiting.lock);
+    FM_ASSERT(map->moves_held);
     map->moves_held--;
     fm__unlock(&map->waiting.lock);
 }
@@ -105,6 +106,7 @@ static void unlock_both(struct move *m)
 /* 0 · -ESHUTDOWN · -ENOENT · -EEXIST · -EBUSY */
 static int may_move_locked(struct move *m)
 {
+    FM_ASSERT(fm__lock_held(&m->from_stripe->lock) && fm__lock_held(&m->to_stripe->lock));
     struct place from = fm__stripe_find_locked(m->from_stripe, &m->from_key);
     struct place to = fm__stripe_find_locked(m->to_stripe, &m->to_key);
 
@@ -121,6 +123,7 @@ static int may_move_locked(struct move *m)
 /* The instant. 0 · -ENOENT it has ended · -EAGAIN nothing moves just now */
 static int step_over_locked(struct move *m)
 {
+    FM_ASSERT(m->from && m->to && m->from != m->to);
     struct fm_map *map = m->map;
     struct entry *from = m->from, *to = m->to;
 
@@ -152,6 +155,7 @@ static int step_over_locked(struct move *m)
 /* Its exit needs a lock that we hold: the fiber is there. */
 static void move_stay_locked(struct move *m)
 {
+    FM_ASSERT(m->stay && !m->stay->end.fiber);
     uint64_t id = fm__entry_present(fm__entry_read(m->to));
     struct fm_fiber *fiber = fm__slab_at((uint32_t)(id & FIBER_ID_SLOT));
     struct stay **place = m->to->shared & SHARED_SET ? &((struct set_node *)m->home->link)->stay
@@ -186,6 +190,7 @@ static int move_locked(struct move *m)
 
 static void moved(struct move *m)
 {
+    FM_ASSERT(m->home && m->to);
     if (m->from != m->home)
         fm__stripe_bury(m->from_stripe, m->from);
     if (m->next.who)

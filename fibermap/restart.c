@@ -72,6 +72,7 @@ bool fm__restart_window_admit(struct restart_window *window, int64_t now_ns)
     if (window->count == window->intensity &&
         now_ns - window->times[window->at] <= window->period_ns)
         return false;
+    FM_ASSERT(window->at < window->intensity && window->count <= window->intensity);
     window->times[window->at] = now_ns;
     window->at = (window->at + 1) % window->intensity;
     window->count += window->count < window->intensity;
@@ -227,6 +228,7 @@ static struct fm_exit interruption(struct fm_fiber *self)
 
 static struct fm_exit incarnation(struct lineage *lineage, struct fm_fiber *self)
 {
+    FM_ASSERT(self == fm__fiber_self() && self->mask_depth == 0);
     const struct fm_restart *policy = &lineage->policy;
     int64_t begun_ns = fm_now_ns();
 
@@ -258,6 +260,7 @@ static bool is_run_again(struct lineage *lineage, struct fm_fiber *self, struct 
 static bool within_limits(struct lineage *lineage, struct fm_fiber *self, struct fm_exit exit,
                           int64_t *ret_until_ns)
 {
+    FM_ASSERT(self == fm__fiber_self());
     int64_t now = fm_now_ns(), delay_ns = 0;
     if (!fm__restart_window_admit(&lineage->window, now) ||
         !map_admits(fm__member_map(self), now) ||
@@ -287,6 +290,7 @@ static struct fm_exit at_limit(struct lineage *lineage, struct fm_fiber *self,
 /* 0 · -ECANCELED · -EBADF */
 static int back_off(struct fm_fiber *self, int64_t until_ns)
 {
+    FM_ASSERT(self == fm__fiber_self());
     /* without a delay, too, others run first */
     int r = until_ns ? fm__again_pause(self, until_ns, fm__member_goes_on) : fm_yield();
     return r < 0 || fm__member_goes_on(self) ? r : -EBADF;

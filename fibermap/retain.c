@@ -34,6 +34,7 @@ int fm__retain_make(struct ledger *ledger, const struct fm_map_config *config)
 
 static struct stay **bucket_of(struct ledger *ledger, uint64_t head)
 {
+    FM_ASSERT(ledger->retained);
     return &ledger->retained[head >> KEY_LENGTH_BITS & ledger->retained_mask];
 }
 
@@ -48,6 +49,7 @@ static struct stay *find_locked(struct ledger *ledger, const struct map_key *key
 /* Off the table and the list, onto `dropped`. */
 static void take_off_locked(struct ledger *ledger, struct stay *stay, struct stay **dropped)
 {
+    FM_ASSERT(ledger->retained_count);
     struct stay **link = bucket_of(ledger, stay->head);
     while (*link != stay)
         link = &(*link)->chain;
@@ -66,6 +68,7 @@ static bool is_over(const struct ledger *ledger, const struct stay *stay, int64_
 
 void fm__retain_put_locked(struct fm_map *map, struct stay *stay)
 {
+    FM_ASSERT(stay->end.fiber);
     struct ledger *ledger = map->ledger;
     struct map_key key = { .head = stay->head,
                            .data = stay->key,
@@ -88,6 +91,7 @@ void fm__retain_put_locked(struct fm_map *map, struct stay *stay)
     *(ledger->newest ? &ledger->newest->newer : &ledger->oldest) = stay;
     ledger->newest = stay;
     ledger->retained_count++;
+    FM_ASSERT(ledger->retained_count <= ledger->retain_count);
     fm__unlock(&map->waiting.lock);
 }
 
@@ -106,6 +110,7 @@ void fm__retain_free(struct ledger *ledger)
     while (ledger->oldest)
         take_off_locked(ledger, ledger->oldest, &dropped);
     fm__retain_drop(dropped);
+    FM_ASSERT(!ledger->newest && !ledger->retained_count);
     free(ledger->retained);
 }
 

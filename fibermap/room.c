@@ -32,6 +32,7 @@ enum { NEED_ENTRY = 1, NEED_TABLE = 2, NEED_BLOB = 4 };
 
 static bool have_entry_locked(struct stripe *s)
 {
+    FM_ASSERT(fm__lock_held(&s->lock));
     if (s->free)
         return true;
     uint32_t dead = fm__dead_estimate(s, fm__stripe_count(s));
@@ -61,6 +62,7 @@ static inline unsigned needs_locked(struct stripe *s, const struct map_key *key,
 /* Build the table that grows out of the one in use, and put it into use. */
 static void grow_locked(struct stripe *s, void *memory, unsigned log2)
 {
+    FM_ASSERT(fm__lock_held(&s->lock) && memory && log2 < TABLES_MAX);
     uintptr_t old = fm__table_in_use(s);
     uintptr_t new = (uintptr_t)memory | (64 - log2);
     unsigned from = fm__table_parity(old), to = fm__table_parity(new);
@@ -97,6 +99,7 @@ static void grow_locked(struct stripe *s, void *memory, unsigned log2)
 
 static void accept_locked(struct stripe *s, struct room *room)
 {
+    FM_ASSERT(fm__lock_held(&s->lock));
     uintptr_t table = fm__table_in_use(s);
 
     if (room->slab && room->slab_entries == s->capacity + SLAB_FIRST) {
@@ -147,6 +150,7 @@ static void room_free(struct stripe *s, struct room *room)
 static bool room_make(struct stripe *s, struct room *room, unsigned need, uint32_t capacity,
                       uintptr_t table, const struct map_key *key)
 {
+    FM_ASSERT(!room->slab && !room->table && !room->blob);
     if (need & NEED_ENTRY) {
         room->slab_entries = capacity + SLAB_FIRST;
         if (room->slab_entries >> (SLABS_MAX + 3))

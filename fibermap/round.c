@@ -37,6 +37,8 @@
 
 void fm__round_take_out_locked(struct group_member *member)
 {
+    FM_ASSERT(fm__lock_held(&member->group->lock));
+    FM_ASSERT(member->state != MEMBER_OUT && member->group->count);
     struct fm_map_group *group = member->group;
 
     if (group->at == member)
@@ -60,6 +62,8 @@ void fm__round_take_out_locked(struct group_member *member)
 
 static void tell(struct group_member *member, enum member_state state)
 {
+    FM_ASSERT(fm__lock_held(&member->group->lock));
+    FM_ASSERT(state == MEMBER_STOPPING || state == MEMBER_ENDING);
     member->state = state;
     if (state == MEMBER_STOPPING)
         fm__again_end_running(member->fiber, FM_BY_GROUP);
@@ -80,6 +84,7 @@ static bool is_detached(struct group_member *member)
 /* Whether there is another step to take. */
 static bool stop_one(struct fm_map_group *group)
 {
+    FM_ASSERT(group->phase == PHASE_STOP);
     struct group_member *member = group->at;
 
     if (!member || member->number < group->from) {
@@ -104,6 +109,7 @@ static bool stop_one(struct fm_map_group *group)
 
 static bool start_one(struct fm_map_group *group)
 {
+    FM_ASSERT(group->phase == PHASE_START);
     struct group_member *member = group->at;
 
     if (!member) {
@@ -122,6 +128,7 @@ static bool start_one(struct fm_map_group *group)
 
 static bool end_one(struct fm_map_group *group)
 {
+    FM_ASSERT(group->phase == PHASE_END);
     struct group_member *member = group->at;
 
     if (!member || group->at_limit)
@@ -138,6 +145,7 @@ static bool end_one(struct fm_map_group *group)
 
 static void go_on(struct fm_map_group *group)
 {
+    FM_ASSERT(fm__lock_held(&group->lock));
     for (bool more = true; more;) {
         switch (group->phase) {
         case PHASE_STOP: more = stop_one(group); break;
@@ -150,6 +158,8 @@ static void go_on(struct fm_map_group *group)
 
 void fm__round_begin_locked(struct fm_map_group *group, enum phase phase)
 {
+    FM_ASSERT(fm__lock_held(&group->lock));
+    FM_ASSERT(group->phase != PHASE_END);
     /* Who has been let run, and has not begun, does not: of the last round. */
     if (group->phase == PHASE_START && group->at && group->at->state == MEMBER_RELEASED)
         group->at->state = MEMBER_WAITS;
@@ -159,6 +169,7 @@ void fm__round_begin_locked(struct fm_map_group *group, enum phase phase)
 
 void fm__round_end_locked(struct fm_map_group *group, enum fm_reason reason)
 {
+    FM_ASSERT(fm__lock_held(&group->lock));
     if (group->phase == PHASE_END)
         return;
     group->end_reason = reason;
@@ -167,6 +178,7 @@ void fm__round_end_locked(struct fm_map_group *group, enum fm_reason reason)
 
 void fm__round_go_on_and_unlock(struct fm_map_group *group)
 {
+    FM_ASSERT(fm__lock_held(&group->lock));
     go_on(group);
     bool stopped = group->phase == PHASE_END && !group->first;
     fm__unlock(&group->lock);

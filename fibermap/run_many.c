@@ -139,6 +139,7 @@ static void find_twice(struct batch *batch)
 
 static int make_one(struct batch *batch, struct one *one, size_t ahead)
 {
+    FM_ASSERT(!one->fiber && !one->entry && !one->stay && !one->idler);
     struct fm_map_run_item *item = one->item;
     struct fm_map_run_options options;
     struct turn *turn;
@@ -216,6 +217,7 @@ static void unlock_all(struct batch *batch)
 
 static int decide_locked(struct batch *batch)
 {
+    FM_ASSERT(fm__lock_held(&batch->gate_stripe->lock));
     bool held = false;
 
     if (!fm__map_is_open(batch->map))
@@ -235,6 +237,7 @@ static int decide_locked(struct batch *batch)
 
 static void put_in_locked(struct batch *batch)
 {
+    FM_ASSERT(batch->gate && fm__lock_held(&batch->gate_stripe->lock));
     struct fm_map *map = batch->map;
 
     fm__entry_gate(batch->gate);
@@ -264,6 +267,7 @@ static void put_in_locked(struct batch *batch)
 /* The locks are free: their bodies may begin. */
 static void start_all(struct batch *batch)
 {
+    FM_ASSERT(batch->gate);
     fm__stripe_bury(batch->gate_stripe, batch->gate);
     for (size_t i = 0; i < batch->count; i++) {
         struct one *one = &batch->ones[i];

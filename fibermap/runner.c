@@ -72,6 +72,7 @@ struct promise_node {
 
 static void promise_ended(struct fm_fiber *fiber, struct fm_exit exit, void *arg)
 {
+    FM_ASSERT(((struct promise_node *)arg)->promise);
     struct promise_node *node = arg;
     fm_promise_complete(node->promise, exit);
     fm_promise_unref(node->promise);

@@ -39,6 +39,7 @@ static bool is_present(struct entry *entry, uint64_t id)
 /* The caller has waited for the fiber, and waits no more. */
 static void leave(struct fm_map *map, struct entry *home, uint64_t id)
 {
+    FM_ASSERT(home && id);
     struct stripe *stripe;
     bool last = false;
 
@@ -81,6 +82,7 @@ static int hand_out(struct fm_fiber *fiber, struct fm_exit exit, struct fm_exit 
 
 static int await(struct fm_fiber *fiber, int64_t deadline_ns, struct fm_exit *ret_exit)
 {
+    FM_ASSERT(fiber);
     struct fm_exit exit;
     if (fiber == fm__fiber_self())
         return FM_MAP_SELF;

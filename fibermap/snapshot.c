@@ -38,6 +38,7 @@ struct fm_snapshot {
 
 static int make_room(struct fm_snapshot *snap, size_t records, size_t bytes)
 {
+    FM_ASSERT(snap->count <= snap->room && snap->byte_count <= snap->byte_room);
     if (snap->room - snap->count < records) {
         size_t room = snap->count + records + records / 8 + 8;
         struct record *more = fm__realloc(snap->records, room * sizeof *more);
@@ -63,6 +64,7 @@ static int make_room(struct fm_snapshot *snap, size_t records, size_t bytes)
  */
 static void need_locked(struct stripe *s, size_t *records, size_t *bytes)
 {
+    FM_ASSERT(fm__lock_held(&s->lock));
     uint32_t used = atomic_load_explicit(&s->used, memory_order_relaxed);
     *records += used;
     *bytes += s->blob_bytes ? s->blob_bytes + 7 * (size_t)used : 0;
@@ -75,6 +77,7 @@ static bool fits(struct fm_snapshot *snap, size_t records, size_t bytes)
 
 static void copy_locked(struct fm_snapshot *snap, struct stripe *s, uint32_t flags)
 {
+    FM_ASSERT(fm__lock_held(&s->lock));
     uint32_t made = fm__stripe_made(s);
     for (uint32_t i = 0; i < made; i++) {
         struct entry *e = fm__stripe_at(s, i);
@@ -88,6 +91,7 @@ static void copy_locked(struct fm_snapshot *snap, struct stripe *s, uint32_t fla
         struct fm_fiber *fiber = fm__fiber_ref_id(state & ENTRY_ID);
         if (!fiber)
             continue;
+        FM_ASSERT(snap->count < snap->room);
         struct record *record = &snap->records[snap->count++];
         uint32_t length = fm__entry_key_length(e);
         record->member = (struct fm_member) {
@@ -101,6 +105,7 @@ static void copy_locked(struct fm_snapshot *snap, struct stripe *s, uint32_t fla
         if (length <= KEY_INLINE) {
             fm__entry_copy_key(e, record->word);
         } else {
+            FM_ASSERT(snap->byte_room - snap->byte_count >= length);
             record->bytes_at = snap->byte_count;
             fm__entry_copy_key(e, snap->bytes + snap->byte_count);
             snap->byte_count += length;
@@ -133,6 +138,7 @@ static int copy_each(struct fm_snapshot *snap, struct fm_map *map, uint32_t flag
 
 static void hold_all(struct fm_map *map, bool hold)
 {
+    FM_ASSERT(fm__lock_held(&map->waiting.lock));
     fm__map_each_stripe(map, s) {
         uint32_t made = fm__stripe_made(s);
         for (uint32_t i = 0; i < made; i++) {

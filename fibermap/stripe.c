@@ -185,6 +185,7 @@ static void write_key(struct stripe *s, struct entry *e, const struct map_key *k
 
     if (key->len > KEY_INLINE) {
         unsigned size_class = fm__blob_class(key->words);
+        FM_ASSERT(s->blob_free[size_class]);
         blob = s->blob_free[size_class];
         s->blob_free[size_class] = blob->free;
         s->blob_bytes += key->len;
@@ -201,6 +202,7 @@ static void write_key(struct stripe *s, struct entry *e, const struct map_key *k
 
 struct entry *fm__stripe_take_locked(struct stripe *s, const struct map_key *key)
 {
+    FM_ASSERT(fm__lock_held(&s->lock));
     struct entry *e = s->free;
     if (e) {
         s->free = e->link;
@@ -222,6 +224,7 @@ struct entry *fm__stripe_take_locked(struct stripe *s, const struct map_key *key
 
 uint64_t fm__stripe_install_locked(struct stripe *s, struct place place, struct entry *e)
 {
+    FM_ASSERT(fm__lock_held(&s->lock) && place.link);
     unsigned parity = fm__table_parity(fm__table_in_use(s));
     struct entry *old = place.entry;
     uint64_t displaced = 0;
@@ -242,6 +245,7 @@ uint64_t fm__stripe_install_locked(struct stripe *s, struct place place, struct 
 void fm__stripe_unlink_locked(struct stripe *s, struct place place)
 {
     FM_ASSERT(place.entry->linked);
+    FM_ASSERT(fm__lock_held(&s->lock) && s->linked);
     place.entry->linked = false;
     s->linked--;
     fm__point(place.link,
@@ -250,6 +254,7 @@ void fm__stripe_unlink_locked(struct stripe *s, struct place place)
 
 static void unlink_dead_locked(struct stripe *s, struct entry *dead)
 {
+    FM_ASSERT(fm__lock_held(&s->lock));
     uintptr_t table = fm__table_in_use(s);
     unsigned parity = fm__table_parity(table);
     _Atomic(struct entry *) *link =
@@ -265,6 +270,7 @@ static void unlink_dead_locked(struct stripe *s, struct entry *dead)
 
 void fm__stripe_sweep_locked(struct stripe *s)
 {
+    FM_ASSERT(fm__lock_held(&s->lock));
     struct entry *first = NULL, *last = NULL;
     uint32_t n = 0, moved = 0;
 
@@ -307,6 +313,7 @@ void fm__stripe_sweep_locked(struct stripe *s)
 
 void fm__stripe_leave_locked(struct stripe *s)
 {
+    FM_ASSERT(fm__lock_held(&s->lock));
     uint32_t used = atomic_load_explicit(&s->used, memory_order_relaxed);
     atomic_store_explicit(&s->used, used - 1, memory_order_relaxed);
 }

@@ -57,6 +57,7 @@
 
 static uint64_t under_key(struct stripe *stripe, const struct map_key *key)
 {
+    FM_ASSERT(fm__lock_held(&stripe->lock));
     struct place place = fm__stripe_find_locked(stripe, key);
     return place.entry ? fm__entry_present(fm__entry_read(place.entry)) : 0;
 }
@@ -102,6 +103,8 @@ void fm__turn_unwrap(struct work *work)
 
 int fm__turn_ask_locked(struct turn *turn, struct place place, uint32_t queue_max)
 {
+    FM_ASSERT(fm__lock_held(&turn->stripe->lock));
+    FM_ASSERT(turn->state == TURN_FREE && !turn->mine);
     fm__lines_give(turn->stripe, &turn->spare);
     /* after the lines are there: (K) of entry.h */
     bool held = place.entry && fm__entry_present(fm__entry_touch(place.entry));
@@ -115,6 +118,7 @@ int fm__turn_ask_locked(struct turn *turn, struct place place, uint32_t queue_ma
 
 static void enter(struct turn *turn, struct fm_fiber *fiber, struct entry *mine)
 {
+    FM_ASSERT(!turn->fiber && !turn->mine);
     turn->fiber = fiber;
     turn->mine = mine;
     turn->id = fm__fiber_id(fiber);
@@ -123,6 +127,7 @@ static void enter(struct turn *turn, struct fm_fiber *fiber, struct entry *mine)
 /* It waits for whom `before` waited for, which will never begin, instead of that. */
 static void inherit(struct turn *turn, struct turn *before)
 {
+    FM_ASSERT(before->stands && before->state == TURN_AWAITS);
     turn->after = before->after && !fm__turn_is_over(before->after) ? before->after : 0;
     before->after = 0;
     fm__line_remove(before);
@@ -131,6 +136,7 @@ static void inherit(struct turn *turn, struct turn *before)
 void fm__turn_enter_locked(struct turn *turn, struct fm_fiber *fiber, struct entry *mine,
                            uint64_t displaced, struct entry *old)
 {
+    FM_ASSERT(turn->state == TURN_FREE);
     struct stripe *stripe = turn->stripe;
 
     fm__lines_give(stripe, &turn->spare);
@@ -146,6 +152,8 @@ void fm__turn_enter_locked(struct turn *turn, struct fm_fiber *fiber, struct ent
 
 void fm__turn_queue_locked(struct turn *turn, struct fm_fiber *fiber, struct entry *mine)
 {
+    FM_ASSERT(fm__lock_held(&turn->stripe->lock));
+    FM_ASSERT(turn->state == TURN_FREE);
     enter(turn, fiber, mine);
     fm__entry_queue(mine, turn->id);
     fm__line_push(turn, TURN_QUEUES);
@@ -158,6 +166,7 @@ bool fm__turn_waits_locked(const struct turn *turn)
 
 struct turn_rest fm__turn_rest_locked(struct turn *turn)
 {
+    FM_ASSERT(fm__lock_held(&turn->stripe->lock));
     struct turn_rest rest = { turn->gone, turn->spare };
     turn->gone = NULL;
     turn->spare = NULL;
@@ -175,6 +184,7 @@ void fm__turn_rest_free(struct turn_rest rest)
 /* Out of the line, but for what it leaves to others. */
 static void leave_locked(struct turn *turn, struct turn **gone)
 {
+    FM_ASSERT(fm__lock_held(&turn->stripe->lock));
     if (turn->stands && turn->after && !fm__turn_is_over(turn->after)) {
         fm__line_left(turn);
         return;
@@ -192,6 +202,8 @@ enum look {
 
 static enum look look_locked(struct turn *turn, uint64_t *ret_ahead, struct turn **gone)
 {
+    FM_ASSERT(fm__lock_held(&turn->stripe->lock));
+    FM_ASSERT(turn->mine && turn->id);
     struct stripe *stripe = turn->stripe;
 
     if (fm__entry_life(fm__entry_read(turn->mine)) == ENTRY_ZOMBIE)
@@ -207,6 +219,8 @@ static enum look look_locked(struct turn *turn, uint64_t *ret_ahead, struct turn
 /* It is its turn: it stands under its key from here on. */
 static void take_key_locked(struct turn *turn)
 {
+    FM_ASSERT(fm__lock_held(&turn->stripe->lock));
+    FM_ASSERT(turn->state == TURN_QUEUES);
     struct place place = fm__stripe_find_locked(turn->stripe, &turn->key);
     fm__entry_publish(turn->mine, turn->id);
     uint64_t displaced = fm__stripe_install_locked(turn->stripe, place, turn->mine);
@@ -216,6 +230,7 @@ static void take_key_locked(struct turn *turn)
 /* The wait has begun and the lock is free. 0 look again · -ECANCELED · -ETIMEDOUT · -EDEADLK */
 static int wait_for(struct turn *turn, uint64_t ahead, struct wait wait)
 {
+    FM_ASSERT(wait.who && ahead);
     struct exit_node node = { .who = wait.who, .epoch = wait.epoch, .kind = EXIT_JOINER };
     struct fm_fiber *fiber = fm__fiber_ref_id(ahead);
     int r = 0;
@@ -243,6 +258,7 @@ static int wait_for(struct turn *turn, uint64_t ahead, struct wait wait)
 /* Who displaced us is about to interrupt us, and we end by that. */
 static int wait_for_interruption(void)
 {
+    FM_ASSERT(fm__fiber_self());
     struct wait wait;
     int r = fm__wait_begin(&wait, 0, "map_turn");
     return r < 0 ? r : fm__wake_result(fm__wait_end(wait, FM_NEVER));
@@ -254,6 +270,7 @@ static int wait_for_interruption(void)
  */
 static int await_turn(struct turn *turn)
 {
+    FM_ASSERT(turn->state != TURN_FREE && turn->fiber == fm__fiber_self());
     struct stripe *stripe = turn->stripe;
     int failed = 0;
 
@@ -335,11 +352,13 @@ static void turn_drop(void *arg)
 bool fm__turn_awaits_locked(struct stripe *stripe, const struct map_key *key,
                             const struct entry *entry)
 {
+    FM_ASSERT(fm__lock_held(&stripe->lock));
     return fm__line_awaiting(fm__line_of(stripe, key), entry) != NULL;
 }
 
 static struct turn *first_queued(struct stripe *stripe, const struct map_key *key)
 {
+    FM_ASSERT(fm__lock_held(&stripe->lock));
     const struct line *line = fm__line_of(stripe, key);
     return line ? line->queue.first : NULL;
 }

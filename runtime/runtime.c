@@ -290,6 +290,7 @@ free_runtime:
 
 static struct fiber_worker *fibers_of(struct fm_runtime *runtime, uint32_t index)
 {
+    FM_ASSERT(index < WORKERS_MAX);
     struct worker *w = atomic_load_explicit(&runtime->sched.workers[index],
                                             memory_order_acquire);
     return w ? w->user : NULL;
@@ -323,6 +324,7 @@ uint64_t fm__runtime_live(struct fm_runtime *runtime)
 void fm__runtime_fiber_ended(struct fm_runtime *runtime)
 {
     struct fiber_worker *mine = fm__sched_user();
+    FM_ASSERT(mine && mine->runtime == runtime);
     /* release: with fm__runtime_live */
     atomic_store_explicit(&mine->ended, fm__counted(&mine->ended) + 1, memory_order_release);
     /* relaxed: a shutter-down that is missed here looks again by itself after RESCAN_MS */

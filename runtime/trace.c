@@ -93,6 +93,7 @@ static void flush(struct writer *to)
 static __attribute__((format(printf, 2, 3))) void put(struct writer *to, const char *format,
                                                       ...)
 {
+    FM_ASSERT(to->used <= sizeof to->buffer);
     enum { LONGEST = 512 };
     va_list list;
     if (sizeof to->buffer - to->used < LONGEST)

@@ -19,6 +19,7 @@
 
 #include "runtime/context/backtrace.h"
 #include "runtime/context/stack.h"
+#include "runtime/platform/check.h"
 #include "runtime/platform/lock.h"
 #include "runtime/platform/memory.h"
 #include "runtime/platform/pages.h"
@@ -256,6 +257,7 @@ static bool is_default(const struct sigaction *action)
 
 static int install_locked(int index)
 {
+    FM_ASSERT(fm__lock_held(&handlers.lock));
     struct sigaction now;
     struct sigaction action = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK };
     sigemptyset(&action.sa_mask);
@@ -275,6 +277,7 @@ static int install_locked(int index)
 
 static void uninstall_locked(int up_to)
 {
+    FM_ASSERT(fm__lock_held(&handlers.lock) && up_to <= SIGNALS);
     struct sigaction now;
     for (int i = 0; i < up_to; i++) {
         handlers.beneath[i] = sigaction(signals[i], NULL, &now) == 0 && !is_ours(&now);
@@ -310,6 +313,7 @@ unlock:
 void fm__overflow_uninstall(void)
 {
     fm__lock(&handlers.lock);
+    FM_ASSERT(handlers.count);
     if (--handlers.count == 0)
         uninstall_locked(SIGNALS);
     fm__unlock(&handlers.lock);

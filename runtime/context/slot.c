@@ -102,6 +102,7 @@ int fm__stack_class(size_t bytes)
 
 size_t fm__stack_class_bytes(int stack_class)
 {
+    FM_ASSERT(stack_class >= 0 && stack_class < STACK_CLASSES);
     size_t bytes = (size_t)classes[stack_class].bytes * FM_STACK_SCALE;
     size_t least = 4 * fm__page_bytes();
     return bytes > least ? bytes : least;
@@ -160,6 +161,7 @@ static uint32_t slot_of(const struct window *window, const void *address)
 
 static char *slot_base(const struct window *window, uint32_t slot)
 {
+    FM_ASSERT(slot <= window->slot_count); /* the last one: where the window ends */
     return window->base + ((size_t)slot << window->slot_shift);
 }
 
@@ -231,6 +233,7 @@ free_window:
 /* A fresh slot of the first window that has one; its bit is taken. */
 static uint32_t take_fresh_locked(struct shelf *shelf, struct window *window)
 {
+    FM_ASSERT(fm__lock_held(&shelf->lock) && window->fresh_count);
     uint32_t word = 0;
     while (!window->fresh[word])
         word++;
@@ -244,6 +247,7 @@ static uint32_t take_fresh_locked(struct shelf *shelf, struct window *window)
 
 static void put_fresh_locked(struct shelf *shelf, struct window *window, uint32_t slot)
 {
+    FM_ASSERT(fm__lock_held(&shelf->lock) && window->fresh_count < window->slot_count);
     window->fresh[slot / 64] |= UINT64_C(1) << slot % 64;
     if (window->fresh_count++ == 0) {
         window->next = shelf->windows;

@@ -49,6 +49,7 @@ static struct stack_cache *caches;
 
 static void push_batch_locked(struct depot *depot, struct stack *batch, uint32_t count)
 {
+    FM_ASSERT(fm__lock_held(&depot->lock) && batch && count);
     batch->batch_count = count;
     batch->batch_prev = NULL;
     batch->batch_next = depot->newest;
@@ -62,6 +63,7 @@ static void push_batch_locked(struct depot *depot, struct stack *batch, uint32_t
 
 static void unlink_batch_locked(struct depot *depot, struct stack *batch)
 {
+    FM_ASSERT(fm__lock_held(&depot->lock));
     if (batch->batch_prev)
         batch->batch_prev->batch_next = batch->batch_next;
     else
@@ -75,6 +77,7 @@ static void unlink_batch_locked(struct depot *depot, struct stack *batch)
 /* A chain of `count` stacks, the last one's next is NULL. */
 static void to_depot(struct stack *chain, uint32_t count)
 {
+    FM_ASSERT(count);
     struct depot *depot = &depots[chain->stack_class];
     chain->pooled_ns = fm__clock_ns();
     fm__lock(&depot->lock);
@@ -89,6 +92,7 @@ static struct stack *batch_from_depot(int stack_class, uint32_t *ret_count)
     struct stack *batch = depot->newest;
     if (batch) {
         unlink_batch_locked(depot, batch);
+        FM_ASSERT(depot->pooled >= batch->batch_count);
         depot->pooled -= batch->batch_count;
         *ret_count = batch->batch_count;
     }
@@ -109,6 +113,7 @@ static void set_cached(struct stack_cache *cache, int stack_class, uint32_t coun
 
 static __attribute__((noinline)) void list_cache(struct stack_cache *cache)
 {
+    FM_ASSERT(!cache->listed);
     fm__lock(&caches_lock);
     cache->next = caches;
     caches = cache;
@@ -196,6 +201,7 @@ struct stack *fm__stack_take(struct stack_cache *cache, int stack_class, int *re
 /* The magazine has run over: the half that has lain there longer goes to the depot. */
 static __attribute__((noinline)) void spill(struct stack_cache *cache, int stack_class)
 {
+    FM_ASSERT(cached(cache, stack_class) > BATCH);
     struct stack *last = cache->list[stack_class];
     for (int i = 1; i < BATCH; i++)
         last = last->next;
@@ -208,6 +214,7 @@ static __attribute__((noinline)) void spill(struct stack_cache *cache, int stack
 
 void fm__stack_give(struct stack_cache *cache, struct stack *stack)
 {
+    FM_ASSERT(stack->stack_class < STACK_CLASSES);
     int stack_class = stack->stack_class;
 
     /* relaxed: nobody runs on it */
@@ -279,6 +286,7 @@ static uint32_t trim_batch(struct depot *depot, struct stack *batch)
 {
     uint32_t count = fm__slot_raze(batch);
     fm__lock(&depot->lock);
+    FM_ASSERT(depot->pooled >= count);
     depot->pooled -= count;
     depot->trimmed += count;
     fm__unlock(&depot->lock);

@@ -53,6 +53,7 @@ static enum again again_of(struct fiber_extra *extra)
 
 int fm__again_init(struct fm_fiber *fiber, enum again again)
 {
+    FM_ASSERT(again != AGAIN_NO);
     uint64_t nobody = 0;
     struct fiber_extra *extra = fm__fiber_extra(fiber);
     if (!extra)

@@ -93,6 +93,7 @@ void fm__descriptor_reset(struct fm_fiber *fiber, struct fm_runtime *runtime,
 
 void fm__descriptor_publish(struct fm_fiber *fiber, unsigned references)
 {
+    FM_ASSERT(references && fiber->kind != FIBER_NONE);
     /* relaxed: nobody has a reference, so nobody else writes */
     uint64_t generation = atomic_load_explicit(&fiber->refs, memory_order_relaxed) & ~REF_MASK;
     /* release: with fm__fiber_ref_id, which dumps call for every slot */
@@ -208,6 +209,7 @@ int fm__fiber_create(struct fm_runtime *runtime, fm_entry_fn *entry, void *arg,
                      const struct fm_spawn_options *options, const void *spawn_site,
                      bool extra_reference, struct fm_fiber **ret_fiber)
 {
+    FM_ASSERT(entry);
     struct slab_cache *cache = own_cache();
     if (!cache && fm__forked())
         return -EPERM;
@@ -247,12 +249,14 @@ int fm__fiber_create(struct fm_runtime *runtime, fm_entry_fn *entry, void *arg,
 
 void fm__fiber_start(struct fm_fiber *fiber)
 {
+    FM_ASSERT(fiber->kind == FIBER_TASK && fiber->entry);
     FM_PROBE2(spawn, fiber, fiber->spawn_site);
     fm__sched_ready(&fiber->runtime->sched, &fiber->task);
 }
 
 void fm__fiber_discard(struct fm_fiber *fiber)
 {
+    FM_ASSERT(fiber->kind == FIBER_TASK);
     count_spawn(fiber->runtime, -1);
     fiber->value_drop = NULL;
     fm_fiber_unref(fiber);

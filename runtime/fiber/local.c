@@ -58,6 +58,7 @@ static int reserve(struct fiber_extra *extra, uint32_t count)
     memset(more + extra->local_count, 0, (count - extra->local_count) * sizeof *more);
     extra->locals = more;
     extra->local_count = count;
+    FM_ASSERT(extra->local_count <= KEYS_MAX);
     return 0;
 }
 

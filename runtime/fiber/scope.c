@@ -45,6 +45,8 @@ void fm__scope_init(struct fm_scope *scope, struct fm_fiber *fiber)
 
 static void add_locked(struct fm_scope *scope, struct fm_fiber *child)
 {
+    FM_ASSERT(fm__lock_held(&scope->lock));
+    FM_ASSERT(!scope->closing && !(child->flags & FIBER_OWNED));
     child->parent_scope = scope;
     child->sibling_prev = NULL;
     child->sibling_next = scope->children;
@@ -81,6 +83,7 @@ int fm__scope_add_many(struct fm_scope *scope, struct fm_fiber *first)
 /* Those on the list cannot go while we hold the lock: their last step is to take it. */
 static void signal_children_locked(struct fm_scope *scope)
 {
+    FM_ASSERT(fm__lock_held(&scope->lock));
     for (struct fm_fiber *child = scope->children; child; child = child->sibling_next)
         fm__fiber_interrupt(child, FM_BY_PARENT);
 }
@@ -97,6 +100,7 @@ void fm__scope_leave(struct fm_scope *scope, struct fm_fiber *child, struct fm_e
         scope->children = child->sibling_next;
     if (child->sibling_next)
         child->sibling_next->sibling_prev = child->sibling_prev;
+    FM_ASSERT(scope->count);
     scope->count--;
     bool failure = exit.kind == FM_FAILURE || exit.kind == FM_DEFECT;
     if (failure && scope->flags & FM_SCOPE_FAIL_FAST && !scope->failed) {
@@ -119,6 +123,7 @@ void fm__scope_leave(struct fm_scope *scope, struct fm_fiber *child, struct fm_e
 /* Wait until no child is left. The lock is held on entry, free on return. */
 static int await_children_locked(struct fm_scope *scope, int64_t deadline_ns, unsigned flags)
 {
+    FM_ASSERT(fm__lock_held(&scope->lock));
     while (scope->count) {
         if (deadline_ns <= 0) {
             fm__unlock(&scope->lock);
@@ -167,6 +172,7 @@ static struct fm_exit close_down_to(struct fm_scope *scope, struct fm_exit exit)
 
 static struct fm_exit close_scope(struct fm_scope *scope, struct fm_exit exit)
 {
+    FM_ASSERT(scope->fiber->scope == scope && !scope->finalizing);
     struct fm_fiber *fiber = scope->fiber;
 
     fm__lock(&scope->lock);
@@ -212,6 +218,7 @@ static struct fm_exit close_down_to(struct fm_scope *scope, struct fm_exit exit)
 
 struct fm_exit fm__scope_close_body(struct fm_scope *body, struct fm_exit exit)
 {
+    FM_ASSERT(body->fiber == fm__fiber_self());
     struct fm_fiber *fiber = body->fiber;
     /* Masks that the body did not take back end with it; the finalizers have their own. */
     fiber->mask_depth = 0;
@@ -234,6 +241,7 @@ struct fm_exit fm__scope_close_body(struct fm_scope *body, struct fm_exit exit)
 struct fm_exit fm__scoped(struct fm_fiber *self, fm_entry_fn *entry, void *arg,
                           const void *note)
 {
+    FM_ASSERT(self == fm__fiber_self());
     struct fm_scope scope;
 
     fm__scope_init(&scope, self);

@@ -64,6 +64,7 @@ static struct fm_fiber *reserve(size_t bytes, size_t alignment)
 /* Address space for a chunk; pages come at first touch. The lock is held. */
 static struct fm_fiber *take_chunk_locked(uint32_t index)
 {
+    FM_ASSERT(fm__lock_held(&slab.lock) && index < SLAB_CHUNKS);
     if (index < SLAB_SMALL_CHUNKS)
         return reserve(CHUNK_BYTES, fm__page_bytes());
     if (!slab.region_chunks) {
@@ -87,6 +88,8 @@ static struct fm_fiber *take_chunk_locked(uint32_t index)
 
 static void free_add_locked(uint32_t slot)
 {
+    FM_ASSERT(fm__lock_held(&slab.lock));
+    FM_ASSERT(!(slab.free[slot / 64] >> slot % 64 & 1));
     uint32_t word = slot / 64, high = word / 64;
     uint64_t others = slab.free[word];
     slab.free[word] = others | UINT64_C(1) << slot % 64;
@@ -99,6 +102,7 @@ static void free_add_locked(uint32_t slot)
 /* A word with free slots, the lowest; FREE_WORDS if there is none. */
 static uint32_t free_word_locked(void)
 {
+    FM_ASSERT(fm__lock_held(&slab.lock));
     for (uint32_t top = 0; top < FREE_TOP_WORDS; top++) {
         if (!slab.free_top[top])
             continue;
@@ -111,6 +115,8 @@ static uint32_t free_word_locked(void)
 /* The lowest slots of a word that has free ones, up to `most`, as bits. */
 static uint64_t free_remove_locked(uint32_t word, uint32_t most)
 {
+    FM_ASSERT(fm__lock_held(&slab.lock));
+    FM_ASSERT(word < FREE_WORDS && slab.free[word]);
     uint32_t high = word / 64;
     uint64_t all = slab.free[word], rest = all;
 
@@ -127,6 +133,7 @@ static uint64_t free_remove_locked(uint32_t word, uint32_t most)
 /* Room for more; the lock is held. */
 static bool grow_locked(void)
 {
+    FM_ASSERT(fm__lock_held(&slab.lock));
     uint32_t index = atomic_load_explicit(&slab.chunk_count, memory_order_relaxed);
     if (index == SLAB_CHUNKS)
         return false;
@@ -157,6 +164,7 @@ static struct fm_fiber *next_of(struct fm_fiber *fiber)
 /* Into an empty cache, up to `most`, so that the lowest is taken first. */
 static void fill_locked(struct slab_cache *cache, uint32_t most)
 {
+    FM_ASSERT(!cache->list && !cache->count);
     struct fm_fiber *last = NULL;
     uint32_t word;
 
@@ -190,6 +198,7 @@ struct fm_fiber *fm__slab_take(struct slab_cache *cache)
         if (!cache->list)
             return NULL;
     }
+    FM_ASSERT(cache->count);
     struct fm_fiber *fiber = cache->list;
     cache->list = next_of(fiber);
     cache->count--;
@@ -199,6 +208,7 @@ struct fm_fiber *fm__slab_take(struct slab_cache *cache)
 /* Move `count` from the cache to the depot. */
 static void spill(struct slab_cache *cache, uint32_t count)
 {
+    FM_ASSERT(count <= cache->count);
     if (!count)
         return;
     fm__lock(&slab.lock);

@@ -94,6 +94,7 @@ uint64_t fm__holder_self(void)
 
 static enum wake_reason thread_wait(struct fm_fiber *self, uint64_t epoch, int64_t deadline_ns)
 {
+    FM_ASSERT(self->kind == FIBER_THREAD);
     if (!fm__state_commit(&self->state))
         return fm__state_reason(&self->state);
     /* acquire (B) */
@@ -171,8 +172,10 @@ enum wake_reason fm__wait_end(struct wait wait, int64_t deadline_ns)
     enum wake_reason reason;
 
     if (self->kind == FIBER_THREAD) {
+        FM_ASSERT(wait.epoch);
         reason = thread_wait(self, wait.epoch, deadline_ns);
     } else {
+        FM_ASSERT(self == fm__fiber_self());
         struct fm_runtime *runtime = self->runtime;
         /*
          * Woken already: no need to leave the stack. It counts like a wait that did not
@@ -272,6 +275,7 @@ void fm__budget_spend(void)
 
 void fm__budget_over(struct fm_fiber *self)
 {
+    FM_ASSERT(self == fm__fiber_self());
     new_budget(self);
     if (!has_ended(self))
         fm__sched_yield(&self->task);

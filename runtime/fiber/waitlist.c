@@ -8,6 +8,7 @@
 int fm__waitlist_wait(struct waitlist *list, struct lock *held, struct wait_node *node,
                       int64_t deadline_ns, unsigned flags, const char *what)
 {
+    FM_ASSERT(fm__lock_held(held) && !node->listed);
     if (deadline_ns <= 0) {
         fm__unlock(held);
         return -ETIMEDOUT;

@@ -47,6 +47,7 @@ static void join_locked(struct crew *crew, struct fm_fiber *member)
 
 static void leave_locked(struct crew *crew, struct fm_fiber *member)
 {
+    FM_ASSERT(fm__lock_held(&crew->lock) && crew->members);
     struct fm_fiber *next = next_of(member), *prev = member->owner.words[OF_PREV];
     if (prev)
         prev->owner.words[OF_NEXT] = next;
@@ -83,6 +84,7 @@ static bool all_taken(struct crew *crew)
 /* Those on the list cannot go while we hold the lock: their last step is to take it. */
 static void close_locked(struct crew *crew, enum fm_reason reason)
 {
+    FM_ASSERT(fm__lock_held(&crew->lock));
     struct fm_fiber *self = fm__fiber_self();
     atomic_store_explicit(&crew->closed, true, memory_order_relaxed);
     for (struct fm_fiber *member = crew->members; member; member = next_of(member))
@@ -92,6 +94,7 @@ static void close_locked(struct crew *crew, enum fm_reason reason)
 
 static void report(struct crew *crew, size_t index, struct fm_exit exit)
 {
+    FM_ASSERT(index < crew->count);
     bool success = exit.kind == FM_SUCCESS;
     bool decides = crew->decides & (success ? CREW_ON_SUCCESS : CREW_ON_OTHER);
 
@@ -139,6 +142,7 @@ static void member_ended(struct fm_fiber *member, struct fm_exit exit)
 /* A member that has not started and is on no list. 0 · -ENOMEM · -EAGAIN */
 static int make(struct crew *crew, struct fm_fiber **ret_member)
 {
+    FM_ASSERT(crew->caller);
     struct fm_fiber *caller = crew->caller, *member;
     int r = fm__fiber_create(caller->runtime, member_body, crew, NULL, crew->site, false,
                              &member);
@@ -163,6 +167,7 @@ static int make(struct crew *crew, struct fm_fiber **ret_member)
 /* Let a new fiber go on with what is left. */
 static void replace_self(struct crew *crew)
 {
+    FM_ASSERT(crew == fm__fiber_self()->owner.words[OF_CREW]);
     struct fm_fiber *member;
     size_t index;
 
@@ -268,6 +273,7 @@ static void start_all(struct crew *crew, struct fm_fiber *first)
 /* Until no member is left: 0 · -ETIMEDOUT · -ECANCELED */
 static int await_locked(struct crew *crew, int64_t deadline_ns, unsigned flags)
 {
+    FM_ASSERT(fm__lock_held(&crew->lock));
     while (crew->members) {
         struct wait wait;
         int r = fm__wait_begin(&wait, flags, "children");
@@ -300,6 +306,7 @@ static int await(struct crew *crew, int64_t deadline_ns)
 
 int fm__crew_run(struct crew *crew, size_t concurrency, int64_t deadline_ns)
 {
+    FM_ASSERT(crew->work);
     struct fm_fiber *self = fm__fiber_self(), *first;
 
     if (!self || !self->scope) /* a thread, or a fiber whose body is over */

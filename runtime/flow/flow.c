@@ -22,6 +22,7 @@ struct each {
 
 static struct fm_exit do_index(struct crew *crew, size_t index)
 {
+    FM_ASSERT(index < crew->count);
     struct each *each = (struct each *)crew; /* its first member */
     return each->fn(each->arg, index);
 }
@@ -53,6 +54,7 @@ struct tasks {
 
 static struct fm_exit do_task(struct crew *crew, size_t index)
 {
+    FM_ASSERT(index < crew->count);
     const struct fm_task *task = &((struct tasks *)crew)->tasks[index];
     return task->entry(task->arg);
 }

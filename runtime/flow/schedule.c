@@ -164,6 +164,7 @@ static struct fm_schedule *over(enum schedule_kind kind, uint32_t own_cells, boo
     schedule->b = b;
     schedule->depth += larger(a->depth, b ? b->depth : 0);
     schedule->size += a->size + (b ? b->size : 0);
+    FM_ASSERT(schedule->depth <= DEPTH_MAX && schedule->size <= SIZE_MAX_PARTS);
     schedule->cells += kind == SCHEDULE_AND_THEN ? larger(a->cells, b->cells)
                                                  : a->cells + (b ? b->cells : 0);
     return schedule;

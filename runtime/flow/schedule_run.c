@@ -62,12 +62,14 @@ static int64_t rounded(double delay)
 /* How many of `count` delays have been given: the number of the next one, or STOPS. */
 static int64_t next_of(int64_t count, struct fm_schedule_cell *cell)
 {
+    FM_ASSERT(cell->n >= 0 && cell->n <= count);
     return cell->n < count ? cell->n++ : STOPS;
 }
 
 /* ns is the time of the grid that was answered last, for which it may be too early to ask. */
 static int64_t fixed(int64_t interval_ns, struct fm_schedule_cell *cell, int64_t now)
 {
+    FM_ASSERT(interval_ns >= 0);
     if (interval_ns == 0)
         return 0;
     if (!cell->n) {
@@ -86,6 +88,7 @@ static int64_t fixed(int64_t interval_ns, struct fm_schedule_cell *cell, int64_t
 
 static int64_t windowed(int64_t interval_ns, struct fm_schedule_cell *cell, int64_t now)
 {
+    FM_ASSERT(interval_ns >= 0);
     if (interval_ns == 0)
         return 0;
     if (!cell->n) {
@@ -108,6 +111,7 @@ static int64_t exponential(const struct fm_schedule *part, struct fm_schedule_ce
 
 static int64_t linear(int64_t base_ns, struct fm_schedule_cell *cell)
 {
+    FM_ASSERT(base_ns >= 0);
     cell->ns = fm__time_add(cell->ns, base_ns);
     return cell->ns;
 }
@@ -115,6 +119,7 @@ static int64_t linear(int64_t base_ns, struct fm_schedule_cell *cell)
 /* ns is the last delay and n the one before it. */
 static int64_t fibonacci(int64_t base_ns, struct fm_schedule_cell *cell)
 {
+    FM_ASSERT(base_ns >= 0);
     int64_t delay = cell->ns ? fm__time_add(cell->ns, cell->n) : base_ns;
     cell->n = cell->ns;
     cell->ns = delay;
@@ -124,6 +129,7 @@ static int64_t fibonacci(int64_t base_ns, struct fm_schedule_cell *cell)
 /* One of the whole numbers from 0.8 * delay up to but not including 1.2 * delay. */
 static int64_t jittered(int64_t delay, struct fm_schedule_run *run)
 {
+    FM_ASSERT(delay >= 0);
     if (delay == INT64_MAX)
         return delay;
     if (!run->seeded_) {

@@ -119,6 +119,7 @@ static void complete_all(struct job *first)
 
 static void push_locked(struct blocking *b, struct job *job)
 {
+    FM_ASSERT(fm__lock_held(&b->lock));
     job->link = b->end;
     *b->end = job;
     b->end = &job->next;
@@ -128,6 +129,7 @@ static void push_locked(struct blocking *b, struct job *job)
 /* Off the queue, or off the list of the running. */
 static void unlink_locked(struct blocking *b, struct job *job)
 {
+    FM_ASSERT(fm__lock_held(&b->lock));
     *job->link = job->next;
     if (job->next)
         job->next->link = job->link;
@@ -140,6 +142,7 @@ static void unlink_locked(struct blocking *b, struct job *job)
 /* None of them will run: what is to be completed once the lock is free. */
 static struct job *end_queue_locked(struct blocking *b, int error, struct fm_exit exit)
 {
+    FM_ASSERT(fm__lock_held(&b->lock));
     struct job *first = b->queue;
     for (struct job *job = first; job; job = job->next) {
         job->state = JOB_OVER;
@@ -154,6 +157,7 @@ static struct job *end_queue_locked(struct blocking *b, int error, struct fm_exi
 
 static struct job *pop_locked(struct blocking *b)
 {
+    FM_ASSERT(fm__lock_held(&b->lock));
     struct job *job = b->queue;
     if (!job)
         return NULL;
@@ -174,6 +178,7 @@ static struct job *pop_locked(struct blocking *b)
 
 static void name_locked(struct blocking *b, struct idle_thread *thread)
 {
+    FM_ASSERT(fm__lock_held(&b->lock) && b->idle == thread);
     b->idle = thread->next;
     if (thread->next)
         thread->next->link = &b->idle;
@@ -187,6 +192,7 @@ static void name_locked(struct blocking *b, struct idle_thread *thread)
  */
 static bool sleep_locked(struct blocking *b)
 {
+    FM_ASSERT(fm__lock_held(&b->lock));
     struct idle_thread me = { .next = b->idle, .link = &b->idle };
     int64_t deadline_ns = fm__time_add(fm__clock_ns(), b->idle_ns);
     int r = 0;
@@ -233,6 +239,7 @@ static void *serve(void *arg)
     bool had_ended = b->has_ended;
     b->ended = pthread_self();
     b->has_ended = true;
+    FM_ASSERT(b->threads);
     b->threads--;
     /* relaxed: under the lock; the futex only says that there is something to look at */
     atomic_fetch_add_explicit(&b->ends, 1, memory_order_relaxed);
@@ -327,6 +334,7 @@ static enum wake_reason withdraw_or_await(struct blocking *b, struct job *job,
 static int run_on(struct blocking *b, fm_entry_fn *fn, void *arg, fm_drop_fn *drop, bool lent,
                   int64_t deadline_ns, struct fm_exit *ret_exit)
 {
+    FM_ASSERT(fn);
     if (!b) { /* a thread blocks as it likes */
         struct fm_exit exit = fn(arg);
         if (drop)

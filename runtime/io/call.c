@@ -29,6 +29,7 @@ static struct fm_exit run_file_job(void *arg)
  */
 static ssize_t call_file(const struct use *use, const struct call *call, int64_t deadline_ns)
 {
+    FM_ASSERT(use->kind == KIND_FILE);
     struct file_job job = { use, call };
     struct fm_exit exit;
     ssize_t n = -EAGAIN;
@@ -47,6 +48,7 @@ static ssize_t call_file(const struct use *use, const struct call *call, int64_t
 
 ssize_t fm__call(int fd, const struct call *call, int64_t deadline_ns)
 {
+    FM_ASSERT(call->attempt && call->what);
     enum direction direction = call->direction;
     struct use use;
     uint32_t seen[2];

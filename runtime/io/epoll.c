@@ -73,6 +73,7 @@ void fm__epoll_fini(struct poller *poller)
 
 __attribute__((noinline)) int fm__epoll_add(struct poller *poller, int fd, uint64_t tag)
 {
+    FM_ASSERT(fd >= 0 && tag != EPOLL_TAG_WAKE);
     struct epoll_event event = { .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET,
                                  .data.u64 = tag };
 
@@ -151,6 +152,7 @@ __attribute__((noinline)) int fm__epoll_wait(struct poller *poller, int64_t dead
 
 unsigned fm__epoll_deliver(struct poller *poller, int count, epoll_event_fn *on_event)
 {
+    FM_ASSERT(count >= 0 && count <= EPOLL_BATCH);
     unsigned woken = 0;
 
     for (int i = 0; i < count; i++) {

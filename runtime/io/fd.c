@@ -36,6 +36,7 @@ static struct lock joining = LOCK_INIT(LOCK_RUNTIME);
 
 struct fd_record *fm__fd_find(int fd)
 {
+    FM_ASSERT(fd >= 0);
     unsigned chunk = (unsigned)fd / CHUNK_RECORDS;
     if (chunk >= CHUNK_COUNT)
         return NULL;
@@ -47,6 +48,7 @@ struct fd_record *fm__fd_find(int fd)
 /* 0 · -ENOMEM · -EMFILE: above four million. */
 static int find_or_make(int fd, struct fd_record **ret_record)
 {
+    FM_ASSERT(fd >= 0);
     unsigned chunk = (unsigned)fd / CHUNK_RECORDS;
 
     *ret_record = fm__fd_find(fd);
@@ -121,6 +123,7 @@ static void wait_for_finish(struct fd_record *d)
 
 static void forget_locked(struct fd_record *d, int fd)
 {
+    FM_ASSERT(fm__lock_held(&d->lock));
     /* relaxed: written under the lock alone */
     uint64_t mask = atomic_load_explicit(&d->pollers, memory_order_relaxed);
     for (uint64_t rest = mask; rest; rest &= rest - 1) {
@@ -173,6 +176,7 @@ int fm__fd_close(int fd)
 
 void fm__fd_adopt(int fd, enum fd_kind kind)
 {
+    FM_ASSERT(fd >= 0 && kind <= KIND_FILE);
     struct fd_record *d;
 
     if (find_or_make(fd, &d) < 0)
@@ -244,6 +248,7 @@ static __attribute__((noinline)) int look_at(int fd, enum fd_kind *ret_kind)
  */
 static __attribute__((noinline)) int use_begin_slow(struct use *use, uint64_t state)
 {
+    FM_ASSERT(use->fiber == fm__fiber_self());
     struct fd_record *d = use->record;
 
     while (state & STATE_FINISHING) {
@@ -313,6 +318,7 @@ int fm__use_begin(struct use *use, int fd)
 
 void fm__use_end(struct use *use)
 {
+    FM_ASSERT(use->record && use->fd >= 0);
     if (leave(use->record))
         finish(use->record, use->fd);
 }
@@ -352,6 +358,7 @@ int fm__fd_join(struct poller *poller)
 
 void fm__fd_leave(struct poller *poller)
 {
+    FM_ASSERT(poller->slot < POLLERS_MAX);
     uint64_t bit = UINT64_C(1) << poller->slot;
 
     /*

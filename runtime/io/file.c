@@ -16,6 +16,7 @@
 #include "fm/io.h"
 #include "runtime/io/blocking.h"
 #include "runtime/io/call.h"
+#include "runtime/platform/check.h"
 #include "runtime/platform/memory.h"
 
 /* ---- open ---- */
@@ -94,6 +95,7 @@ int fm_open(const char *path, int flags, mode_t mode, int64_t deadline_ns, int *
 
 ATTEMPT try_pread(const struct use *use, const struct call *call)
 {
+    FM_ASSERT(call->offset);
     ssize_t n;
     do
         n = pread(use->fd, call->buffer, call->count, *call->offset);
@@ -104,6 +106,7 @@ ATTEMPT try_pread(const struct use *use, const struct call *call)
 /* What is in memory, without waiting for the device. */
 ATTEMPT try_pread_cached(const struct use *use, const struct call *call)
 {
+    FM_ASSERT(call->offset);
     struct iovec one = { call->buffer, call->count };
     ssize_t n;
     do
@@ -114,6 +117,7 @@ ATTEMPT try_pread_cached(const struct use *use, const struct call *call)
 
 ATTEMPT try_pwrite(const struct use *use, const struct call *call)
 {
+    FM_ASSERT(call->offset);
     ssize_t n;
     do
         n = pwrite(use->fd, call->buffer, call->count, *call->offset);

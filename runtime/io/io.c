@@ -66,6 +66,7 @@ static void quiet_end(const sigset_t *old, bool raised)
 
 static ssize_t write_pipe(int fd, const struct iovec *iov, int iov_count)
 {
+    FM_ASSERT(iov_count >= 0);
     ssize_t n;
 
     /* relaxed: a fact about the kernel; finding it out twice does no harm */
@@ -175,6 +176,7 @@ ATTEMPT try_sendfile(const struct use *use, const struct call *call)
 /* Which of `events` (FM_IO_...) are there now: -EAGAIN none */
 static __attribute__((noinline)) int look(int fd, unsigned events)
 {
+    FM_ASSERT(events);
     struct pollfd p = { .fd = fd,
                         .events = (short)((events & FM_IO_READ ? POLLIN | POLLRDHUP : 0) |
                                           (events & FM_IO_WRITE ? POLLOUT : 0)) };
@@ -251,6 +253,7 @@ static bool iov_wrong(const struct iovec *iov, int iov_count)
 
 static size_t iov_sum(const struct iovec *iov, int iov_count)
 {
+    FM_ASSERT(iov_count >= 0);
     size_t sum = 0;
     for (int i = 0; i < iov_count; i++)
         sum += iov[i].iov_len;

@@ -31,6 +31,7 @@
 #include <unistd.h>
 
 #include "runtime/io/process.h"
+#include "runtime/platform/check.h"
 #include "runtime/platform/memory.h"
 #include "runtime/platform/sanitizer.h"
 
@@ -201,6 +202,7 @@ static void reap(int pidfd)
 
 __attribute__((noinline)) int fm__launch(struct launch *launch)
 {
+    FM_ASSERT(launch->files && launch->argv);
     _Alignas(16) char stack[STACK_BYTES];
     const uint64_t all_signals = UINT64_MAX;
     uint64_t before;

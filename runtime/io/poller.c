@@ -12,6 +12,7 @@
 
 int fm__poller_init(struct fm_runtime *runtime)
 {
+    FM_ASSERT(!runtime->poller);
     struct poller *poller = fm__zalloc_aligned(_Alignof(struct poller), sizeof *poller);
     if (!poller)
         return -ENOMEM;
@@ -33,6 +34,7 @@ free_poller:
 
 void fm__poller_fini(struct fm_runtime *runtime)
 {
+    FM_ASSERT(runtime->poller);
     fm__fd_leave(runtime->poller);
     fm__epoll_fini(runtime->poller);
     free(runtime->poller);

@@ -76,6 +76,7 @@ static int64_t ns_of(struct timeval time)
 static int ask(const struct fm_process *process, int flags, siginfo_t *info,
                struct rusage *usage)
 {
+    FM_ASSERT(process->pidfd >= 0);
     long r;
 
     info->si_pid = 0;
@@ -88,6 +89,7 @@ static int ask(const struct fm_process *process, int flags, siginfo_t *info,
 
 static int send_locked(struct fm_process *process, int signo)
 {
+    FM_ASSERT(fm__lock_held(&process->lock) && !process->ended);
     long r = process->flags & FM_PROCESS_GROUP
                  ? kill(-process->pid, signo)
                  : syscall(SYS_pidfd_send_signal, process->pidfd, signo, NULL, 0);
@@ -97,6 +99,7 @@ static int send_locked(struct fm_process *process, int signo)
 /* Whether it has ended; the first to see it collects the status. The caller holds the lock. */
 static __attribute__((noinline)) bool collect_locked(struct fm_process *process)
 {
+    FM_ASSERT(fm__lock_held(&process->lock));
     struct fm_process_status *status = &process->status;
     struct rusage usage = { 0 };
     siginfo_t info;

@@ -12,6 +12,7 @@
 #include "fm/io.h"
 #include "fm/scope.h"
 #include "runtime/io/process.h"
+#include "runtime/platform/check.h"
 #include "runtime/platform/config.h"
 #include "runtime/platform/memory.h"
 
@@ -38,6 +39,7 @@ struct given {
 /* Room for one byte more, and the NUL. False: it is full, or there is no memory. */
 static bool make_room(struct collected *c)
 {
+    FM_ASSERT(c->size <= c->max && c->size < c->capacity);
     if (c->size == c->max)
         return false;
     if (c->size + 1 < c->capacity)
@@ -147,6 +149,7 @@ static int carry(struct fm_process *process, struct given *given, struct collect
 
 static char *text_of(struct collected *c)
 {
+    FM_ASSERT(c->size < c->capacity);
     c->data[c->size] = '\0';
     return c->data;
 }

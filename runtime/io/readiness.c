@@ -52,6 +52,7 @@ bool fm__use_short_is_drained(const struct use *use)
 
 bool fm__use_expired(const struct use *use, int64_t deadline_ns)
 {
+    FM_ASSERT(use->fiber == fm__fiber_self());
     struct fm_runtime *runtime = use->fiber->runtime;
 
     if (deadline_ns <= 0)
@@ -73,6 +74,7 @@ bool fm__use_expired(const struct use *use, int64_t deadline_ns)
  */
 static int register_locked(struct use *use)
 {
+    FM_ASSERT(fm__lock_held(&use->record->lock));
     struct fd_record *d = use->record;
     struct poller *poller = use->fiber->runtime->poller;
     uint64_t bit = UINT64_C(1) << poller->slot;
@@ -107,6 +109,8 @@ static bool ticked(const struct use *use, unsigned events, const uint32_t seen[2
 int fm__use_wait(struct use *use, unsigned events, const uint32_t seen[2], int64_t deadline_ns,
                  const char *what)
 {
+    FM_ASSERT(events && !(events & ~(FM_IO_READ | FM_IO_WRITE)));
+    FM_ASSERT(use->fiber == fm__fiber_self());
     struct fd_record *d = use->record;
     struct wait_node nodes[2] = { { .listed = false }, { .listed = false } };
     struct wait wait;
@@ -170,6 +174,7 @@ end:
  */
 static bool take_locked(struct fd_record *d, enum direction direction, struct wait *ret_wait)
 {
+    FM_ASSERT(fm__lock_held(&d->lock));
     struct wait_node *node = d->waiters[direction].first;
     if (!node)
         return false;
@@ -182,6 +187,7 @@ static bool take_locked(struct fd_record *d, enum direction direction, struct wa
 /* Wake the first waiter of that generation that still waits. Returns how many woke: 0 or 1. */
 static unsigned wake_one(struct fd_record *d, uint32_t generation, enum direction direction)
 {
+    FM_ASSERT(direction <= DIRECTION_WRITE);
     struct wait wait;
 
     for (;;) {

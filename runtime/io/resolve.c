@@ -46,6 +46,7 @@ struct fm_address *fm_addresses_free(struct fm_address *addresses)
 
 static struct fm_address *make_address(const void *address, socklen_t len)
 {
+    FM_ASSERT(len <= sizeof(struct sockaddr_storage));
     struct fm_address *a = fm__calloc(1, sizeof *a);
     if (!a)
         return NULL;

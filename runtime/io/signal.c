@@ -46,6 +46,7 @@ static __attribute__((noinline)) int open_signalfd(const sigset_t *set)
 
 static int wait_in_fiber(const sigset_t *set, int64_t deadline_ns, int *ret_signo)
 {
+    FM_ASSERT(fm__fiber_self());
     struct signalfd_siginfo info;
 
     int fd = open_signalfd(set);
@@ -61,6 +62,7 @@ static int wait_in_fiber(const sigset_t *set, int64_t deadline_ns, int *ret_sign
 
 static int wait_in_thread(const sigset_t *set, int64_t deadline_ns, int *ret_signo)
 {
+    FM_ASSERT(!fm__fiber_self());
     for (;;) {
         struct timespec left = { 0, 0 };
         int64_t ns = deadline_ns > 0 && deadline_ns != FM_NEVER ? deadline_ns - fm__clock_ns()

@@ -14,6 +14,7 @@
 #include <sys/un.h>
 
 #include "runtime/io/call.h"
+#include "runtime/platform/check.h"
 #include "runtime/platform/clock.h"
 #include "runtime/platform/memory.h"
 
@@ -87,6 +88,7 @@ static __attribute__((noinline)) int start_connect(int fd, const struct sockaddr
 /* How the connection that was begun is going: 0 made · -EAGAIN not yet · -errno */
 static __attribute__((noinline)) int finish_connect(int fd)
 {
+    FM_ASSERT(fd >= 0);
     struct pollfd p = { .fd = fd, .events = POLLOUT };
     int error = 0, n;
     socklen_t size = sizeof error;
@@ -171,6 +173,7 @@ static __attribute__((noinline)) int bind_and_listen(int fd, const struct sockad
 
 static int listen_at(const struct sockaddr *address, socklen_t len, int backlog, int *ret_fd)
 {
+    FM_ASSERT(address && ret_fd);
     int fd = open_socket(address->sa_family);
     if (fd < 0)
         return fd;

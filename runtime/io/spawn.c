@@ -72,6 +72,7 @@ static const char **make_list(size_t count, size_t text_bytes, char **ret_text)
 /* The files that a program's name may mean, in the order of PATH. NULL: no memory. */
 static const char **find_files(const char *program)
 {
+    FM_ASSERT(program);
     const char *path = strchr(program, '/') || !*program ? NULL : getenv("PATH");
     size_t dirs = 1, count = 0;
     char *text;
@@ -123,6 +124,7 @@ static bool same_name(const char *a, const char *b)
 /* Our environment with `added` laid over it. NULL: no memory. */
 static const char **add_to_env(const char *const *added)
 {
+    FM_ASSERT(added);
     const char *const *ours = (const char *const *)environ;
     size_t count = 0, added_count = list_length(added);
     char *text;
@@ -251,6 +253,7 @@ static int launch_in_place(struct launch *launch, int64_t deadline_ns)
 static int launch(struct fm_process *process, const struct fm_process_spec *spec,
                   const struct ends *ends, int64_t deadline_ns)
 {
+    FM_ASSERT(!spec->argv != !spec->shell);
     const char *const shell[] = { "/bin/sh", "-c", spec->shell, NULL };
     struct launch launch = { .argv = spec->shell ? shell : spec->argv,
                              .directory = spec->directory,

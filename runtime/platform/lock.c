@@ -90,6 +90,11 @@ __attribute__((noinline)) void fm__lock_forget(struct lock *lock)
     held.total--;
 }
 
+__attribute__((noinline)) bool fm__lock_held(const struct lock *lock)
+{
+    return held.rank[lock->rank].count != 0;
+}
+
 __attribute__((noinline)) void fm__lock_check_none(void)
 {
     for (uint32_t rank = 1; held.total && rank < LOCK_RANKS; rank++)

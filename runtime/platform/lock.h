@@ -77,6 +77,8 @@ void fm__lock_check_none(void);
 /* Stops it if it holds the lock of a stripe or of a map's waiters: there is no `what` then. */
 void fm__lock_check_map(const char *what);
 #endif
+/* For FM_ASSERT, there in debug builds: whether the caller holds it, or another of its rank. */
+bool fm__lock_held(const struct lock *lock);
 
 static inline void fm__lock_init(struct lock *lock, enum lock_rank rank)
 {

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/platform/check.h"
 #include "runtime/platform/lock.h"
 
 _Atomic uint32_t fm__faults_armed;
@@ -22,6 +23,7 @@ static struct {
 
 void fm__fault_set(enum fault_kind kind, uint64_t n, bool for_ever)
 {
+    FM_ASSERT(kind < FAULT_KINDS);
     /* seq_cst: tests only; the simplest order that cannot be wrong */
     atomic_store(&faults[kind].nth, n);
     atomic_store(&faults[kind].seen, 0);
@@ -46,6 +48,7 @@ uint64_t fm__fault_seen(enum fault_kind kind)
 
 bool fm__fault_slow(enum fault_kind kind)
 {
+    FM_ASSERT(kind < FAULT_KINDS);
     uint64_t nth = atomic_load(&faults[kind].nth);
     if (!nth)
         return false;
@@ -76,6 +79,7 @@ void *fm__realloc(void *memory, size_t size)
 
 void *fm__zalloc_aligned(size_t alignment, size_t size)
 {
+    FM_ASSERT(alignment && (alignment & (alignment - 1)) == 0);
     fm__lock_check_map("an allocation");
     if (fm__fault(FAULT_MALLOC))
         return NULL;

@@ -9,6 +9,8 @@
 
 #include <stddef.h>
 
+#include "runtime/platform/check.h"
+
 /*
  * A task begins with its link (sched/task.h says so to the compiler); this layer knows no more
  * of it.
@@ -31,6 +33,7 @@ void fm__inject_batch_init(struct inject_batch *batch)
 
 void fm__inject_batch_add(struct inject_batch *batch, struct task *task)
 {
+    FM_ASSERT(task);
     uint32_t lane = batch->count++ % INJECT_LANES;
     if (batch->first[lane])
         *link_of(batch->last[lane]) = task;
@@ -48,6 +51,7 @@ static uint32_t lane_of(const struct inject *inject, uint32_t place)
 static void append_locked(struct inject *inject, uint32_t lane, struct task *first,
                           struct task *last)
 {
+    FM_ASSERT(fm__lock_held(&inject->lock) && lane < INJECT_LANES);
     *link_of(last) = NULL;
     if (inject->first[lane])
         *link_of(inject->last[lane]) = first;
@@ -58,12 +62,14 @@ static void append_locked(struct inject *inject, uint32_t lane, struct task *fir
 
 static uint32_t count_locked(const struct inject *inject)
 {
+    FM_ASSERT(fm__lock_held(&inject->lock));
     /* relaxed: written under the lock alone */
     return atomic_load_explicit(&inject->count, memory_order_relaxed);
 }
 
 static void count_set_locked(struct inject *inject, uint32_t count)
 {
+    FM_ASSERT(fm__lock_held(&inject->lock));
     /* seq_cst: see fm__inject_count */
     atomic_store_explicit(&inject->count, count, memory_order_seq_cst);
 }
@@ -79,6 +85,7 @@ void fm__inject_push(struct inject *inject, struct task *task)
 
 void fm__inject_push_batch(struct inject *inject, const struct inject_batch *batch)
 {
+    FM_ASSERT(batch->count);
     fm__lock(&inject->lock);
     uint32_t count = count_locked(inject);
     for (uint32_t i = 0; i < INJECT_LANES && i < batch->count; i++)

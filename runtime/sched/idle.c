@@ -7,6 +7,8 @@
  */
 #include "runtime/sched/idle.h"
 
+#include "runtime/platform/check.h"
+
 #define AWAKE UINT64_C(1)
 #define SEARCHING (UINT64_C(1) << 16)
 #define EPOCH (UINT64_C(1) << 32)
@@ -24,6 +26,7 @@ void fm__idle_init(struct idle *idle, uint32_t processors)
 
 static void count_locked(struct idle *idle)
 {
+    FM_ASSERT(fm__lock_held(&idle->lock));
     /* relaxed: written under the lock alone */
     uint32_t workers = atomic_load_explicit(&idle->workers, memory_order_relaxed);
     uint32_t places = idle->processors + idle->away;
@@ -91,6 +94,7 @@ bool fm__idle_sleep(struct idle *idle, uint32_t worker, bool searching)
 
 static bool remove_locked(struct idle *idle, uint32_t worker)
 {
+    FM_ASSERT(fm__lock_held(&idle->lock) && worker <= UINT16_MAX);
     for (uint32_t i = idle->sleeper_count; i-- > 0;) {
         if (idle->sleepers[i] != worker)
             continue;

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "runtime/context/overflow.h"
+#include "runtime/platform/check.h"
 #include "runtime/platform/clock.h"
 #include "runtime/platform/own_thread.h"
 #include "runtime/sched/monitor.h"
@@ -98,6 +99,7 @@ static void hand_over(struct worker *w)
 
 void *fm__worker_main(void *arg)
 {
+    FM_ASSERT(!fm__worker_self());
     struct worker *w = arg;
     struct sched *sched = w->sched;
     char name[16];

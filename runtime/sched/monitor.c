@@ -17,6 +17,7 @@
 #include <stdlib.h>
 
 #include "runtime/context/stack.h"
+#include "runtime/platform/check.h"
 #include "runtime/platform/clock.h"
 #include "runtime/platform/futex.h"
 #include "runtime/platform/memory.h"
@@ -73,6 +74,7 @@ static bool is_stall(struct monitor *m, int64_t lasted_ns, const struct thread_t
 static void watch_longer(struct monitor *m, uint32_t index, struct worker *w,
                          struct watched *seen, struct task *task, int64_t now)
 {
+    FM_ASSERT(index < WORKERS_MAX && task);
     struct sched *sched = m->sched;
     int kernel_id = atomic_load_explicit(&w->kernel_id, memory_order_relaxed);
     int64_t lasted = now - seen->since_ns;
@@ -121,6 +123,7 @@ static void watch_longer(struct monitor *m, uint32_t index, struct worker *w,
 /* Returns whether the worker has a task, the same as at the last tick. */
 static bool watch(struct monitor *m, uint32_t index, struct worker *w, int64_t now)
 {
+    FM_ASSERT(index < WORKERS_MAX);
     struct watched *seen = &m->watched[index];
     uint32_t runs = atomic_load_explicit(&w->runs, memory_order_relaxed);
     struct task *current = atomic_load_explicit(&w->current, memory_order_acquire);
@@ -265,6 +268,7 @@ void fm__monitor_rouse(struct sched *sched)
 
 int fm__monitor_start(struct sched *sched)
 {
+    FM_ASSERT(!sched->monitor);
     struct monitor *m = fm__calloc(1, sizeof *m);
     if (!m)
         return -ENOMEM;

@@ -14,6 +14,7 @@
 
 #include <errno.h>
 
+#include "runtime/platform/check.h"
 #include "runtime/platform/clock.h"
 #include "runtime/platform/spin.h"
 #include "runtime/platform/turn.h"
@@ -150,6 +151,7 @@ struct task *fm__worker_take_inbox(struct worker *w)
 /* The first; the others go to the own queue. */
 static struct task *take_injected_from(struct worker *w, struct inject *inject, uint32_t limit)
 {
+    FM_ASSERT(limit && limit <= INJECT_BATCH);
     struct task *tasks[INJECT_BATCH];
     uint32_t count = fm__inject_take(inject, limit, tasks);
     if (!count)
@@ -206,6 +208,7 @@ struct task *fm__worker_take_spilled(struct worker *w)
 
 void fm__sched_pin(struct task *self)
 {
+    FM_ASSERT(fm__worker_self() && !self->pinned);
     struct worker *w = fm__worker_self();
     self->pinned = (uint16_t)(w->index + 1);
     atomic_fetch_add_explicit(&w->pins, 1, memory_order_relaxed);
@@ -213,6 +216,7 @@ void fm__sched_pin(struct task *self)
 
 void fm__sched_unpin(struct task *self)
 {
+    FM_ASSERT(self->pinned == fm__worker_self()->index + 1);
     struct worker *w = fm__worker_self();
     self->pinned = 0;
     atomic_fetch_sub_explicit(&w->pins, 1, memory_order_relaxed);

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "runtime/context/stack.h"
+#include "runtime/platform/check.h"
 #include "runtime/platform/clock.h"
 #include "runtime/platform/futex.h"
 #include "runtime/platform/lock.h"
@@ -88,6 +89,7 @@ static bool is_ours(int number)
 
 static int install_locked(int wanted)
 {
+    FM_ASSERT(fm__lock_held(&init_lock));
     enum { SPARED = 2 }; /* the last ones are what most others begin with */
     struct sigaction action = { .sa_sigaction = on_signal,
                                 .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART };

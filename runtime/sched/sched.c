@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "runtime/platform/check.h"
 #include "runtime/platform/cpu.h"
 #include "runtime/platform/memory.h"
 #include "runtime/platform/own_thread.h"
@@ -20,6 +21,7 @@
 
 static int start_worker(struct sched *sched, uint32_t index)
 {
+    FM_ASSERT(fm__lock_held(&sched->resize_lock) && index < WORKERS_MAX);
     struct worker *w = atomic_load_explicit(&sched->workers[index], memory_order_relaxed);
     int r;
 
@@ -53,6 +55,7 @@ static void join_worker(struct worker *w)
 
 int fm__sched_resize(struct sched *sched, uint32_t count)
 {
+    FM_ASSERT(count <= WORKERS_MAX);
     int r = 0;
 
     fm__lock(&sched->resize_lock);

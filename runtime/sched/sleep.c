@@ -12,6 +12,7 @@
  */
 #include "runtime/sched/sleep.h"
 
+#include "runtime/platform/check.h"
 #include "runtime/platform/clock.h"
 #include "runtime/platform/futex.h"
 
@@ -147,6 +148,7 @@ bool fm__sched_at_rest(struct sched *sched)
  */
 static void await_naming(struct worker *w)
 {
+    FM_ASSERT(w == fm__worker_self() && !w->searching);
     /* acquire, with name_worker: what the waker did before */
     while (atomic_load_explicit(&w->awake, memory_order_seq_cst) == 0)
         fm__futex_wait(&w->awake, 0, INT64_MAX);
@@ -177,6 +179,7 @@ void fm__sched_poll_returned(struct sched *sched)
 /* Asleep in the poller, which ends with io, with a deadline, or with poll_wake. */
 static void sleep_in_poll(struct worker *w)
 {
+    FM_ASSERT(w == fm__worker_self() && !w->in_poll && !w->searching);
     struct sched *sched = w->sched;
     int64_t deadline = sched->ops->timer_next(sched);
 

@@ -182,6 +182,7 @@ void fm__sched_yield(struct task *self)
 
 void fm__sched_run_first(struct task *self, struct task *child)
 {
+    FM_ASSERT(self != child && !child->stack);
     struct worker *w = fm__worker_self();
     if (__builtin_expect(w->trace != NULL, 0))
         fm__trace_ready(w, child);
@@ -232,6 +233,7 @@ static void host(struct context_transfer from)
 
 void fm__worker_run(struct worker *w, struct task *task)
 {
+    FM_ASSERT(w == fm__worker_self() && !w->stackless);
     if (task->stack || bind_stack(w, task)) {
         note_run(w, task);
         fm__count(&w->switches, 1);

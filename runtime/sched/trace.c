@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/platform/check.h"
 #include "runtime/platform/clock.h"
 #include "runtime/platform/memory.h"
 #include "runtime/platform/spin.h"
@@ -26,6 +27,7 @@ static int64_t now(struct sched *sched)
 
 static void put(struct trace_ring *ring, const struct trace_event *event)
 {
+    FM_ASSERT(ring && (ring->mask & (ring->mask + 1)) == 0);
     uint64_t word[TRACE_WORDS];
     /* relaxed: this writer's own */
     uint64_t number = atomic_load_explicit(&ring->head, memory_order_relaxed);
@@ -53,6 +55,7 @@ static bool get(struct trace_ring *ring, uint64_t number, struct trace_event *re
 /* A ring for so many events: the one that is there if it has the room. */
 static int provide(_Atomic(struct trace_ring *) *place, uint32_t events)
 {
+    FM_ASSERT(events && (events & (events - 1)) == 0);
     struct trace_ring *ring = atomic_load_explicit(place, memory_order_relaxed);
     if (!ring || ring->slots < events) {
         struct trace_ring *made = fm__calloc(1, sizeof *made + (size_t)events *
@@ -244,6 +247,7 @@ void fm__trace_run_ends(struct worker *w, enum trace_end how)
 {
     if (!w->run.fiber)
         return;
+    FM_ASSERT(w->trace);
     w->run.end_ns = now(w->sched);
     w->run.how = (uint8_t)how;
     if (how == TRACE_PARKED)
@@ -283,6 +287,7 @@ void fm__trace_ready(struct worker *w, struct task *task)
 
 void fm__trace_steal(struct worker *w, uint32_t victim, uint32_t count)
 {
+    FM_ASSERT(victim != w->index && count);
     struct trace_event event = { .kind = TRACE_STEAL,
                                  .worker = (uint16_t)w->index,
                                  .other = (uint16_t)victim,

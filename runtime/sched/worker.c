@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "runtime/platform/check.h"
 #include "runtime/platform/clock.h"
 #include "runtime/platform/memory.h"
 
@@ -92,6 +93,7 @@ free_worker:
 
 void fm__worker_destroy(struct worker *worker)
 {
+    FM_ASSERT(!worker->has_thread && !worker->searching);
     fm__trace_worker_fini(worker);
     worker->sched->ops->worker_free(worker);
     fm__deque_fini(&worker->deque);

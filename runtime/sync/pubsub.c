@@ -128,6 +128,7 @@ static bool is_blocking(const struct fm_subscriber *subscriber)
 /* The oldest message; there is one. The reference goes to the caller. */
 static struct fm_value *take_locked(struct fm_subscriber *subscriber)
 {
+    FM_ASSERT(fm__lock_held(&subscriber->pubsub->lock) && subscriber->count);
     subscriber->pubsub->blockers -= is_blocking(subscriber);
     struct fm_value *value = subscriber->buffer[subscriber->first];
     subscriber->first = subscriber->first + 1 < subscriber->capacity ? subscriber->first + 1
@@ -139,6 +140,8 @@ static struct fm_value *take_locked(struct fm_subscriber *subscriber)
 /* There is room. */
 static void put_locked(struct fm_subscriber *subscriber, struct fm_value *value)
 {
+    FM_ASSERT(fm__lock_held(&subscriber->pubsub->lock));
+    FM_ASSERT(subscriber->count < subscriber->capacity);
     uint64_t place = (uint64_t)subscriber->first + subscriber->count;
     subscriber->buffer[place % subscriber->capacity] = fm_value_ref(value);
     subscriber->count++;
@@ -147,6 +150,7 @@ static void put_locked(struct fm_subscriber *subscriber, struct fm_value *value)
 
 static void drop_one_locked(struct fm_subscriber *subscriber)
 {
+    FM_ASSERT(fm__lock_held(&subscriber->pubsub->lock));
     subscriber->dropped++;
     subscriber->pubsub->dropped++;
 }
@@ -155,6 +159,7 @@ static void drop_one_locked(struct fm_subscriber *subscriber)
 static void give_locked(struct fm_subscriber *subscriber, struct fm_value *value,
                         struct after *after)
 {
+    FM_ASSERT(fm__lock_held(&subscriber->pubsub->lock));
     while (!fm__waitlist_empty(&subscriber->receivers)) {
         struct wait_node *node = fm__waitlist_shift_locked(&subscriber->receivers);
         node->item = fm_value_ref(value);
@@ -179,6 +184,7 @@ static void give_locked(struct fm_subscriber *subscriber, struct fm_value *value
 static void give_all_locked(struct fm_pubsub *pubsub, struct fm_value *value,
                             struct after *after)
 {
+    FM_ASSERT(fm__lock_held(&pubsub->lock));
     for (struct fm_subscriber *s = pubsub->subscribers; s; s = s->next)
         give_locked(s, value, after);
 }
@@ -186,6 +192,7 @@ static void give_all_locked(struct fm_pubsub *pubsub, struct fm_value *value,
 /* There may be room: publishers that wait go on, in order. */
 static void serve_locked(struct fm_pubsub *pubsub, struct after *after)
 {
+    FM_ASSERT(fm__lock_held(&pubsub->lock));
     while (!pubsub->blockers && !fm__waitlist_empty(&pubsub->publishers)) {
         struct wait_node *node = fm__waitlist_shift_locked(&pubsub->publishers);
         struct fm_value *value = fm_value_ref(node->item);
@@ -215,6 +222,7 @@ static void turn_away_locked(struct waitlist *list, struct after *after)
 static int wait_locked(struct fm_pubsub *pubsub, struct waitlist *list, struct wait_node *node,
                        int64_t deadline_ns, const char *what)
 {
+    FM_ASSERT(fm__lock_held(&pubsub->lock));
     int r = fm__waitlist_wait(list, &pubsub->lock, node, deadline_ns, 0, what);
     return r == -EBADF ? -EPIPE : r;
 }

@@ -122,6 +122,7 @@ static parts parts_of(const struct fm_rate_limiter *limiter, int64_t permits)
 /* Bring the account up to date. */
 static void settle_locked(struct fm_rate_limiter *limiter, int64_t now_ns)
 {
+    FM_ASSERT(fm__lock_held(&limiter->lock));
     if (limiter->windows) {
         if (limiter->taken && now_ns >= fm__time_add(limiter->begin_ns, limiter->interval_ns))
             limiter->taken = 0;
@@ -137,12 +138,16 @@ static void settle_locked(struct fm_rate_limiter *limiter, int64_t now_ns)
 /* Of a settled account. */
 static int64_t free_locked(const struct fm_rate_limiter *limiter)
 {
+    FM_ASSERT(fm__lock_held(&limiter->lock));
+    FM_ASSERT(limiter->windows ? limiter->taken <= limiter->limit
+                               : limiter->filled <= limiter->full);
     return limiter->windows ? limiter->limit - limiter->taken
                             : (int64_t)(limiter->filled / (parts)limiter->interval_ns);
 }
 
 static bool take_locked(struct fm_rate_limiter *limiter, int64_t cost)
 {
+    FM_ASSERT(fm__lock_held(&limiter->lock) && cost > 0);
     int64_t now_ns = now_of(limiter);
     settle_locked(limiter, now_ns);
     if (free_locked(limiter) < cost)
@@ -160,6 +165,7 @@ static bool take_locked(struct fm_rate_limiter *limiter, int64_t cost)
 /* When so many permits will be there, which are not now. */
 static int64_t ready_ns_locked(const struct fm_rate_limiter *limiter, int64_t cost)
 {
+    FM_ASSERT(fm__lock_held(&limiter->lock));
     if (limiter->windows)
         return fm__time_add(limiter->begin_ns, limiter->interval_ns);
     parts missing = parts_of(limiter, cost) - limiter->filled;
@@ -173,6 +179,7 @@ static int64_t ready_ns_locked(const struct fm_rate_limiter *limiter, int64_t co
 static int wait_locked(struct fm_rate_limiter *limiter, struct wait_node *node, int64_t cost,
                        int64_t deadline_ns)
 {
+    FM_ASSERT(fm__lock_held(&limiter->lock) && node->listed);
     for (;;) {
         bool first = limiter->waiters.first == node;
         int64_t ready_ns = first ? ready_ns_locked(limiter, cost) : FM_NEVER;

@@ -68,6 +68,7 @@ struct select {
 
 static struct place *place(const struct select *s, size_t i)
 {
+    FM_ASSERT(i < s->count);
     return (struct place *)(void *)s->cases[i].private_;
 }
 
@@ -177,6 +178,7 @@ static void sort(struct select *s)
         size_t at = s->lock_count++;
         for (; at > 0 && place(s, place(s, at - 1)->locked)->word > word; at--)
             place(s, at)->locked = place(s, at - 1)->locked;
+        FM_ASSERT(at < s->lock_count);
         place(s, at)->locked = i;
     }
 }
@@ -190,6 +192,7 @@ static size_t locked(const struct select *s, size_t i)
 /* Whether the ith to be locked shares its lock with the one before it. */
 static bool shares_lock(const struct select *s, size_t i)
 {
+    FM_ASSERT(s->lock_count <= s->count);
     return i > 0 && i < s->lock_count &&
            place(s, locked(s, i))->word == place(s, locked(s, i - 1))->word;
 }
@@ -307,6 +310,7 @@ static size_t complete_deferred(struct select *s)
 static int wait_and_leave(struct select *s, struct wait wait, int64_t deadline_ns,
                           size_t *ret_index)
 {
+    FM_ASSERT(wait.who && s->lock_count <= s->count);
     size_t timer = first_timer(s);
     bool timed = timer != NONE && s->cases[timer].time_ns <= deadline_ns;
 

@@ -41,6 +41,7 @@ static int64_t count_of(uint64_t word)
 
 static uint64_t word_of(int64_t count)
 {
+    FM_ASSERT(count >= 0 && count <= ZERO_MAX);
     return (uint64_t)count << COUNT_SHIFT;
 }
 

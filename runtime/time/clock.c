@@ -69,6 +69,7 @@ static int64_t now_ns(struct fm_runtime *runtime)
 void fm__clock_arm(struct fm_runtime *runtime, struct fm_fiber *fiber, uint64_t epoch,
                    int64_t deadline_ns)
 {
+    FM_ASSERT(runtime->virtual_clock);
     struct clock_control *clock = runtime->clock;
     struct timer *timer = &fiber->timer;
 
@@ -92,6 +93,7 @@ void fm__clock_arm(struct fm_runtime *runtime, struct fm_fiber *fiber, uint64_t 
 
 static void timer_remove_locked(struct clock_control *clock, struct timer *timer)
 {
+    FM_ASSERT(fm__lock_held(&clock->lock));
     fm__heap_remove(&clock->heap, timer);
     /* release: the last access; pairs with the acquire in disarm */
     atomic_store_explicit(&timer->wheel, TIMER_NOT_ARMED, memory_order_release);
@@ -118,6 +120,7 @@ void fm__clock_disarm(struct fm_runtime *runtime, struct fm_fiber *fiber)
 
 static void set_now_locked(struct fm_runtime *runtime, int64_t time_ns)
 {
+    FM_ASSERT(fm__lock_held(&runtime->clock->lock));
     /* release: who reads the new time sees what was done before it; never falls */
     if (time_ns > now_ns(runtime))
         atomic_store_explicit(&runtime->virtual_now_ns, time_ns, memory_order_release);
@@ -126,6 +129,7 @@ static void set_now_locked(struct fm_runtime *runtime, int64_t time_ns)
 /* Step to the first timer that is not after target_ns and take it out. False: there is none. */
 static bool step_locked(struct fm_runtime *runtime, int64_t target_ns, struct wait *ret_wait)
 {
+    FM_ASSERT(fm__lock_held(&runtime->clock->lock));
     struct clock_control *clock = runtime->clock;
     struct timer *timer = fm__heap_first(&clock->heap);
 
@@ -143,6 +147,7 @@ static bool step_locked(struct fm_runtime *runtime, int64_t target_ns, struct wa
 static bool serve_locked(struct fm_runtime *runtime, struct clock_request *request,
                          struct wait *ret_wait)
 {
+    FM_ASSERT(fm__lock_held(&runtime->clock->lock) && request->listed);
     int64_t now = now_ns(runtime);
     struct timer *timer = fm__heap_first(&runtime->clock->heap);
 
@@ -171,6 +176,7 @@ static bool serve_locked(struct fm_runtime *runtime, struct clock_request *reque
 
 static void unlist_locked(struct clock_control *clock, struct clock_request *request)
 {
+    FM_ASSERT(fm__lock_held(&clock->lock) && request->listed);
     struct clock_request **link = &clock->first;
     while (*link != request)
         link = &(*link)->next;

@@ -15,6 +15,8 @@
 
 #include <stdbool.h>
 
+#include "runtime/platform/check.h"
+
 static bool before(const struct timer *a, const struct timer *b)
 {
     if (a->deadline_ns != b->deadline_ns)
@@ -25,6 +27,7 @@ static bool before(const struct timer *a, const struct timer *b)
 /* Two trees into one; returns its root, whose next and link are left to the caller. */
 static struct timer *meld(struct timer *a, struct timer *b)
 {
+    FM_ASSERT(a && b && a != b);
     if (before(b, a)) {
         struct timer *swap = a;
         a = b;
@@ -79,6 +82,7 @@ void fm__heap_push(struct timer_heap *heap, struct timer *timer)
 
 void fm__heap_remove(struct timer_heap *heap, struct timer *timer)
 {
+    FM_ASSERT(*timer->link == timer);
     *timer->link = timer->next;
     if (timer->next)
         timer->next->link = timer->link;

@@ -29,6 +29,7 @@ static struct fm_fiber *fiber_of(struct timer *timer)
 
 static struct wheel *wheel_at(struct timers *timers, uint32_t index)
 {
+    FM_ASSERT(index < WORKERS_MAX);
     /* acquire (B) */
     return atomic_load_explicit(&timers->wheels[index], memory_order_acquire);
 }
@@ -36,6 +37,7 @@ static struct wheel *wheel_at(struct timers *timers, uint32_t index)
 /* NULL if there is no memory. */
 static struct wheel *wheel_make(struct timers *timers, uint32_t index)
 {
+    FM_ASSERT(index < WORKERS_MAX);
     struct wheel *wheel = fm__zalloc_aligned(_Alignof(struct wheel), sizeof *wheel);
     struct wheel *other = NULL;
     if (!wheel)
@@ -99,6 +101,7 @@ void fm__timers_fini(struct fm_runtime *runtime)
 void fm__timer_arm(struct fm_runtime *runtime, struct fm_fiber *fiber, uint64_t epoch,
                     int64_t deadline_ns)
 {
+    FM_ASSERT(runtime->timers);
     struct timers *timers = runtime->timers;
 
     if (runtime->clock) {

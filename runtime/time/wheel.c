@@ -108,6 +108,7 @@ static uint32_t level_first_place(unsigned level)
 
 static uint32_t place_of(unsigned level, int64_t unit)
 {
+    FM_ASSERT(level < WHEEL_LEVELS);
     return level_first_place(level) + ((uint32_t)unit & (level_slots(level) - 1));
 }
 
@@ -131,6 +132,7 @@ static unsigned lane_after(unsigned lane)
 
 static void slot_append(struct wheel *wheel, uint32_t place, struct timer *timer)
 {
+    FM_ASSERT(fm__lock_held(&wheel->lock));
     struct wheel_slot *slot = &wheel->slots[place];
 
     if (!slot_occupied(wheel, place)) {
@@ -152,6 +154,7 @@ static void slot_append(struct wheel *wheel, uint32_t place, struct timer *timer
 
 static void slot_remove(struct wheel *wheel, struct timer *timer)
 {
+    FM_ASSERT(fm__lock_held(&wheel->lock) && *timer->link == timer);
     uint32_t place = timer->place / 4, lane = timer->place % 4;
     struct wheel_slot *slot = &wheel->slots[place];
 
@@ -167,6 +170,7 @@ static void slot_remove(struct wheel *wheel, struct timer *timer)
 /* Take out the next timer in turn; the slot is occupied. */
 static struct timer *slot_pop(struct wheel *wheel, uint32_t place)
 {
+    FM_ASSERT(fm__lock_held(&wheel->lock) && slot_occupied(wheel, place));
     struct wheel_slot *slot = &wheel->slots[place];
 
     unsigned lane = slot->out;
@@ -191,6 +195,7 @@ static struct timer *slot_pop(struct wheel *wheel, uint32_t place)
  */
 static unsigned insert(struct wheel *wheel, struct timer *timer, int64_t tick)
 {
+    FM_ASSERT(tick >= wheel->cursor);
     uint64_t distance = (uint64_t)(tick - wheel->cursor);
     unsigned level = 0;
 
@@ -251,6 +256,7 @@ static int64_t slot_earliest(struct wheel *wheel, uint32_t place, int64_t start)
  */
 static int64_t next_event(struct wheel *wheel, bool look)
 {
+    FM_ASSERT(fm__lock_held(&wheel->lock));
     int64_t earliest = TICK_NEVER;
 
     for (unsigned level = 0; level < WHEEL_LEVELS; level++) {
@@ -347,6 +353,7 @@ bool fm__wheel_disarm(struct wheel *wheel, struct timer *timer)
 /* Move up to `most` timers of a slot to lower levels. Returns how many. */
 static unsigned move_down(struct wheel *wheel, uint32_t place, unsigned most)
 {
+    FM_ASSERT(fm__lock_held(&wheel->lock));
     unsigned moved = 0;
 
     for (; moved < most && slot_occupied(wheel, place); moved++) {
@@ -392,6 +399,7 @@ static bool unit_begins_soon(const struct wheel *wheel)
 /* Take up to `room` timers from the cursor's slot. */
 static unsigned take(struct wheel *wheel, struct wheel_due *due, unsigned room)
 {
+    FM_ASSERT(fm__lock_held(&wheel->lock));
     uint32_t place = place_of(0, wheel->cursor);
     unsigned count = 0;
 
@@ -415,6 +423,7 @@ enum rest {
 static unsigned advance(struct wheel *wheel, int64_t now_tick, struct wheel_due *due,
                         unsigned room, enum rest *ret_rest)
 {
+    FM_ASSERT(fm__lock_held(&wheel->lock) && room);
     unsigned moves = MOVES_MAX, count = 0;
     bool more = true;
 
