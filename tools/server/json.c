@@ -31,14 +31,13 @@ struct json_object *json_read_object(const struct buffer *body, const char **ret
                                                        (int)body->len);
     enum json_tokener_error error = json_tokener_get_error(tokener);
     json_tokener_free(tokener);
+    if (json_object_is_type(object, json_type_object))
+        return object;
+    json_object_put(object);
     *ret_reason = error == json_tokener_success    ? "the body is not a JSON object"
                   : error == json_tokener_continue ? "the JSON ends too early"
                                                    : json_tokener_error_desc(error);
-    if (object && !json_object_is_type(object, json_type_object)) {
-        json_object_put(object);
-        object = NULL;
-    }
-    return object;
+    return NULL;
 }
 
 bool json_missing(struct json_object *object, const char *name)
