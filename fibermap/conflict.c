@@ -49,6 +49,16 @@ static inline struct entry *home_of_locked(struct fm_map *map, struct entry *ent
                                                              : entry;
 }
 
+static inline bool is_given_up_locked(struct entry *holder,
+                                      const struct fm_map_run_options *options,
+                                      uint32_t conflict)
+{
+    return (conflict == FM_JOIN && fm__share_stopping_locked(holder)) ||
+           ((options->flags & FM_MAP_DYING_IS_ABSENT) &&
+            (fm__idle_expired_locked(holder) ||
+             is_dying(fm__entry_counted(fm__entry_read(holder)))));
+}
+
 /* Inline: what run_wait does for each of its callers is for the most part this. */
 static inline __attribute__((always_inline)) struct fm_fiber *stays_locked(
     struct stripe *stripe, const struct map_key *key, struct place place,
@@ -59,19 +69,21 @@ static inline __attribute__((always_inline)) struct fm_fiber *stays_locked(
     struct entry *holder = fm__conflict_gives_way(conflict)
                                ? fm__holder_locked(stripe, key, place)
                                : NULL;
-    if (!holder || (conflict == FM_JOIN && fm__share_stopping_locked(holder)) ||
-        ((options->flags & FM_MAP_DYING_IS_ABSENT) &&
-         (fm__idle_expired_locked(holder) ||
-          is_dying(fm__entry_counted(fm__entry_read(holder))))))
-        return NULL;
-    struct fm_fiber *incumbent = fm__present_locked(holder);
-    if (incumbent && conflict != FM_FAIL)
-        fm__idle_use_locked(stripe, holder);
-    if (incumbent && waits) {
-        fm__share_join_locked(holder);
-        more->home = home_of_locked(stripe->map, holder);
+    while (holder && !is_given_up_locked(holder, options, conflict)) {
+        struct fm_fiber *incumbent = fm__present_locked(holder);
+        if (incumbent) {
+            if (conflict != FM_FAIL)
+                fm__idle_use_locked(stripe, holder);
+            if (waits) {
+                fm__share_join_locked(holder);
+                more->home = home_of_locked(stripe->map, holder);
+            }
+            return incumbent;
+        }
+        /* It has ended meanwhile, which takes no lock: the first in its queue holds the key. */
+        holder = holder == place.entry ? fm__holder_locked(stripe, key, place) : NULL;
     }
-    return incumbent;
+    return NULL;
 }
 
 struct fm_fiber *fm__conflict_stays_locked(struct stripe *stripe, const struct map_key *key,

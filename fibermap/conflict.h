@@ -122,6 +122,20 @@ static inline struct entry *fm__holder_locked(struct stripe *stripe, const struc
     return fm__turn_lines_used(stripe) ? fm__turn_head_locked(stripe, key) : NULL;
 }
 
+/*
+ * The id of its fiber, or 0. From one read: who is under the key may end between two, which
+ * takes no lock, and from then on the first in the queue holds it.
+ */
+static inline uint64_t fm__holder_id_locked(struct stripe *stripe, const struct map_key *key,
+                                            struct place place)
+{
+    uint64_t id = place.entry ? fm__entry_present(fm__entry_read(place.entry)) : 0;
+    if (id || !fm__turn_lines_used(stripe))
+        return id;
+    struct entry *head = fm__turn_head_locked(stripe, key);
+    return head ? fm__entry_counted(fm__entry_read(head)) : 0;
+}
+
 /* Put a published entry in its place. Returns the id of whom it displaced, or 0. */
 static inline uint64_t fm__map_install_locked(struct fm_map *map, struct stripe *stripe,
                                               struct place place, struct entry *entry)

@@ -53,8 +53,7 @@ int fm_map_set(struct fm_map *map, struct fm_key given, struct fm_fiber *fiber,
         return r;
     }
     struct place place = fm__stripe_find_locked(stripe, &key);
-    struct entry *holder = fm__holder_locked(stripe, &key, place);
-    uint64_t present = holder ? fm__entry_counted(fm__entry_read(holder)) : 0;
+    uint64_t present = fm__holder_id_locked(stripe, &key, place);
     if (!fm__map_is_open(map))
         r = -ESHUTDOWN;
     else if (present == id)

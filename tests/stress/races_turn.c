@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * races_turn.c - bodies that wait for others of their key: X14 a chain of replacements that are awaited, X15 a queue
+ * races_turn.c - bodies that wait for others of their key: X14 a chain of replacements that are awaited, X15 a queue; and
+ * runs and sets that give way to a queue
  *
  * seen[0] counts who is inside a body or its finalizer: never two. seen[1] counts bodies, in the order of their turns.
  */
@@ -176,11 +177,108 @@ static void none_is_lost(struct slot *slot)
     RACE_CHECK(slot, atomic_load(&slot->seen[0]) == 0, "somebody is inside");
 }
 
+/*
+ * ---- Who gives way gives way to a queue, too, also when the holder ends while he looks. ----
+ *
+ * Sets: each has his own in the queue, which has ended before he puts somebody else there. Runs: one takes the free
+ * key, another queues behind it before it ends; who is started beside them finds both ended.
+ */
+
+enum { QUEUED_BEHIND, MAY_END, LAST_ENDED }; /* of seen */
+
+static int queue_up(struct slot *slot, fm_entry_fn *entry, void *arg)
+{
+    struct fm_map_run_options options = FM_MAP_RUN_OPTIONS_INIT;
+    options.conflict = FM_QUEUE;
+    int r = fm_map_run(slot->map, slot->key, entry, arg, &options, NULL);
+    RACE_CHECK(slot, r == 0 || r == FM_MAP_QUEUED, "run: %d", r);
+    return r;
+}
+
+/* Its end in the map, and so all that it did, is before the start of who gives way to it. */
+static struct fm_exit say_done(void *exit)
+{
+    *(struct fm_exit *)exit = fm_ok(NULL);
+    return fm_ok(NULL);
+}
+
+static struct fm_exit outsider(void *slot)
+{
+    return fm_yield() < 0 ? fm_interrupted() : fm_ok(slot);
+}
+
+static void queue_and_set(struct slot *slot, struct part *part)
+{
+    struct fm_map_run_options options = FM_MAP_RUN_OPTIONS_INIT;
+    struct fm_exit *done = &slot->exit[part->index];
+    options.conflict = part->random & 1 ? FM_KEEP : FM_FAIL;
+    *done = fm_fail(-EBUSY);
+    queue_up(slot, say_done, done);
+    for (int i = 0; i < 4; i++) {
+        struct fm_fiber *fiber = race_spawn(slot, outsider);
+        int r = fm_map_set(slot->map, slot->key, fiber, &options);
+        RACE_CHECK(slot, r == 0 || r == FM_MAP_KEPT || r == -EEXIST, "set: %d", r);
+        RACE_CHECK(slot, r != 0 || done->kind == FM_SUCCESS, "set before one in the queue");
+        fm_fiber_unref(fiber);
+    }
+}
+
+static struct fm_exit first_of_two(void *arg)
+{
+    struct slot *slot = arg;
+    while (!atomic_load(&slot->seen[MAY_END])) {
+        int r = fm_yield();
+        RACE_CHECK(slot, r == 0, "yield: %d", r);
+    }
+    return fm_ok(NULL);
+}
+
+static struct fm_exit last_of_two(void *arg)
+{
+    struct slot *slot = arg;
+    atomic_store(&slot->seen[LAST_ENDED], 1);
+    return fm_ok(NULL);
+}
+
+static struct fm_exit beside_two(void *arg)
+{
+    struct slot *slot = arg;
+    RACE_CHECK(slot, !atomic_load(&slot->seen[QUEUED_BEHIND]) || atomic_load(&slot->seen[LAST_ENDED]),
+               "started before one in the queue");
+    return race_quick(slot);
+}
+
+static void give_way(struct slot *slot, struct part *part)
+{
+    static const uint32_t conflicts[] = { FM_JOIN, FM_JOIN, FM_KEEP, FM_FAIL };
+    if (slot->choice & 1) {
+        queue_and_set(slot, part);
+    } else if (part->role == 0) {
+        bool free = queue_up(slot, first_of_two, slot) == 0;
+        bool behind = queue_up(slot, last_of_two, slot) == FM_MAP_QUEUED;
+        atomic_store(&slot->seen[QUEUED_BEHIND], free && behind);
+        atomic_store(&slot->seen[MAY_END], 1);
+    } else {
+        int r = race_run_as(slot, part, beside_two, conflicts[part->random % 4]);
+        RACE_CHECK(slot, r == 0 || r == FM_MAP_KEPT || r == -EEXIST, "run: %d", r);
+    }
+}
+
+static void all_have_ended(struct slot *slot)
+{
+    int r = fm_map_await_empty(slot->map, FM_NEVER);
+    RACE_CHECK(slot, r == 0, "await_empty: %d", r);
+    race_empty(slot);
+    race_release(slot);
+}
+
 const struct race turn_races[] = {
     /* F60 */
     { "x14_replace_await", "one body at a time, only the last of a chain begins", nothing,
       replace_and_await, only_the_last_is_left, NULL },
     /* F62 */
     { "x15_queue", "one body at a time, none is lost", nothing, queue, none_is_lost, NULL },
+    { "queue_first", "who gives way to a holder gives way to a queue", nothing, give_way,
+      all_have_ended, NULL },
     { NULL, NULL, NULL, NULL, NULL, NULL },
 };
