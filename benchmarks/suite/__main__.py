@@ -170,13 +170,10 @@ def main():
     taken = figures.Figures()
     broken = set()
     around = machine.circumstances(ROOT)
-    gibibytes = {question.name: question.gibibytes for question in options.questions}
     for question, turn, who, command in steps:
         progress(question, turn, who)
         if (question, who) in broken:
             continue  # it will not work the next time either
-        if not options.short:
-            machine.find_memory(gibibytes[question])
         if not taken.take(question, command, options.timeout, turn >= 0):
             broken.add((question, who))
             print(f'bench: {taken.complaints[-1]}', file=sys.stderr)

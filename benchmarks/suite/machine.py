@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 """machine.py - the circumstances of a run: machine, kernel, commit, load"""
-import mmap
 import os
 import pathlib
 import platform
@@ -24,23 +23,6 @@ def _read(path, pattern, default='unknown'):
     except OSError:
         found = None
     return found[1] if found else default
-
-
-def find_memory(gibibytes):
-    """
-    Touch that much memory, or half of what there is, and give it back. In a virtual machine the
-    host has then found the pages behind it: else the first program to touch much would wait for
-    them, and those that come after it would not. Returns how many bytes.
-    """
-    available = int(_read('/proc/meminfo', r'^MemAvailable:\s+(\d+)', '0')) << 10
-    size = min(int(gibibytes * (1 << 30)), available // 2)
-    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE
-    try:
-        if size > 0:
-            mmap.mmap(-1, size, flags=flags).close()
-    except OSError:
-        return 0  # where so much is not to be had the program will say so
-    return size
 
 
 def circumstances(root):

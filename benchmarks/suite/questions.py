@@ -9,16 +9,14 @@ import os
 
 # workers: the counts to ask with, None for those of the command line. parameters: always given.
 # per_worker: the figure is time x workers / operations. served: the program is a server, which
-# load.py puts under load. gibibytes: of memory that a program touches for the first time, which
-# the suite has found before (machine.py).
+# load.py puts under load.
 Question = collections.namedtuple(
-    'Question', 'name program peers short workers parameters per_worker served gibibytes',
-    defaults=[False, 0])
+    'Question', 'name program peers short workers parameters per_worker served',
+    defaults=[False])
 
 
-def _question(name, peers, short, gibibytes=0):
-    return Question(name, 'bench_' + name, peers.split(), short.split(), None, [], False,
-                    gibibytes=gibibytes)
+def _question(name, peers, short):
+    return Question(name, 'bench_' + name, peers.split(), short.split(), None, [], False)
 
 
 def _served(name, peers):
@@ -42,8 +40,8 @@ QUESTIONS = [
     _question('pingpong', 'go tokio boost_fiber elixir', '--count 1000'),
     _question('channel', 'go tokio boost_fiber', '--count 1000'),
     _question('keyed', 'go tokio elixir effect', '--count 2000 --entries 2000'),
-    _question('parked', 'go tokio elixir', '--count 1000', gibibytes=5),
-    _question('timers', 'go tokio', '--count 1000', gibibytes=5),
+    _question('parked', 'go tokio elixir', '--count 1000'),
+    _question('timers', 'go tokio', '--count 1000'),
     _question('keyed_waits', 'go tokio elixir effect', '--count 2000'),
     _question('compute', 'go tokio tbb', '--queens 6 --size 128'),
     _question('foreign', 'go tokio', '--count 20'),
