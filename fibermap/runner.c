@@ -121,7 +121,8 @@ int fm_runner_promise(struct fm_runner *runner, struct fm_key key, fm_entry_fn *
         return r;
     }
     fm_promise_keep(promise, drop_fiber, fm_fiber_ref(fiber));
-    if (r == FM_MAP_KEPT && !fm__exit_list_add(&fiber->exits, &node->node)) {
+    const bool started_before = r == FM_MAP_KEPT || r == FM_MAP_REUSED;
+    if (started_before && !fm__exit_list_add(&fiber->exits, &node->node)) {
         struct fm_exit exit;
         fm_fiber_poll(fiber, &exit);
         promise_ended(fiber, exit, node);

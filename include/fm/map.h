@@ -527,9 +527,9 @@ FM_API int fm_runner_run(struct fm_runner *runner, struct fm_key key, fm_entry_f
                          struct fm_fiber **ret_fiber);
 /*
  * As fm_map_run, and a promise of the fiber's exit: complete before any join on that fiber
- * returns. Where nothing starts (FM_MAP_KEPT, -EEXIST, -ESHUTDOWN) the promise, if the result
- * is >= 0, follows the incumbent; on failure there is none. A success's value is valid while
- * the promise lives. Returns as fm_map_run.
+ * returns. Where nothing starts (FM_MAP_KEPT, FM_MAP_REUSED, -EEXIST, -ESHUTDOWN) the promise,
+ * if the result is >= 0, follows the incumbent, or is of the retained exit; on failure there is
+ * none. A success's value is valid while the promise lives. Returns as fm_map_run.
  */
 FM_API int fm_runner_promise(struct fm_runner *runner, struct fm_key key, fm_entry_fn *entry,
                              void *arg, const struct fm_map_run_options *options,

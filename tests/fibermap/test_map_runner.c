@@ -229,6 +229,29 @@ TEST(map_runner, promise_of_a_kept_run_follows_the_incumbent)
     stop(runner);
 }
 
+/* Its exit was there before: it is the promise's at once, or as soon as its owners have been told. */
+TEST(map_runner, promise_of_a_retained_result_is_complete)
+{
+    struct fm_map_config config = FM_MAP_CONFIG_INIT;
+    struct fm_map_run_options reuse = FM_MAP_RUN_OPTIONS_INIT;
+    struct fm_promise *first, *again;
+    struct fm_runner *runner;
+    struct fm_exit exit;
+    config.retain_count = 1;
+    reuse.reuse = FM_REUSE_SUCCESS;
+    cr_assert_eq(fm_runtime_create(NULL, &runtime), 0);
+    cr_assert_eq(fm_runner_create(runtime, &config, &runner), 0);
+    cr_assert_eq(fm_runner_promise(runner, KEY("a"), return_arg, number(1), &reuse, &first), 0);
+    cr_assert_eq(fm_promise_await(first, FM_NEVER, &exit), 0);
+    cr_assert_eq(fm_runner_promise(runner, KEY("a"), return_arg, number(2), &reuse, &again),
+                 FM_MAP_REUSED);
+    cr_assert_eq(fm_promise_await(again, fm_after_ns(10 * INT64_C(1000000000)), &exit), 0);
+    cr_expect_eq(exit.value, number(1));
+    fm_promise_unref(first);
+    fm_promise_unref(again);
+    stop(runner);
+}
+
 TEST(map_runner, promise_may_be_dropped_before_the_end)
 {
     struct fm_runner *runner = start_runner();
