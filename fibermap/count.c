@@ -19,7 +19,8 @@
  *
  * The count is where the map's memory is given up: an exit's last access is I (release, for the
  * destroyer that reads the count with acquire), or the unlock of the wait lock, which the
- * destroyer takes after it.
+ * destroyer takes after it. Who reads it with acquire finds that whoever it does not count has
+ * left his entry (map_end.c).
  */
 #include "fibermap/count.h"
 

@@ -49,7 +49,12 @@ static int find_present(struct stripe *stripe, struct found *found)
 {
     for (;;) {
         fm__lock(&stripe->lock);
-        size_t live = fm__count_live(fm__stripe_count(stripe));
+        /*
+         * acquire, with (I) of count.c: who is not counted any more has left his entry, so no
+         * more than `live` are present.
+         */
+        size_t live = fm__count_live(
+            atomic_load_explicit(&stripe->count, memory_order_acquire));
         if (found->room - found->count >= live)
             break;
         fm__unlock(&stripe->lock);
@@ -60,9 +65,6 @@ static int find_present(struct stripe *stripe, struct found *found)
         found->ids = ids;
         found->room = room;
     }
-    /*
-     * The count is lowered after the entry has been left, so no more than `live` are present.
-     */
     uint32_t made = fm__stripe_made(stripe);
     for (uint32_t i = 0; i < made; i++) {
         uint64_t id = fm__entry_counted(fm__entry_read(fm__stripe_at(stripe, i)));

@@ -1,12 +1,15 @@
 /*
- * model_count.c - who waits for nobody wakes when there was nobody, and may then free the map
+ * model_count.c - who waits for nobody wakes when there was nobody, and may then free the map;
+ * who looks for all that are present has room for so many as are counted
  *
  * Protocol   fibermap/count.c with two stripes. What a member did before it left is plain data;
- *            the stripes are freed as soon as the wait has returned.
+ *            the stripes are freed as soon as the wait has returned. Of fibermap/map_end.c the
+ *            look of a clear at a stripe, of which the room is part of this file.
  */
 #include "fibermap/count.h"
 
 #include "fibermap/map.h"
+#include "fibermap/map_end.c" /* the room itself: its step is its own */
 #include "tests/model/model.h"
 
 #define MEMBER (COUNT_MEMBER_ONE + COUNT_LIVE_ONE)
@@ -107,10 +110,57 @@ static void one_of_two_gives_up(void)
     together(world_new(MEMBER, 0), move_over_and_leave, await_only, await_until);
 }
 
+/* ---- a clear that looks, with room for those who are counted ---- */
+
+void *fm__realloc(void *memory, size_t bytes)
+{
+    model_assert(!memory);
+    return model_malloc(bytes);
+}
+
+struct stay_here {
+    struct stripe *stripe;
+    struct entry *entry;
+};
+
+/* In the order of an exit: its entry, then the count. */
+static void leave_entry(void *arg)
+{
+    struct stay_here *stay = arg;
+    model_assert(fm__entry_end(stay->entry, 1) == ENTRY_END_PRESENT);
+    fm__count_subtract(stay->stripe, MEMBER);
+}
+
+static void look(void *arg)
+{
+    struct stay_here *stay = arg;
+    struct found found = { 0 };
+    model_assert(find_present(stay->stripe, &found) == 0);
+    model_assert(found.count <= found.room);
+    model_assert(!found.count || found.ids[0] == 1);
+}
+
+static void clear_meets_exit(void)
+{
+    struct map_key key = { .head = 1, .len = 1 };
+    struct world *w = world_new(0, 0);
+    struct stripe *stripe = &w->map->stripes[0];
+    struct entry *entry;
+    fm__stripe_init(stripe, w->map, NULL);
+    model_assert(fm__stripe_reserve(stripe, &key, 0, &entry) == 0);
+    fm__entry_publish(entry, 1);
+    fm__count_add(stripe, MEMBER);
+    struct stay_here stay = { stripe, entry };
+    int a = model_spawn(leave_entry, &stay), b = model_spawn(look, &stay);
+    model_join(a);
+    model_join(b);
+}
+
 const struct model_scenario model_scenarios[] = {
     SCENARIO(last_exits_meet_destroy, .less = 1),
     SCENARIO(members_move_over),
     SCENARIO(two_wait, .less = 1),
     SCENARIO(one_of_two_gives_up, .less = 1),
+    SCENARIO(clear_meets_exit),
     SCENARIO_END,
 };
