@@ -219,6 +219,7 @@ static void exit_drop(struct lineage *lineage, struct fm_fiber *self, struct fm_
         lineage->run.info.input.value = NULL; /* what fm_schedule_current shows */
     if (self->value_drop)
         self->value_drop(exit.value);
+    self->mask_depth = 0; /* a mask that a function of the user forgets ends with it */
 }
 
 static struct fm_exit interruption(struct fm_fiber *self)
@@ -263,9 +264,13 @@ static bool within_limits(struct lineage *lineage, struct fm_fiber *self, struct
     FM_ASSERT(self == fm__fiber_self());
     int64_t now = fm_now_ns(), delay_ns = 0;
     if (!fm__restart_window_admit(&lineage->window, now) ||
-        !map_admits(fm__member_map(self), now) ||
-        (lineage->policy.schedule &&
-         fm_schedule_next_at(&lineage->run, now, exit, &delay_ns) != 0))
+        !map_admits(fm__member_map(self), now))
+        return false;
+    int r = lineage->policy.schedule
+                ? fm_schedule_next_at(&lineage->run, now, exit, &delay_ns)
+                : 0;
+    self->mask_depth = 0; /* as in exit_drop: the schedule may have asked the user */
+    if (r != 0)
         return false;
     *ret_until_ns = delay_ns ? fm__time_add(now, delay_ns) : 0;
     return true;

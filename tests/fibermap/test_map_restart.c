@@ -197,6 +197,46 @@ EXACT_TEST(map_restart, an_incarnation_ends_whole_before_the_next_begins)
     fm_map_destroy(map);
 }
 
+static bool masks(void *arg, struct fm_exit exit)
+{
+    (void)arg, (void)exit;
+    return fm_mask() == 0;
+}
+
+static void masks_and_drops(void *arg)
+{
+    fm_mask();
+    drop_value(arg);
+}
+
+static struct fm_exit fails_unmasked(void *arg)
+{
+    cr_assert(!fm_masked());
+    atomic_fetch_add(&((struct life *)arg)->bodies, 1);
+    return fm_fail_with(-EIO, arg);
+}
+
+/* A back-off that was masked would hold the remove up until it is over, which is never here. */
+EXACT_TEST(map_restart, masks_that_functions_of_the_user_forget_end_with_them)
+{
+    struct fm_map_run_options options = FM_MAP_RUN_OPTIONS_INIT;
+    struct fm_restart restart = policy(FM_PERMANENT, 10);
+    struct fm_map *map = new_map();
+    struct life life = { 0 };
+    restart.schedule = fm_schedule_while(restart.schedule, masks, NULL);
+    options.restart = &restart;
+    options.value_drop = masks_and_drops;
+    cr_assert_eq(fm_map_run(map, fm_key_str("key"), fails_unmasked, &life, &options, NULL), 0);
+    fm_schedule_unref(restart.schedule);
+    pass_ms(25);
+    cr_assert_eq(life.bodies, 3);
+    cr_assert_eq(life.values, 2);
+    int64_t began_ms = now_ms();
+    cr_assert_eq(remove_key(map), 0);
+    cr_assert_eq(now_ms(), began_ms);
+    fm_map_destroy(map);
+}
+
 static int fails_once(void *arg, struct fm_exit exit)
 {
     (void)exit;
