@@ -30,11 +30,10 @@ static bool is_plain(unsigned char c)
 
 void fm__key_print(char *buffer, size_t size, const unsigned char *key, size_t length)
 {
+    FM_ASSERT(size);
     static const char hex[] = "0123456789abcdef";
     size_t at = 0, whole = 0;
 
-    if (!size)
-        return;
     for (size_t i = 0; i < length; i++)
         whole += is_plain(key[i]) ? 1 : 4;
     size_t end = whole < size ? whole : size < 4 ? 0 : size - 4; /* where the dots begin */
@@ -59,8 +58,7 @@ static void describe(struct fm_fiber *fiber, char *buffer, size_t size)
     enum { SHOWN = 64 }; /* bytes of a long key */
     unsigned char key[SHOWN];
 
-    if (size < 8)
-        return;
+    FM_ASSERT(size >= 8);
     buffer[0] = '\0';
     /* acq_rel (K) */
     atomic_fetch_add_explicit(&readers, 1, memory_order_acq_rel);
@@ -69,15 +67,9 @@ static void describe(struct fm_fiber *fiber, char *buffer, size_t size)
         entry = fm__entry_now(entry);
         uint32_t length = fm__entry_key_length(entry), words = fm__key_words(length);
         uint32_t shown = length < SHOWN ? length : SHOWN;
-        for (uint32_t i = 0; i < words && 8 * i < SHOWN; i++) {
-            uint64_t word = fm__entry_key_word(entry, length, i);
-            if (length <= SHOWN)
-                fm__put_word(key, length, i, word);
-            else /* cut before the last word, which is the one that overlaps */
-                memcpy(key + 8 * i, &word, 8);
-        }
-        if (length > SHOWN && length < SHOWN + 8)
-            shown = (length - 8) / 8 * 8;
+        /* the last word of a key, which overlaps, is not among the first of a longer one */
+        for (uint32_t i = 0; i < words && 8 * i < SHOWN; i++)
+            fm__put_word(key, length, i, fm__entry_key_word(entry, length, i));
         buffer[0] = '"';
         /* a key longer than what was read ends in dots */
         fm__key_print(buffer + 1, size - 5, key, shown);

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "fibermap/describe.h"
+#include "runtime/dump.h"
 #include "runtime/platform/memory.h"
 #include "tests/fibermap/map_test.h"
 
@@ -188,6 +189,33 @@ WORKER_TEST(map_describe, dump_shows_the_key)
     cr_expect(strstr(dump, "key \"user\\x0a7\""), "%s", dump);
     cr_expect(strstr(dump, "qqqqqq...\""), "%s", dump);
     fclose(file);
+    fm_map_destroy(map);
+}
+
+/* Long keys are kept in words, of which the last overlaps the one before it. */
+WORKER_TEST(map_describe, the_first_64_bytes_of_a_longer_key_are_shown)
+{
+    struct fm_map *map = make_map();
+    char bytes[96], shown[256], expected[128];
+    for (size_t i = 0; i < sizeof bytes; i++)
+        bytes[i] = (char)('0' + i % 64);
+    for (size_t length = 1; length <= 80; length++) {
+        struct fm_fiber *fiber;
+        cr_assert_eq(fm_map_run(map, fm_key_bytes(bytes + 16, length), until_interrupted, NULL,
+                                NULL, &fiber),
+                     0);
+        fm__key_print(expected, sizeof expected, (unsigned char *)bytes + 16,
+                      length < 64 ? length : 64);
+        fm__describe_key(fiber, shown, sizeof shown);
+        cr_assert_eq(shown[0], '"');
+        cr_assert_eq(strncmp(shown + 1, expected, strlen(expected)), 0, "%zu: %s", length,
+                     shown);
+        cr_assert_str_eq(shown + 1 + strlen(expected), length > 64 ? "...\"" : "\"");
+        cr_assert_eq(fm_fiber_stop(fiber, FM_NEVER, NULL), 0);
+        fm__describe_key(fiber, shown, sizeof shown);
+        cr_assert_str_eq(shown, "", "who has left the map has no key");
+        fm_fiber_unref(fiber);
+    }
     fm_map_destroy(map);
 }
 
