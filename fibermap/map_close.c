@@ -28,6 +28,14 @@
 #include "runtime/platform/memory.h"
 #include "runtime/platform/spin.h"
 
+/* The member other than `self` whose entry is in that state; 0: none. */
+static uint64_t other_member(uint64_t state, uint64_t self)
+{
+    uint64_t id = state & ENTRY_ID;
+    bool member = fm__entry_counted(state) || fm__entry_life(state) == ENTRY_ZOMBIE;
+    return member && id != self ? id : 0;
+}
+
 static int await_others(struct fm_map *map, int64_t deadline_ns)
 {
     uint64_t self = fm__self_id();
@@ -35,11 +43,8 @@ static int await_others(struct fm_map *map, int64_t deadline_ns)
     fm__map_each_stripe(map, s) {
         uint32_t made = fm__stripe_made(s);
         for (uint32_t i = 0; i < made; i++) {
-            uint64_t state = fm__entry_read(fm__stripe_at(s, i)), id = state & ENTRY_ID;
-            if (id == self ||
-                (!fm__entry_counted(state) && fm__entry_life(state) != ENTRY_ZOMBIE))
-                continue;
-            struct fm_fiber *fiber = fm__fiber_ref_id(id);
+            uint64_t id = other_member(fm__entry_read(fm__stripe_at(s, i)), self);
+            struct fm_fiber *fiber = id ? fm__fiber_ref_id(id) : NULL;
             if (!fiber)
                 continue;
             int r = fm_fiber_join(fiber, deadline_ns, NULL);
@@ -94,14 +99,17 @@ static void copy_failures(struct fm_map *map, struct fm_close_report *report)
 
 static void copy_stuck(struct fm_map *map, struct fm_close_report *report)
 {
+    uint64_t self = fm__self_id();
     struct fm_snapshot *snapshot;
 
-    fm__map_each_stripe(map, s)
-        report->stuck += fm__count_members(fm__stripe_count(s));
+    fm__map_each_stripe(map, s) {
+        uint32_t made = fm__stripe_made(s);
+        for (uint32_t i = 0; i < made; i++)
+            report->stuck += other_member(fm__entry_read(fm__stripe_at(s, i)), self) != 0;
+    }
     if (fm_map_snapshot(map, FM_SNAPSHOT_ZOMBIES | FM_SNAPSHOT_QUEUED, &snapshot) < 0)
-        return;
-    if (fm__snapshot_members(snapshot, fm__self_id(), &report->stuck_members,
-                             &report->stuck_count) == 0)
+        return; /* the number is there */
+    if (fm__snapshot_members(snapshot, self, &report->stuck_members, &report->stuck_count) == 0)
         report->stuck = report->stuck_count;
     fm_snapshot_free(snapshot);
 }

@@ -194,6 +194,48 @@ WORKER_TEST(map_faults_options, an_end_is_told_without_memory)
     fm_map_destroy(map);
 }
 
+/* ---- who is stuck ---- */
+
+struct stuck {
+    struct fm_map *map;
+    atomic_bool go;
+    struct fm_close_report report;
+};
+
+static struct fm_exit close_in_vain(void *arg)
+{
+    struct stuck *stuck = arg;
+    struct fm_close_policy policy = FM_CLOSE_POLICY_INIT;
+    policy.deadline_ns = 1;
+    cr_assert_eq(fm_map_set(stuck->map, KEY("closer"), fm_fiber_self(), NULL), 0);
+    cr_assert_eq(fm_map_set(stuck->map, KEY("closer too"), fm_fiber_self(), NULL), 0);
+    armed(true);
+    int r = fm_map_close(stuck->map, &policy, &stuck->report);
+    armed(false);
+    return fm_fail(r);
+}
+
+static int report_who_is_stuck(void *arg)
+{
+    struct stuck stuck = { .map = make_map() };
+    fm_fiber_unref(run(stuck.map, "replaced", stubborn, &stuck.go));
+    settle();
+    fm_fiber_unref(run(stuck.map, "replaced", stubborn, &stuck.go));
+    settle();
+    cr_assert_eq(finish(start(close_in_vain, &stuck)).code, -ETIMEDOUT);
+    cr_assert_eq(stuck.report.stuck, 2, "all but the caller, not %zu", stuck.report.stuck);
+    cr_assert(stuck.report.stuck_count == 2 || (sweep_hit && !stuck.report.stuck_members));
+    fm_close_report_fini(&stuck.report);
+    atomic_store(&stuck.go, true);
+    fm_map_destroy(stuck.map);
+    return 0;
+}
+
+TIMED_WORKER_TEST(map_faults_options, who_is_stuck_is_counted_without_memory_to_name_them)
+{
+    cr_assert_gt(sweep(report_who_is_stuck, NULL), 0);
+}
+
 /* ---- sets, handles, many keys ---- */
 
 static int create_set(void *arg)
@@ -216,6 +258,36 @@ static int create_handle(void *arg)
     cr_assert_eq(r == 0, handle != NULL);
     fm_handle_destroy(handle);
     return r;
+}
+
+enum scoped_kind { SCOPED_MAP, SCOPED_SET, SCOPED_HANDLE, SCOPED_KINDS };
+
+struct scoped {
+    enum scoped_kind kind;
+    int result;
+};
+
+static struct fm_exit create_in_a_scope(void *arg)
+{
+    struct scoped *scoped = arg;
+    struct fm_handle *handle = NULL;
+    struct fm_map *map = NULL;
+    struct fm_set *set = NULL;
+    armed(true);
+    int r = scoped->kind == SCOPED_MAP   ? fm_map_create_scoped(NULL, &map)
+            : scoped->kind == SCOPED_SET ? fm_set_create_scoped(NULL, &set)
+                                         : fm_handle_create_scoped(NULL, &handle);
+    armed(false);
+    cr_assert_eq(r == 0, map || set || handle);
+    scoped->result = r;
+    return fm_ok(NULL);
+}
+
+static int create_scoped(void *kind)
+{
+    struct scoped scoped = { .kind = (enum scoped_kind)(intptr_t)kind };
+    cr_assert_eq(fm_scoped(create_in_a_scope, &scoped).kind, FM_SUCCESS);
+    return scoped.result;
 }
 
 static int remove_two(void *arg)
@@ -255,7 +327,8 @@ static int run_three(void *watched)
     options.arg_drop = drop_nothing;
     struct fm_map_run_item runs[] = {
         { KEY("a"), until_interrupted, &dropped, &options, &fiber, 0 },
-        { fm_key_bytes(long_key, sizeof long_key), until_interrupted, NULL, &nameless, NULL, 0 },
+        { fm_key_bytes(long_key, sizeof long_key), until_interrupted, NULL, &nameless, NULL,
+          0 },
         { KEY("c"), until_interrupted, NULL, &idles, NULL, 0 },
     };
     idles.idle_ttl_ns = INT64_C(3600000000000);
@@ -328,5 +401,7 @@ WORKER_TEST(map_faults_options, sets_handles_and_many_keys_without_memory)
 {
     cr_assert_geq(sweep(create_set, NULL), 6);
     cr_assert_geq(sweep(create_handle, NULL), 6);
+    for (intptr_t kind = 0; kind < SCOPED_KINDS; kind++)
+        cr_assert_geq(sweep(create_scoped, number(kind)), 6);
     cr_assert_gt(sweep(remove_two, NULL), 0);
 }

@@ -282,6 +282,46 @@ WORKER_TEST(map_limit, the_longest_idle_makes_room)
     fm_map_destroy(map);
 }
 
+/* What the fiber's clock calls a deadline, and the map's the end of a window, must be the same. */
+static void expect_wait_for_a_start(struct fm_runtime *runtime, int expected)
+{
+    struct fm_map_config config = FM_MAP_CONFIG_INIT;
+    struct fm_map_run_options options = FM_MAP_RUN_OPTIONS_INIT;
+    struct fm_map *map;
+    config.runtime = runtime;
+    config.max_starts = 1;
+    config.interval_ns = INT64_C(3600000000000);
+    options.deadline_ns = 1;
+    cr_assert_eq(fm_map_create(&config, &map), 0);
+    cr_assert_eq(try_run(map, "a"), 0);
+    cr_assert_eq(fm_map_run(map, KEY("b"), until_interrupted, NULL, &options, NULL), expected);
+    cr_assert_eq(fm_map_size(map), 1);
+    fm_map_destroy(map);
+}
+
+EXACT_TEST(map_limit, a_fiber_waits_for_a_start_by_one_clock_only)
+{
+    struct fm_runtime *real = runtime_with(1);
+    expect_wait_for_a_start(real, -EINVAL);
+    expect_wait_for_a_start(fm_runtime_current(), -ETIMEDOUT);
+    fm_runtime_destroy(real);
+}
+
+/* Its deadline is over, but for a timer of the real clock it is over too. */
+REAL_TIME_TEST(map_limit, a_fiber_of_another_runtime_waits_by_the_real_clock)
+{
+    struct fm_runtime_config config = FM_RUNTIME_CONFIG_INIT;
+    struct fm_runtime *real = runtime_with(1), *virtual;
+    config.worker_count = 1;
+    config.clock = FM_CLOCK_VIRTUAL;
+    config.flags = FM_RUNTIME_NO_STALL_REPORT;
+    cr_assert_eq(fm_runtime_create(&config, &virtual), 0);
+    expect_wait_for_a_start(real, -ETIMEDOUT);
+    expect_wait_for_a_start(virtual, -EINVAL);
+    fm_runtime_destroy(virtual);
+    fm_runtime_destroy(real);
+}
+
 WORKER_TEST(map_limit, what_makes_no_sense_is_refused)
 {
     struct fm_map_config config = FM_MAP_CONFIG_INIT;
