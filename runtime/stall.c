@@ -78,11 +78,11 @@ static int print_cause(char *text, size_t size, const struct fm_stall *stall)
     return snprintf(text, size, "does something unknown");
 }
 
-/* One write, so that the lines of several runtimes do not mix. */
-static void print(const struct fm_stall *stall, const char *who, uint64_t left_out)
+size_t fm__stall_text(char *text, size_t size, const struct fm_stall *stall, const char *who,
+                      uint64_t left_out)
 {
-    char text[16384], cause[128];
-    size_t size = sizeof text, at = 0;
+    char cause[128];
+    size_t at = 0;
 
     if (left_out)
         at += (size_t)snprintf(text, size, "fibermap: %llu stalls were not printed\n",
@@ -97,9 +97,15 @@ static void print(const struct fm_stall *stall, const char *who, uint64_t left_o
         fm__place_text(place, (uintptr_t)stall->frames[i], false);
         at += (size_t)snprintf(text + at, size - at, "fibermap:   #%u %s\n", i, place);
     }
-    if (at > size - 1)
-        at = size - 1;
-    ssize_t written = write(STDERR_FILENO, text, at);
+    return at < size ? at : size - 1;
+}
+
+/* One write, so that the lines of several runtimes do not mix. */
+static void print(const struct fm_stall *stall, const char *who, uint64_t left_out)
+{
+    char text[16384];
+    size_t length = fm__stall_text(text, sizeof text, stall, who, left_out);
+    ssize_t written = write(STDERR_FILENO, text, length);
     (void)written;
 }
 

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* test_cpu.c - quotas of made-up control groups, and what the real machine says */
+/*
+ * test_cpu.c - quotas of made-up control groups, how long they kept who is in them from running,
+ * and what the real machine says
+ */
 #include "runtime/platform/cpu.h"
 
 #include <errno.h>
@@ -10,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "tests/support/test.h"
@@ -161,6 +165,107 @@ TEST(cpu, a_mount_point_may_have_a_space)
     put("/proc/self/cgroup", "0::/own\n");
     put("/my groups/own/cpu.max", "400000 100000\n");
     cr_assert_eq(fm__cpu_quota_under(root), 4);
+}
+
+/* What looks like the beginning of an escape stands for itself. */
+TEST(cpu, a_mount_point_may_have_a_backslash)
+{
+    static const char *const signs[] = { "\\", "\\z", "\\4", "\\0z", "\\09", "\\04z", "\\049" };
+    char text[128];
+    put("/proc/self/cgroup", "0::/\n");
+    for (size_t i = 0; i < sizeof signs / sizeof signs[0]; i++) {
+        snprintf(text, sizeof text, "30 23 0:26 / /odd%s rw - cgroup2 cgroup rw\n", signs[i]);
+        put("/proc/self/mountinfo", text);
+        snprintf(text, sizeof text, "/odd%s/cpu.max", signs[i]);
+        put(text, "500000 100000\n");
+        cr_assert_eq(fm__cpu_quota_under(root), 5, "%s", signs[i]);
+    }
+}
+
+TEST(cpu, a_path_that_is_too_long_is_no_group)
+{
+    char group[PATH_MAX + 8], line[PATH_MAX + 16];
+    memset(group, 'a', sizeof group - 1);
+    group[0] = '/';
+    group[sizeof group - 1] = '\0';
+    put("/proc/self/mountinfo", V2_MOUNT);
+    snprintf(line, sizeof line, "0::%s\n", group);
+    put("/proc/self/cgroup", line);
+    put("/sys/fs/cgroup/cpu.max", "200000 100000\n");
+    cr_assert_eq(fm__cpu_quota_under(root), 0);
+    cr_assert_eq(fm__cpu_throttled_under(root), 0);
+    group[PATH_MAX - 20] = '\0'; /* fits, but not with what stands below it */
+    snprintf(line, sizeof line, "0::%s\n", group);
+    put("/proc/self/cgroup", line);
+    cr_assert_eq(fm__cpu_quota_under(root), 2, "the mount point is asked all the same");
+}
+
+TEST(cpu, a_quota_beyond_all_counts_is_the_most_there_can_be)
+{
+    put("/proc/self/mountinfo", V2_MOUNT);
+    put("/proc/self/cgroup", "0::/own\n");
+    put("/sys/fs/cgroup/own/cpu.max", "9000000000000000000 1\n");
+    cr_assert_eq(fm__cpu_quota_under(root), INT_MAX);
+}
+
+/* F94 */
+TEST(cpu, throttled_times_of_all_ancestors_add_up)
+{
+    put("/proc/self/mountinfo", V2_MOUNT);
+    put("/proc/self/cgroup", "0::/top/own\n");
+    cr_assert_eq(fm__cpu_throttled_under(root), 0, "it is not counted");
+    put("/sys/fs/cgroup/top/own/cpu.stat",
+        "usage_usec 9\nnr_throttled 2\nthrottled_usec 1500\nthrottled_time 7\n");
+    cr_assert_eq(fm__cpu_throttled_under(root), 1500000);
+    put("/sys/fs/cgroup/top/cpu.stat", "throttled_usec 500\n");
+    put("/sys/fs/cgroup/cpu.stat", "usage_usec 12\n");
+    cr_assert_eq(fm__cpu_throttled_under(root), 2000000);
+}
+
+TEST(cpu, v1_counts_throttled_times_in_nanoseconds)
+{
+    put("/proc/self/mountinfo", V1_MOUNTS);
+    put("/proc/self/cgroup", "5:cpuset:/own\n2:cpu,cpuacct:/own\n");
+    put("/sys/fs/cgroup/cpu,cpuacct/own/cpu.stat",
+        "nr_periods 4\nthrottled_usec 7\nthrottled_time 12345\n");
+    put("/sys/fs/cgroup/cpuset/own/cpu.stat", "throttled_time 99\n");
+    cr_assert_eq(fm__cpu_throttled_under(root), 12345, "the hierarchy of cpu alone");
+}
+
+/* ---- the real machine, and one with more processors or a kernel that does not say ---- */
+
+static size_t kernel_bytes; /* of the kernel's own set; a smaller one is refused */
+static int kernel_error;    /* what it refuses every set with; 0: it does not */
+
+/* Stands in for the C library's. */
+int sched_getaffinity(pid_t pid, size_t bytes, cpu_set_t *set)
+{
+    if (kernel_error || bytes < kernel_bytes) {
+        errno = kernel_error ? kernel_error : EINVAL;
+        return -1;
+    }
+    long written = syscall(SYS_sched_getaffinity, pid, bytes, set);
+    if (written < 0)
+        return -1;
+    memset((char *)set + written, 0, bytes - (size_t)written);
+    return 0;
+}
+
+TEST(cpu, a_kernel_for_more_processors_is_asked_with_a_larger_set)
+{
+    unsigned count = fm__cpu_count();
+    kernel_bytes = 4096 / 8;
+    cr_assert_eq(fm__cpu_count(), count);
+    kernel_bytes = (1 << 16) / 8;
+    cr_assert_eq(fm__cpu_count(), count);
+}
+
+TEST(cpu, there_is_one_processor_where_the_kernel_does_not_say)
+{
+    kernel_bytes = 1 << 20;
+    cr_assert_eq(fm__cpu_count(), 1);
+    kernel_error = ENOSYS;
+    cr_assert_eq(fm__cpu_count(), 1);
 }
 
 TEST(cpu, real_count_follows_affinity)

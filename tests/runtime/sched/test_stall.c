@@ -3,8 +3,6 @@
  * test_stall.c - fibers that keep their workers are told by name, cause and place, and do not
  * keep others from running where workers sleep
  */
-#include "runtime/stall.h"
-
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
@@ -235,45 +233,6 @@ TEST(stall, it_is_printed_once_with_place_and_cause)
     cr_assert_eq(child_said(&child, " \"printed\" spawned at 0x"), 1, "%s", child.said);
     cr_assert_eq(child_said(&child, "has not let others run for "), 1, "%s", child.said);
     cr_assert_geq(child_said(&child, "fibermap:   #"), 2, "%s", child.said);
-}
-
-TEST(stall, the_cause_is_what_took_most_of_the_time)
-{
-    static const struct {
-        int64_t ran, queued, throttled;
-        char state;
-        enum fm_stall_cause cause;
-    } cases[] = {
-        { 39, 0, 0, 'R', FM_STALL_RUNNING },   { 25, 15, 0, 'R', FM_STALL_RUNNING },
-        { 2, 37, 0, 'R', FM_STALL_QUEUED },    { 2, 37, 30, 'R', FM_STALL_THROTTLED },
-        { 5, 0, 35, 'R', FM_STALL_THROTTLED }, { 0, 0, 0, 'S', FM_STALL_KERNEL },
-        { 1, 1, 0, 'D', FM_STALL_KERNEL },     { 1, 1, 0, 'R', FM_STALL_KERNEL },
-        { 39, 0, 0, 'T', FM_STALL_STOPPED },   { 12, 12, 0, '?', FM_STALL_UNKNOWN },
-        { 12, 12, 0, 'R', FM_STALL_RUNNING },  { 25, 0, 0, 'S', FM_STALL_RUNNING },
-    };
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct sched_stall stall = { .ms = 45,
-                                     .watched_ns = 40000000,
-                                     .times = { cases[i].ran * 1000000,
-                                                cases[i].queued * 1000000 },
-                                     .throttled_ns = cases[i].throttled * 1000000 };
-        cr_expect_eq(fm__stall_cause(&stall, cases[i].state), cases[i].cause, "case %zu", i);
-    }
-}
-
-TEST(stall, a_flood_is_cut_and_counted)
-{
-    uint64_t left_out = 9;
-    int64_t second = 1000000000;
-    for (int i = 0; i < STALLS_A_SECOND; i++)
-        cr_assert(fm__stall_may_print(second + i, &left_out));
-    cr_assert_eq(left_out, 0);
-    for (int i = 0; i < 7; i++)
-        cr_assert_not(fm__stall_may_print(second + 100 + i, &left_out));
-    cr_assert(fm__stall_may_print(2 * second + 1, &left_out));
-    cr_assert_eq(left_out, 7);
-    cr_assert(fm__stall_may_print(2 * second + 2, &left_out));
-    cr_assert_eq(left_out, 0);
 }
 
 /* ---- the signal ---- */
