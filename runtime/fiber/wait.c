@@ -256,9 +256,9 @@ int fm__fiber_interrupt(struct fm_fiber *fiber, enum fm_reason reason)
      * acq_rel: the first one stays; it is on record before the mark can be seen (E of state.h)
      */
     /* acquire where it fails: who reads INTERRUPTER_ASK sees that the body runs again */
-    if (__builtin_expect(!atomic_compare_exchange_strong_explicit(
-                             &fiber->interrupter, &nobody, me, memory_order_acq_rel,
-                             memory_order_acquire),
+    if (__builtin_expect(!atomic_compare_exchange_strong_explicit(&fiber->interrupter, &nobody,
+                                                                  me, memory_order_acq_rel,
+                                                                  memory_order_acquire),
                          0))
         return fm__again_interrupt(fiber, me);
     if (fm__state_interrupt(&fiber->state) == WAKE_QUEUE)
@@ -292,6 +292,15 @@ int fm_yield(void)
     return fm__fiber_check(self);
 }
 
+/* No farther than there are numbers, on either side. */
+static int64_t nanoseconds(int64_t n, int64_t unit_ns)
+{
+    int64_t ns;
+    if (__builtin_mul_overflow(n, unit_ns, &ns))
+        ns = n < 0 ? INT64_MIN : INT64_MAX;
+    return ns;
+}
+
 int fm_sleep_until_ns(int64_t time_ns)
 {
     struct fm_fiber *self = fm__fiber_self();
@@ -321,9 +330,7 @@ int fm_sleep_ns(int64_t n)
 
 int fm_sleep_ms(int64_t n)
 {
-    if (n > INT64_MAX / 1000000)
-        return fm_sleep_ns(INT64_MAX);
-    return fm_sleep_ns(n * 1000000);
+    return fm_sleep_ns(nanoseconds(n, 1000000));
 }
 
 int fm_never(void)
@@ -364,25 +371,17 @@ int64_t fm_after_ns(int64_t n)
     return n == FM_NEVER ? FM_NEVER : fm__time_add(fm_now_ns(), n);
 }
 
-static int64_t after(int64_t n, int64_t unit_ns)
-{
-    int64_t ns;
-    if (__builtin_mul_overflow(n, unit_ns, &ns))
-        ns = n < 0 ? INT64_MIN : INT64_MAX;
-    return fm_after_ns(ns);
-}
-
 int64_t fm_after_us(int64_t n)
 {
-    return after(n, 1000);
+    return fm_after_ns(nanoseconds(n, 1000));
 }
 
 int64_t fm_after_ms(int64_t n)
 {
-    return after(n, 1000000);
+    return fm_after_ns(nanoseconds(n, 1000000));
 }
 
 int64_t fm_after_s(int64_t n)
 {
-    return after(n, 1000000000);
+    return fm_after_ns(nanoseconds(n, 1000000000));
 }
