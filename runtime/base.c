@@ -96,13 +96,12 @@ uint64_t fm_histogram_percentile(const struct fm_histogram *histogram, double pe
     if (!total)
         return 0;
     double share = percent > 0 ? percent < 100 ? percent / 100 : 1 : 0;
-    for (unsigned i = 0; i < BUCKETS; i++) {
+    for (unsigned i = 0; i < BUCKETS - 1; i++) {
         seen += histogram->bucket[i];
-        /* the highest value of the bucket */
         if (seen && (double)seen >= share * (double)total) {
-            uint64_t last = (UINT64_C(2) << i) - 1;
-            return i < BUCKETS - 1 && last < histogram->max ? last : histogram->max;
+            uint64_t highest = (UINT64_C(2) << i) - 1; /* of the bucket */
+            return highest < histogram->max ? highest : histogram->max;
         }
     }
-    return histogram->max;
+    return histogram->max; /* it is in the last one, which has no end */
 }
