@@ -3,6 +3,7 @@
  * test_fork.c - fork(2) beside a runtime and inside of a fiber
  */
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/socket.h>
 
@@ -17,6 +18,7 @@ struct world {
     struct fm_deferred *deferred;
     struct fm_semaphore *semaphore; /* empty */
     struct fm_map *map;
+    struct fm_process *process; /* that runs */
     int fds[2];
 };
 
@@ -32,6 +34,12 @@ struct world {
 static struct fm_exit nothing(void *arg)
 {
     return fm_ok(arg);
+}
+
+static int visit_nobody(void *ctx, struct fm_fiber *fiber, const struct fm_fiber_look *look)
+{
+    (void)ctx, (void)fiber, (void)look;
+    return -EPROTO;
 }
 
 static void call_everything(void *arg)
@@ -54,6 +62,8 @@ static void call_everything(void *arg)
     MUST_BE(fm_runtime_resize(world->runtime, 3), -EPERM);
     MUST_BE(fm_runtime_stats(world->runtime, &stats), -EPERM);
     MUST_BE(fm_runtime_dump(world->runtime, STDERR_FILENO), -EPERM);
+    MUST_BE(fm_runtime_visit(world->runtime, visit_nobody, NULL), -EPERM);
+    MUST_BE(fm_runtime_workers(world->runtime, NULL, 0), -EPERM);
     MUST_BE(fm_fiber_spawn(nothing, NULL, NULL, NULL), -EPERM);
     MUST_BE(fm_fiber_join(world->fiber, FM_NEVER, NULL), -EPERM);
     MUST_BE(fm_fiber_stop(world->fiber, FM_NEVER, NULL), -EPERM);
@@ -67,6 +77,11 @@ static void call_everything(void *arg)
     MUST_BE(fm_read(world->fds[0], &byte, 1, FM_NEVER), -EPERM);
     MUST_BE(fm_close(world->fds[0]), -EPERM);
     MUST_BE(fm_process_spawn(&spec, &process), -EPERM);
+    MUST_BE(fm_process_wait(world->process, FM_NEVER, NULL), -EPERM);
+    MUST_BE(fm_process_kill(world->process, SIGKILL), -EPERM);
+    MUST_BE(fm_process_stop(world->process, 0, NULL), -EPERM);
+    if (fm_process_destroy(world->process))
+        _exit(4);
     MUST_BE(fm_blocking(nothing, NULL, FM_NEVER, NULL), 0); /* as in any thread: in place */
     if (fm_runtime_destroy(world->runtime))
         _exit(3);
@@ -81,7 +96,10 @@ static void exec_something(void *arg)
 
 static void make_world(struct world *world)
 {
+    struct fm_process_spec spec = FM_PROCESS_SPEC_INIT;
+    spec.shell = "exec sleep 1000";
     world->runtime = fm_runtime_current();
+    cr_assert_eq(fm_process_spawn(&spec, &world->process), 0);
     world->fiber = start(until_interrupted, NULL);
     cr_assert_eq(fm_deferred_create(&world->deferred), 0);
     cr_assert_eq(fm_semaphore_create(0, &world->semaphore), 0);
@@ -94,7 +112,12 @@ static void make_world(struct world *world)
 
 static void end_world(struct world *world)
 {
+    struct fm_process_status status;
     cr_assert_eq(fm_fiber_poll(world->fiber, NULL), -EAGAIN);
+    cr_assert_eq(fm_process_wait(world->process, 0, NULL), -ETIMEDOUT, "it runs");
+    cr_assert_eq(fm_process_stop(world->process, 0, &status), 0);
+    cr_assert_eq(status.code, SIGKILL);
+    fm_process_destroy(world->process);
     cr_assert(fm_map_has(world->map, fm_key_str("busy")));
     cr_assert_eq(fm_fiber_stop(world->fiber, FM_NEVER, NULL), 0);
     fm_fiber_unref(world->fiber);

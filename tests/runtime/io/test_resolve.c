@@ -3,7 +3,7 @@
  * test_resolve.c - names, with a resolver of the test's own that does what it is told
  *
  * getaddrinfo below takes the place of the C library's: "hangs" does not return before it is
- * let go, "many" has a thousand addresses, "none" has an answer without any.
+ * let go, "many" has a thousand addresses, "mixed" one of each kind, others have an answer without any.
  */
 #include <netdb.h>
 #include <pthread.h>
@@ -16,6 +16,7 @@ enum { MANY = 1000 };
 
 static sem_t let_go;
 static _Atomic int hanging, freed;
+static int told, told_errno; /* what it returns and leaves in errno */
 
 static struct addrinfo *make_list(int count)
 {
@@ -34,6 +35,22 @@ static struct addrinfo *make_list(int count)
     return list;
 }
 
+/* Of version 4, of no version that is known here, of version 6. */
+static struct addrinfo *make_mixed(void)
+{
+    struct addrinfo *list = make_list(3), *odd = list->ai_next, *six = odd->ai_next;
+    struct sockaddr_in6 *address = calloc(1, sizeof *address);
+    odd->ai_family = AF_UNIX;
+    odd->ai_addr->sa_family = AF_UNIX;
+    free(six->ai_addr);
+    address->sin6_family = AF_INET6;
+    address->sin6_addr.s6_addr[15] = 6;
+    six->ai_family = AF_INET6;
+    six->ai_addr = (struct sockaddr *)address;
+    six->ai_addrlen = sizeof *address;
+    return list;
+}
+
 int getaddrinfo(const char *name, const char *service, const struct addrinfo *hints,
                 struct addrinfo **ret_list)
 {
@@ -46,10 +63,11 @@ int getaddrinfo(const char *name, const char *service, const struct addrinfo *hi
         *ret_list = make_list(1);
         return 0;
     }
-    *ret_list = make_list(strcmp(name, "many") == 0 ? MANY : 0);
-    return strcmp(name, "unknown") == 0 ? EAI_NONAME
-           : strcmp(name, "later") == 0 ? EAI_AGAIN
-                                        : 0;
+    *ret_list = strcmp(name, "mixed") == 0  ? make_mixed()
+                : strcmp(name, "many") == 0 ? make_list(MANY)
+                                            : NULL;
+    errno = told_errno;
+    return told;
 }
 
 void freeaddrinfo(struct addrinfo *list)
@@ -69,8 +87,6 @@ FIBER_TEST(resolve, answers_are_told_as_they_are)
     struct fm_address *addresses = NULL;
     int count = 0;
     cr_assert_eq(fm_resolve("none", 80, FM_NEVER, &addresses), -ENOENT);
-    cr_assert_eq(fm_resolve("unknown", 80, FM_NEVER, &addresses), -ENOENT);
-    cr_assert_eq(fm_resolve("later", 80, FM_NEVER, &addresses), -EAGAIN);
     cr_assert_null(addresses);
     cr_assert_eq(fm_resolve("many", 80, FM_NEVER, &addresses), 0);
     for (struct fm_address *a = addresses; a; a = a->next) {
@@ -81,6 +97,55 @@ FIBER_TEST(resolve, answers_are_told_as_they_are)
     }
     cr_assert_eq(count, MANY);
     fm_addresses_free(addresses);
+}
+
+/* F96 */
+FIBER_TEST(resolve, failures_of_the_resolver_are_told_as_results)
+{
+    static const struct {
+        int told, told_errno, result;
+    } cases[] = {
+        { EAI_NONAME, 0, -ENOENT }, { EAI_NODATA, 0, -ENOENT }, { EAI_ADDRFAMILY, 0, -ENOENT },
+        { EAI_AGAIN, 0, -EAGAIN },  { EAI_MEMORY, 0, -ENOMEM }, { EAI_SYSTEM, EMFILE, -EMFILE },
+        { EAI_SYSTEM, 0, -EIO },    { EAI_FAIL, EMFILE, -EIO },
+    };
+    struct fm_address *addresses = NULL;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        told = cases[i].told;
+        told_errno = cases[i].told_errno;
+        cr_assert_eq(fm_resolve("name", 80, FM_NEVER, &addresses), cases[i].result, "%s",
+                     gai_strerror(told));
+        cr_assert_null(addresses);
+    }
+}
+
+FIBER_TEST(resolve, addresses_of_both_versions_have_the_port_and_others_are_left_out)
+{
+    struct fm_address *addresses;
+    cr_assert_eq(fm_resolve("mixed", 443, FM_NEVER, &addresses), 0);
+    const struct sockaddr_in *four = (const struct sockaddr_in *)&addresses->storage;
+    const struct sockaddr_in6 *six = (const struct sockaddr_in6 *)&addresses->next->storage;
+    cr_assert_null(addresses->next->next);
+    cr_assert_eq(four->sin_family, AF_INET);
+    cr_assert_eq(ntohs(four->sin_port), 443);
+    cr_assert_eq(six->sin6_family, AF_INET6);
+    cr_assert_eq(ntohs(six->sin6_port), 443);
+    cr_assert_eq(six->sin6_addr.s6_addr[15], 6);
+    fm_addresses_free(addresses);
+}
+
+static struct fm_exit resolve_when_interrupted(void *arg)
+{
+    struct fm_address *addresses;
+    (void)arg;
+    fm_fiber_interrupt(fm_fiber_self());
+    return fm_fail(fm_resolve("many", 80, FM_NEVER, &addresses));
+}
+
+FIBER_TEST(resolve, who_was_interrupted_asks_nobody)
+{
+    expect_interruption(finish(start(resolve_when_interrupted, NULL)), FM_BY_USER);
+    cr_assert_eq(atomic_load(&freed), 0);
 }
 
 FIBER_TEST(resolve, refused_memory_in_the_midst_of_many_is_enomem)
