@@ -302,12 +302,13 @@ static void expect_wait_for_a_start(struct fm_runtime *runtime, int expected)
 EXACT_TEST(map_limit, a_fiber_waits_for_a_start_by_one_clock_only)
 {
     struct fm_runtime *real = runtime_with(1);
+    pass_ms(1); /* the deadline is over by both clocks */
     expect_wait_for_a_start(real, -EINVAL);
     expect_wait_for_a_start(fm_runtime_current(), -ETIMEDOUT);
     fm_runtime_destroy(real);
 }
 
-/* Its deadline is over, but for a timer of the real clock it is over too. */
+/* In real time, because it is the real clock by which the fiber waits. */
 REAL_TIME_TEST(map_limit, a_fiber_of_another_runtime_waits_by_the_real_clock)
 {
     struct fm_runtime_config config = FM_RUNTIME_CONFIG_INIT;

@@ -32,6 +32,19 @@ TIMED_WORKER_TEST(map_many, removed_ones_end_side_by_side)
     fm_map_destroy(map);
 }
 
+/* As an array they would not fit into memory: none of them is read. */
+WORKER_TEST(map_many, so_many_keys_as_there_cannot_be_are_no_memory)
+{
+    struct fm_map *map = make_map();
+    struct fm_key key = KEY("a");
+    fm_fiber_unref(run(map, "a", until_interrupted, NULL));
+    settle();
+    cr_assert_eq(fm_map_remove_many(map, &key, SIZE_MAX, FM_NEVER), -ENOMEM);
+    cr_assert_eq(fm_map_remove_many(map, &key, SIZE_MAX / 8 + 1, FM_NEVER), -ENOMEM);
+    cr_assert_eq(fm_map_count(map, FM_MEMBER_ENDING), 0);
+    fm_map_destroy(map);
+}
+
 WORKER_TEST(map_many, a_key_that_is_none_removes_nobody)
 {
     struct fm_map *map = make_map();

@@ -117,6 +117,28 @@ WORKER_TEST(map_move_options, it_keeps_its_place_and_its_turn_among_the_idle)
     fm_map_destroy(map);
 }
 
+WORKER_TEST(map_move_options, one_between_others_that_are_idle_stays_between_them)
+{
+    struct fm_map_config config = FM_MAP_CONFIG_INIT;
+    struct fm_map *map;
+    config.max_live = 3;
+    config.on_excess = FM_EXCESS_EVICT_IDLE;
+    cr_assert_eq(fm_map_create(&config, &map), 0);
+    fm_fiber_unref(run(map, "a", until_interrupted, NULL));
+    fm_fiber_unref(run(map, "b", until_interrupted, NULL));
+    fm_fiber_unref(run(map, "c", until_interrupted, NULL));
+    settle();
+    cr_assert_eq(move(map, "b", "moved"), 0);
+    fm_fiber_unref(run(map, "d", until_interrupted, NULL));
+    cr_assert(!fm_map_has(map, KEY("a")) && fm_map_has(map, KEY("moved")));
+    fm_fiber_unref(run(map, "e", until_interrupted, NULL));
+    cr_assert(!fm_map_has(map, KEY("moved")) && fm_map_has(map, KEY("c")));
+    fm_fiber_unref(run(map, "f", until_interrupted, NULL));
+    cr_assert(!fm_map_has(map, KEY("c")) && fm_map_has(map, KEY("d")));
+    cr_assert_eq(fm_map_size(map), 3);
+    fm_map_destroy(map);
+}
+
 TIMED_WORKER_TEST(map_move_options, its_idle_time_goes_on)
 {
     struct fm_map *map = make_map();

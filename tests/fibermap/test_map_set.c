@@ -142,6 +142,29 @@ WORKER_TEST(map_set, closed_map_refuses_and_interrupts)
     fm_map_destroy(map);
 }
 
+static struct fm_exit close_when_replaced(void *map)
+{
+    fm_mask();
+    while (fm_map_has(map, KEY("a")))
+        fm_yield();
+    int r = fm_map_close(map, NULL, NULL);
+    fm_unmask();
+    return fm_fail(r == FM_MAP_SELF ? fm_check() : -EIO);
+}
+
+/* It is present no more, and the map still waits for it: so it does not wait for itself. */
+WORKER_TEST(map_set, who_was_replaced_is_left_out_of_the_close_that_it_calls)
+{
+    struct fm_map *map = make_map();
+    struct fm_fiber *fiber = start(close_when_replaced, map);
+    cr_assert_eq(fm_map_set(map, KEY("a"), fiber, NULL), 0);
+    settle();
+    finish(run(map, "a", return_arg, NULL));
+    expect_interruption(finish(fiber), FM_BY_REPLACE);
+    cr_assert_eq(fm_map_close(map, NULL, NULL), 0);
+    fm_map_destroy(map);
+}
+
 WORKER_TEST(map_set, what_is_wrong_is_refused)
 {
     struct fm_map *map = make_map();

@@ -116,6 +116,35 @@ TEST(map_stripe, keys_of_all_lengths_live_side_by_side)
     fm__stripe_fini(&stripe);
 }
 
+/* A hash is taken for the other's, so that bytes alone decide: the first words, the others, a block. */
+TEST(map_stripe, keys_of_one_hash_differ_by_each_of_their_bytes)
+{
+    static const size_t lengths[] = { 8, 24, 25, 40, 56, 57, 64, 130 };
+    char text[130], other_text[130];
+    start();
+    for (size_t l = 0; l < sizeof lengths / sizeof lengths[0]; l++) {
+        size_t length = lengths[l];
+        struct map_key key = key_of(text, length, 7);
+        cr_assert_eq(put(&key, 1), 0);
+        for (size_t at = 0; at < length; at++) {
+            memcpy(other_text, text, length);
+            other_text[at] ^= 1;
+            struct map_key other;
+            cr_assert(fm__key_read(&other, &seed, fm_key_bytes(other_text, length)));
+            other.head = key.head;
+            cr_assert_eq(fm__stripe_find(&stripe, &other), 0, "byte %zu of %zu", at, length);
+            cr_assert_eq(put(&other, 2), 0, "it displaces nobody");
+            cr_assert_eq(fm__stripe_find(&stripe, &other), 2);
+            cr_assert_eq(fm__stripe_find(&stripe, &key), 1);
+            end(&other, 2);
+            cr_assert_eq(fm__stripe_find(&stripe, &other), 0);
+            cr_assert_eq(fm__stripe_find(&stripe, &key), 1);
+        }
+        end(&key, 1);
+    }
+    fm__stripe_fini(&stripe);
+}
+
 TEST(map_stripe, lookup_on_displaced_entry_goes_on_to_its_successor)
 {
     char text[8];
@@ -272,6 +301,22 @@ TEST(map_arena, blocks_are_zeroed_aligned_and_apart)
         }
         memset(blocks[i], 0xff, bytes[i]);
     }
+    fm__arena_fini(&arena);
+}
+
+TEST(map_arena, a_block_is_given_to_who_asks_for_its_size)
+{
+    struct arena arena;
+    struct block_source *source = &arena.source;
+    fm__arena_init(&arena);
+    void *small = source->take(source, BLOCK_LARGE),
+         *large = source->take(source, 2 * BLOCK_LARGE);
+    source->give(source, small, BLOCK_LARGE);
+    source->give(source, large, 2 * BLOCK_LARGE);
+    void *third = source->take(source, 3 * BLOCK_LARGE);
+    cr_expect(third != small && third != large, "neither has room for it");
+    cr_expect_eq(source->take(source, BLOCK_LARGE), small);
+    cr_expect_eq(source->take(source, 2 * BLOCK_LARGE), large);
     fm__arena_fini(&arena);
 }
 
