@@ -78,6 +78,12 @@ struct fm_explore_options {
     const char *replay;    /* run this one schedule: a report's replay */
     fm_explore_check_fn *check; /* check(arg) after each schedule, the runtime gone; or NULL */
     const struct fm_runtime_config *config; /* NULL: two workers; its seed is the schedule's */
+    /*
+     * schedules that share a process, one after the other, at most 1,000; 0: 1, and no other
+     * number if exhaustive. Each begins with the memory that those before it have left: the
+     * test and check() set what they use, and give back what they take
+     */
+    uint32_t together;
 };
 #define FM_EXPLORE_OPTIONS_INIT {.size = sizeof(struct fm_explore_options)}
 
@@ -86,14 +92,19 @@ struct fm_explore_report {
     uint64_t steps;     /* of all of them */
     uint64_t steps_max;
     uint64_t distinct;  /* traces that were not seen before */
-    uint64_t seed;      /* of the last schedule, which is the failing one if there is one */
-    uint64_t trace;     /* a hash of its trace */
+    /* of the first schedule in the last process: of the last schedule if each has its own */
+    uint64_t seed;
+    uint64_t trace;     /* a hash of the last schedule's, which is the failing one if there is one */
     uint32_t kind;      /* enum fm_explore_kind, of the last schedule */
     /* check()'s result, why no runtime could be made, a signal, an exit status; else 0 */
     int32_t code;
     struct fm_exit exit; /* the test's; a value was the schedule's own and has gone */
     bool complete;      /* an exhaustive search has tried all within its bound */
-    char replay[256];   /* "0x5eed", or choices "12.3-40.1"; empty if too long */
+    /*
+     * "0x5eed" · "0x5eed+12": after the twelve that came before it in its process · choices
+     * "12.3-40.1"; empty if too long
+     */
+    char replay[256];
 };
 
 #define FM_EXPLORE_FOUND 1
@@ -101,16 +112,16 @@ struct fm_explore_report {
 /*
  * fm_explore - run test(arg) as main fiber of a new runtime, under one schedule after the other
  *
- * Each schedule runs in a child process of its own, so each begins with the same memory, a
- * crash is a result, and what the test writes to memory is gone afterwards: it says what it
- * found by its exit, by check(), or by aborting. The search ends with the first schedule that
- * fails. Unless FM_EXPLORE_QUIET, a failure is told on stderr with the environment that repeats
+ * Each schedule runs in a child process of its own (several in one: options.together), so each
+ * begins with the same memory, a crash is a result, and what the test writes to memory is gone
+ * afterwards: it says what it found by its exit, by check(), or by aborting. The search ends
+ * with the first schedule that fails. Unless FM_EXPLORE_QUIET, a failure is told on stderr with the environment that repeats
  * it:
  *
  *     FM_EXPLORE='name=0x5eed' ./program   that schedule of the test `name` alone, with a trace
  *     FM_SEED=0x5eed ./program             all tests, with this seed for the first schedule
  *
- * One schedule in 50 is run twice; a trace that differs is FM_EXPLORE_DIVERGED.
+ * One process in 50 is run twice; a trace that differs is FM_EXPLORE_DIVERGED.
  *
  * test, arg   runs on a worker; its threads come from fm_explore_thread().
  * options     NULL for the defaults.
@@ -121,7 +132,8 @@ struct fm_explore_report {
  *            had)
  * Callers    a thread of a process without a runtime and, as for any fork, best without other
  *            threads.
- * Cost       about a millisecond and 20 ns a step for a schedule, more under sanitizers.
+ * Cost       about a millisecond and 20 ns a step for a schedule, a quarter of a millisecond
+ *            where many share a process, more under sanitizers.
  */
 FM_API int fm_explore(fm_entry_fn *test, void *arg, const struct fm_explore_options *options,
                       struct fm_explore_report *ret_report);

@@ -29,7 +29,7 @@ enum {
     DEPTH = 3,
     PREEMPTIONS = 2,
     PATIENCE_S = 60,
-    TWICE = 50, /* one schedule in so many is run again */
+    TWICE = 50, /* one process in so many is run again */
     SITES_MAX = 1024,
 };
 
@@ -39,46 +39,48 @@ struct explore {
     struct fm_explore_report report;
     struct search search;
     struct seen seen;
+    uint64_t traces[TOGETHER_MAX]; /* of the process before */
     uint64_t steps_before, steps_expected; /* of the test, and of itself */
     const struct turn_point *sites[SITES_MAX];
     uint32_t site_count;
 };
 
-/* ---- a schedule ---- */
+/* ---- the schedules of a process ---- */
 
-/* 0, the result is in the report · -EAGAIN */
-static int run_plan(struct explore *explore, const struct plan *plan)
+/* `count` of them from this one on. 0, the result is in the report · -EAGAIN */
+static int run_plans(struct explore *explore, const struct plan *plan, uint32_t count)
 {
     const struct result *result = explore->play.result;
     struct fm_explore_report *report = &explore->report;
     enum fm_explore_kind kind;
 
-    int r = fm__play(&explore->play, plan, &kind);
+    int r = fm__play(&explore->play, plan, count, &kind);
     if (r < 0)
         return r;
+    explore->play.result->traces[result->played - 1] = result->log.trace;
     report->kind = kind;
     report->code = result->code;
     report->exit = result->exit;
     report->seed = plan->seed;
     report->trace = result->log.trace;
-    report->steps += result->log.steps;
+    report->steps += result->steps_before + result->log.steps;
+    if (result->steps_max > report->steps_max)
+        report->steps_max = result->steps_max;
     if (result->log.steps > report->steps_max)
         report->steps_max = result->log.steps;
     return 0;
 }
 
-/* The same again, now and then: what differs was not the schedule's doing. */
-static int run_and_compare(struct explore *explore, const struct plan *plan, bool twice)
+/* The same again: what differs was not the schedules' doing. */
+static int run_again(struct explore *explore, const struct plan *plan, uint32_t count)
 {
+    const struct result *result = explore->play.result;
     struct fm_explore_report *report = &explore->report;
 
-    int r = run_plan(explore, plan);
-    report->schedules++;
-    if (r < 0 || !twice || report->kind != FM_EXPLORE_PASSED)
-        return r;
-    uint64_t trace = report->trace;
-    r = run_plan(explore, plan);
-    if (r == 0 && report->trace != trace)
+    memcpy(explore->traces, result->traces, count * sizeof *explore->traces);
+    int r = run_plans(explore, plan, count);
+    if (r == 0 && (result->played != count || memcmp(explore->traces, result->traces,
+                                                     count * sizeof *explore->traces) != 0))
         report->kind = FM_EXPLORE_DIVERGED;
     return r;
 }
@@ -130,7 +132,7 @@ static int measure(struct explore *explore)
 
     plan.kind = PLAN_GIVEN;
     plan.time_jumps = 0;
-    int r = run_plan(explore, &plan);
+    int r = run_plans(explore, &plan, 1);
     const struct arbiter_log *log = &explore->play.result->log;
     explore->steps_before = log->test_begins;
     uint64_t end = log->test_ends ? log->test_ends : log->steps;
@@ -140,12 +142,17 @@ static int measure(struct explore *explore)
     return r;
 }
 
+/* A schedule that others preceded in its process is repeated with them. */
 static void write_replay(struct explore *explore)
 {
+    const struct result *result = explore->play.result;
     struct fm_explore_report *report = &explore->report;
 
     if (explore->options.strategy == FM_EXPLORE_EXHAUSTIVE)
         fm__search_write(&explore->search, report->replay, sizeof report->replay);
+    else if (result->played > 1)
+        snprintf(report->replay, sizeof report->replay, "0x%" PRIx64 "+%u", report->seed,
+                 result->played - 1);
     else
         snprintf(report->replay, sizeof report->replay, "0x%" PRIx64, report->seed);
 }
@@ -155,18 +162,27 @@ static void write_replay(struct explore *explore)
 static int search_schedules(struct explore *explore)
 {
     const struct fm_explore_options *options = &explore->options;
-    const struct arbiter_log *log = &explore->play.result->log;
+    const struct result *result = explore->play.result;
+    const struct arbiter_log *log = &result->log;
+    struct fm_explore_report *report = &explore->report;
     uint64_t seeds = options->seed;
     int r = 0;
 
-    for (uint64_t i = 0; !options->schedules || i < options->schedules; i++) {
+    for (uint64_t i = 0; !options->schedules || report->schedules < options->schedules; i++) {
         struct plan plan = plan_of(explore);
+        uint32_t count = options->together;
+        if (options->schedules && count > options->schedules - report->schedules)
+            count = (uint32_t)(options->schedules - report->schedules);
         if (i && options->strategy != FM_EXPLORE_EXHAUSTIVE)
             plan.seed = fm__explore_random(&seeds);
-        r = run_and_compare(explore, &plan, i % TWICE == 0);
-        if (r < 0 || explore->report.kind != FM_EXPLORE_PASSED)
+        r = run_plans(explore, &plan, count);
+        report->schedules += r < 0 ? 0 : result->played;
+        if (r == 0 && report->kind == FM_EXPLORE_PASSED && i % TWICE == 0)
+            r = run_again(explore, &plan, count);
+        if (r < 0 || report->kind != FM_EXPLORE_PASSED)
             return r;
-        fm__seen_add(&explore->seen, explore->report.trace);
+        for (uint32_t k = 0; k < count; k++)
+            fm__seen_add(&explore->seen, result->traces[k]);
         if (options->strategy == FM_EXPLORE_EXHAUSTIVE &&
             !fm__search_next(&explore->search, log->choices, log->choice_count)) {
             explore->report.complete = !explore->search.out_of_memory;
@@ -179,6 +195,7 @@ static int search_schedules(struct explore *explore)
 static int replay(struct explore *explore, const char *text)
 {
     struct fm_explore_options *options = &explore->options;
+    unsigned long before = 0;
     char *end = NULL;
 
     if (options->strategy == FM_EXPLORE_EXHAUSTIVE) {
@@ -186,11 +203,15 @@ static int replay(struct explore *explore, const char *text)
             return -EINVAL;
     } else {
         options->seed = strtoull(text, &end, 0);
-        if (end == text || *end)
+        if (end != text && *end == '+' && end[1] >= '0' && end[1] <= '9')
+            before = strtoul(end + 1, &end, 10);
+        if (end == text || *end || before >= TOGETHER_MAX)
             return -EINVAL;
     }
     struct plan plan = plan_of(explore);
-    return run_and_compare(explore, &plan, false);
+    int r = run_plans(explore, &plan, (uint32_t)before + 1);
+    explore->report.schedules = 1;
+    return r;
 }
 
 /* ---- one call ---- */
@@ -205,8 +226,10 @@ static int read_options(struct explore *explore, const struct fm_explore_options
         return r;
     if (options->strategy > FM_EXPLORE_EXHAUSTIVE || options->depth > CHANGE_POINTS_MAX ||
         options->flags & ~(FM_EXPLORE_FINE | FM_EXPLORE_QUIET) || options->trace_fd < 0 ||
-        options->step_limit > STEP_LIMIT_MAX)
+        options->step_limit > STEP_LIMIT_MAX || options->together > TOGETHER_MAX ||
+        (options->together > 1 && options->strategy == FM_EXPLORE_EXHAUSTIVE))
         return -EINVAL;
+    options->together += !options->together;
     struct fm_runtime_config *config = &explore->play.config;
     r = fm__config_read(config, sizeof *config, options->config);
     if (r < 0)

@@ -1,11 +1,12 @@
 /*
- * play.c - one schedule of a test, in a process of its own
+ * play.c - schedules of a test, in a process of their own
  *
  * Between parent and child stands one shared mapping: the arbiter's log and the result.
  *
  *   parent                                  child
- *     fork                                    take the first seat; runtime; test; threads; end
- *     wait                                    write outcome and exit there; leave
+ *     fork                                    for each of the plans:
+ *     wait                                      take the first seat; runtime; test; threads; end
+ *                                             write outcome and exit there; leave
  *     read outcome, choices, steps
  *
  * Knows not   what a step is; how a schedule is chosen (strategy.c); why this one (explore.c).
@@ -22,6 +23,7 @@
 
 #include "fm/fiber.h"
 #include "runtime/explore/platform.h"
+#include "runtime/explore/strategy.h"
 #include "runtime/platform/turn.h"
 
 enum { THREADS_MAX = 60, EXIT_TOLD = 0 };
@@ -105,6 +107,8 @@ static enum outcome run_test(struct play *play)
 {
     struct result *result = play->result;
 
+    /* relaxed: the threads of the schedule before have been joined */
+    atomic_store_explicit(&playing.thread_count, 0, memory_order_relaxed);
     int r = fm_runtime_create(&play->config, &playing.runtime);
     if (r == 0) {
         r = fm_runtime_run(playing.runtime, test_main, play, &result->exit);
@@ -116,13 +120,13 @@ static enum outcome run_test(struct play *play)
     return r == 0 && result->exit.kind == FM_SUCCESS ? OUTCOME_PASSED : OUTCOME_FAILED;
 }
 
-static _Noreturn void be_child(struct play *play, const struct plan *plan)
+static enum outcome play_one(struct play *play, const struct plan *plan)
 {
     struct result *result = play->result;
 
-    playing.play = play;
+    result->played++;
+    play->config.seed = plan->seed ? plan->seed : 1;
     alarm(play->patience_s);
-    fm__turn_stay();
     fm__arbiter_begin(plan, &result->log, cannot_go_on);
     enum outcome outcome = run_test(play);
     fm__arbiter_end();
@@ -131,6 +135,32 @@ static _Noreturn void be_child(struct play *play, const struct plan *plan)
         result->code = r;
         if (r < 0)
             outcome = OUTCOME_FAILED;
+    }
+    return outcome;
+}
+
+/* What is known of a schedule that others follow. */
+static void keep_passed(struct result *result)
+{
+    result->traces[result->played - 1] = result->log.trace;
+    result->steps_before += result->log.steps;
+    if (result->log.steps > result->steps_max)
+        result->steps_max = result->log.steps;
+}
+
+static _Noreturn void be_child(struct play *play, const struct plan *first, uint32_t count)
+{
+    struct result *result = play->result;
+    struct plan plan = *first;
+    uint64_t seeds = first->seed;
+
+    playing.play = play;
+    fm__turn_stay();
+    enum outcome outcome = play_one(play, &plan);
+    while (outcome == OUTCOME_PASSED && result->played < count) {
+        keep_passed(result);
+        plan.seed = fm__explore_random(&seeds);
+        outcome = play_one(play, &plan);
     }
     result->log.outcome = outcome;
     leave();
@@ -172,7 +202,8 @@ static enum fm_explore_kind kind_of(enum outcome outcome, int status, int32_t *r
                                                               : FM_EXPLORE_CRASHED;
 }
 
-int fm__play(struct play *play, const struct plan *plan, enum fm_explore_kind *ret_kind)
+int fm__play(struct play *play, const struct plan *plan, uint32_t count,
+             enum fm_explore_kind *ret_kind)
 {
     struct result *result = play->result;
     int status = 0;
@@ -182,13 +213,14 @@ int fm__play(struct play *play, const struct plan *plan, enum fm_explore_kind *r
     result->log.choice_count = 0;
     result->exit = (struct fm_exit) { 0 };
     result->code = 0;
-    play->config.seed = plan->seed ? plan->seed : 1;
+    result->played = 0;
+    result->steps_before = result->steps_max = 0;
     fflush(NULL);
     pid_t child = fork();
     if (child < 0)
         return -EAGAIN;
     if (child == 0)
-        be_child(play, plan);
+        be_child(play, plan, count);
     while (waitpid(child, &status, 0) < 0 && errno == EINTR)
         ;
     *ret_kind = kind_of(result->log.outcome, status, &result->code);

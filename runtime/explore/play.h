@@ -1,8 +1,8 @@
 /*
- * play.h - one schedule of a test, in a process of its own
+ * play.h - schedules of a test, in a process of their own
  *
- * Each one begins with the same memory, and a crash is a result: what is known afterwards
- * stands in memory that the processes share.
+ * The first begins with the memory of the caller, each further one with what those before it
+ * left. A crash is a result: what is known afterwards stands in memory that the processes share.
  */
 #ifndef FM_RUNTIME_EXPLORE_PLAY_H
 #define FM_RUNTIME_EXPLORE_PLAY_H
@@ -10,10 +10,16 @@
 #include "fm/explore.h"
 #include "runtime/explore/arbiter.h"
 
+enum { TOGETHER_MAX = 1000 };
+
 /* In memory that parent and child share. */
 struct result {
-    struct arbiter_log log;
-    struct fm_exit exit; /* the test's */
+    struct arbiter_log log; /* of the last schedule */
+    struct fm_exit exit;    /* its test's */
+    uint32_t played;        /* schedules that have begun */
+    uint64_t steps_before;  /* of those before the last */
+    uint64_t steps_max;     /* the same */
+    uint64_t traces[TOGETHER_MAX]; /* the same: their hashes */
     int32_t code;        /* of check(), of the runtime that could not be made, of the process */
 };
 
@@ -33,7 +39,12 @@ struct play {
 int fm__play_init(struct play *play, uint64_t step_limit, bool takes_notes);
 void fm__play_fini(struct play *play);
 
-/* Play this one and wait for its end: play->result. 0 · -EAGAIN: no process to be had */
-int fm__play(struct play *play, const struct plan *plan, enum fm_explore_kind *ret_kind);
+/*
+ * Play this plan, and `count` in all, 1 to TOGETHER_MAX, in one process: each seed is followed by
+ * the next number of the sequence that the first one begins. Ends with the first schedule that
+ * fails. play->result. 0 · -EAGAIN: no process to be had
+ */
+int fm__play(struct play *play, const struct plan *plan, uint32_t count,
+             enum fm_explore_kind *ret_kind);
 
 #endif

@@ -13,7 +13,7 @@
 
 #include "tests/stress/race.h"
 
-enum { SCHEDULES = 300, SCHEDULES_LONG = 12000, WORKERS = 3, TIME_JUMPS = 400 };
+enum { SCHEDULES = 300, SCHEDULES_LONG = 12000, TOGETHER = 40, WORKERS = 3, TIME_JUMPS = 400 };
 
 static struct slot stage;
 static const struct race *on_stage;
@@ -117,6 +117,7 @@ static int explore(const struct race *race, uint32_t strategy, uint32_t workers,
     options.strategy = strategy;
     options.schedules = schedules;
     options.time_jumps = TIME_JUMPS;
+    options.together = TOGETHER;
     on_stage = race;
     int r = fm_explore(play, NULL, &options, &report);
     if (r == 0)

@@ -67,10 +67,11 @@ static struct fm_exit lost_update(void *arg)
     return counter == 2 ? fm_ok(NULL) : fm_fail(-EPROTO);
 }
 
-static void finds_lost_update(uint32_t strategy, uint64_t schedules)
+static void finds_lost_update(uint32_t strategy, uint64_t schedules, uint32_t together)
 {
     struct fm_explore_options options = with(strategy, schedules);
     struct fm_explore_report report;
+    options.together = together;
     cr_assert_eq(fm_explore(lost_update, NULL, &options, &report), FM_EXPLORE_FOUND);
     cr_assert_eq(report.kind, FM_EXPLORE_FAILED);
     cr_assert_eq(report.exit.kind, FM_FAILURE);
@@ -88,17 +89,25 @@ static void finds_lost_update(uint32_t strategy, uint64_t schedules)
 
 TEST(explore, random_walk_finds_a_lost_update_and_repeats_it)
 {
-    finds_lost_update(FM_EXPLORE_RANDOM, 1000);
+    finds_lost_update(FM_EXPLORE_RANDOM, 1000, 0);
 }
 
 TEST(explore, pct_finds_a_lost_update_and_repeats_it)
 {
-    finds_lost_update(FM_EXPLORE_PCT, 3000);
+    finds_lost_update(FM_EXPLORE_PCT, 3000, 1);
 }
 
 TEST(explore, exhaustive_search_finds_a_lost_update_and_repeats_it)
 {
-    finds_lost_update(FM_EXPLORE_EXHAUSTIVE, 3000);
+    finds_lost_update(FM_EXPLORE_EXHAUSTIVE, 3000, 0);
+}
+
+TEST(explore, a_lost_update_among_schedules_of_one_process_is_repeated_after_the_others)
+{
+    for (uint32_t together = 2; together < 40; together = together * 3 - 1) {
+        finds_lost_update(FM_EXPLORE_RANDOM, 1000, together);
+        finds_lost_update(FM_EXPLORE_PCT, 3000, together);
+    }
 }
 
 static struct fm_exit increment_under(void *arg)
@@ -258,6 +267,73 @@ TEST(explore, a_test_that_depends_on_more_than_the_schedule_is_told_so)
                         MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     cr_assert_neq((void *)shared_count, MAP_FAILED);
     cr_assert_eq(fm_explore(differ, NULL, &options, &report), FM_EXPLORE_FOUND);
+    cr_assert_eq(report.kind, FM_EXPLORE_DIVERGED);
+}
+
+/* ---- schedules that share a process ---- */
+
+static struct fm_exit count_in_process(void *arg)
+{
+    static int before;
+    if (before++ == 0)
+        atomic_fetch_add(shared_count, 1);
+    if (arg && before == *(int *)arg)
+        raise(SIGKILL);
+    return fm_ok(NULL);
+}
+
+TEST(explore, so_many_schedules_share_a_process_and_its_memory)
+{
+    struct fm_explore_options options = with(FM_EXPLORE_RANDOM, 25);
+    struct fm_explore_report report;
+    shared_count = mmap(NULL, sizeof *shared_count, PROT_READ | PROT_WRITE,
+                        MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    cr_assert_neq((void *)shared_count, MAP_FAILED);
+    options.together = 10;
+    cr_assert_eq(fm_explore(count_in_process, NULL, &options, &report), 0);
+    cr_assert_eq(report.schedules, 25);
+    cr_assert_eq(report.distinct, 25);
+    /* one to measure the test, three, and the first of them again */
+    cr_assert_eq(atomic_load(shared_count), 5);
+}
+
+TEST(explore, the_schedule_that_crashes_a_process_is_the_one_that_is_told_and_repeated)
+{
+    struct fm_explore_options options = with(FM_EXPLORE_RANDOM, 25);
+    struct fm_explore_report report, again;
+    int third = 3;
+    shared_count = mmap(NULL, sizeof *shared_count, PROT_READ | PROT_WRITE,
+                        MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    cr_assert_neq((void *)shared_count, MAP_FAILED);
+    options.together = 10;
+    cr_assert_eq(fm_explore(count_in_process, &third, &options, &report), FM_EXPLORE_FOUND);
+    cr_assert_eq(report.kind, FM_EXPLORE_CRASHED);
+    cr_assert_eq(report.code, SIGKILL);
+    cr_assert_eq(report.schedules, 3);
+    cr_assert_str_eq(report.replay, "0x1+2");
+    options.replay = "0x1+2";
+    cr_assert_eq(fm_explore(count_in_process, &third, &options, &again), FM_EXPLORE_FOUND);
+    cr_assert_eq(again.kind, FM_EXPLORE_CRASHED);
+    cr_assert_eq(again.trace, report.trace);
+    options.replay = "0x1+1";
+    cr_assert_eq(fm_explore(count_in_process, &third, &options, &again), 0);
+}
+
+static struct fm_exit differ_later(void *arg)
+{
+    static int before;
+    return before++ == 4 ? differ(arg) : fm_ok(NULL);
+}
+
+TEST(explore, each_schedule_of_a_process_that_is_run_twice_is_compared)
+{
+    struct fm_explore_options options = with(FM_EXPLORE_RANDOM, 10);
+    struct fm_explore_report report;
+    shared_count = mmap(NULL, sizeof *shared_count, PROT_READ | PROT_WRITE,
+                        MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    cr_assert_neq((void *)shared_count, MAP_FAILED);
+    options.together = 10;
+    cr_assert_eq(fm_explore(differ_later, NULL, &options, &report), FM_EXPLORE_FOUND);
     cr_assert_eq(report.kind, FM_EXPLORE_DIVERGED);
 }
 
@@ -685,6 +761,16 @@ TEST(explore, bad_arguments_are_refused)
     cr_assert_eq(fm_explore(set_five, &value, &options, NULL), -EINVAL);
     options = with(FM_EXPLORE_RANDOM, 1);
     options.replay = "no number";
+    cr_assert_eq(fm_explore(set_five, &value, &options, NULL), -EINVAL);
+    for (int i = 0; i < 3; i++) {
+        options.replay = (const char *[]) { "0x1+", "0x1+1000", "0x1+2x" }[i];
+        cr_assert_eq(fm_explore(set_five, &value, &options, NULL), -EINVAL);
+    }
+    options = with(FM_EXPLORE_RANDOM, 1);
+    options.together = 1001;
+    cr_assert_eq(fm_explore(set_five, &value, &options, NULL), -EINVAL);
+    options = with(FM_EXPLORE_EXHAUSTIVE, 1);
+    options.together = 2;
     cr_assert_eq(fm_explore(set_five, &value, &options, NULL), -EINVAL);
     options = with(FM_EXPLORE_EXHAUSTIVE, 1);
     options.replay = "12.";
