@@ -36,7 +36,7 @@ MAY = {
     'runtime/sync': TIME | {'runtime/sync'},
     'runtime/io': TIME | {'runtime/io'},
     'runtime/flow': TIME | {'runtime/sync', 'runtime/flow'},
-    'runtime/explore': PLATFORM | {'runtime/explore'},
+    'runtime/explore': CONTEXT | {'runtime/explore'},
     'runtime': TIME | {'runtime/sync', 'runtime/io', 'runtime'},
     'fibermap': PLATFORM | {'runtime/fiber', 'fibermap'},
     'tools': {'tools'},

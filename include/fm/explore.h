@@ -58,6 +58,14 @@ enum fm_explore_kind {
 /* explore_options.flags */
 #define FM_EXPLORE_FINE 1u  /* points at relaxed operations as well */
 #define FM_EXPLORE_QUIET 2u /* print nothing about a failing schedule */
+/*
+ * The threads of a schedule are coroutines of one thread of the system, which is all of them by
+ * turns: the same steps for less. Thread-locals of the program and of this library, and errno,
+ * are each thread's own; what other libraries and the system know of a thread (pthread_self(),
+ * keys, signal masks) is one for all, and pthread_exit() is not to be called. Under sanitizers,
+ * and in a program with libc inside, the flag changes nothing.
+ */
+#define FM_EXPLORE_LIGHT 4u
 
 typedef int fm_explore_check_fn(void *arg);
 

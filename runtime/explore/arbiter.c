@@ -5,7 +5,7 @@
  * Invariant   exactly one seat has the turn; all that is here but `go` is written by its
  *             holder.
  *
- * The turn is handed on by a word of the next seat (A release, B acquire). This folder is never
+ * Light threads (light.h) are changed to. Among others the turn is handed on by a word of the next seat (A release, B acquire). This folder is never
  * compiled for ThreadSanitizer, which therefore sees neither A nor B, nor the memory here: to
  * it the threads run without any order but what the rooms themselves make, and a missing order
  * in a room is still a report, although no two threads ever run at the same time.
@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "fm/explore.h"
+#include "runtime/explore/light.h"
 #include "runtime/explore/strategy.h"
 #include "runtime/platform/turn.h"
 
@@ -84,7 +85,6 @@ static void await_turn(struct seat *seat)
 static void hand_turn(unsigned next)
 {
     struct seat *seat = &arbiter.seats[next];
-    arbiter.log->switches++;
     /* release (A) */
     atomic_store_explicit(&seat->go, 1, memory_order_release);
     syscall(SYS_futex, &seat->go, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1, NULL, NULL, 0);
@@ -209,9 +209,16 @@ static void turn(struct seat *seat, const struct turn_point *point, bool last)
     if (chosen == current)
         return;
     bool comes_back = seat->state != SEAT_ENDED; /* read while the seat is ours */
-    hand_turn(chosen);
-    if (comes_back)
-        await_turn(seat);
+    int error = errno; /* of a call before the point, which may be looked at after it */
+    log->switches++;
+    if (arbiter.plan.light) {
+        fm__light_change(current, chosen, !comes_back);
+    } else {
+        hand_turn(chosen);
+        if (comes_back)
+            await_turn(seat);
+    }
+    errno = error;
 }
 
 void fm__arbiter_turn(const struct turn_point *point, bool waiting)
@@ -342,7 +349,8 @@ void fm__arbiter_seat_drop(unsigned seat)
 void fm__arbiter_sit(unsigned seat)
 {
     mine = &arbiter.seats[seat];
-    await_turn(mine);
+    if (!arbiter.plan.light)
+        await_turn(mine);
 }
 
 void fm__arbiter_stand(unsigned seat)
@@ -388,6 +396,11 @@ bool fm__arbiter_seated(void)
 unsigned fm__arbiter_seat(void)
 {
     return self() ? number(self()) : 0;
+}
+
+bool fm__arbiter_light(void)
+{
+    return self() && arbiter.plan.light;
 }
 
 void fm__arbiter_abandon(void)

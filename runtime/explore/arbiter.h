@@ -52,6 +52,7 @@ struct plan {
     uint32_t time_jumps; /* one step in so many; 0: never */
     bool fine;
     bool keep_choices; /* write choices to the log */
+    bool light;        /* threads are light ones: fm__light_begin has been called */
 };
 
 /*
@@ -66,6 +67,8 @@ void fm__arbiter_end(void);
 /* Whether the calling thread has a seat, and which. */
 bool fm__arbiter_seated(void);
 unsigned fm__arbiter_seat(void);
+/* Whether it has, and its threads are light ones. */
+bool fm__arbiter_light(void);
 /* All threads run as they like from here on: what is left is to tell and to exit. */
 void fm__arbiter_abandon(void);
 

@@ -39,7 +39,7 @@ struct explore {
     struct fm_explore_report report;
     struct search search;
     struct seen seen;
-    uint64_t traces[TOGETHER_MAX]; /* of the process before */
+    uint64_t traces[TOGETHER_MAX];         /* of the process before */
     uint64_t steps_before, steps_expected; /* of the test, and of itself */
     const struct turn_point *sites[SITES_MAX];
     uint32_t site_count;
@@ -108,6 +108,7 @@ static struct plan plan_of(const struct explore *explore)
         .time_jumps = keep ? 0 : options->time_jumps,
         .fine = (options->flags & FM_EXPLORE_FINE) != 0,
         .keep_choices = keep,
+        .light = (options->flags & FM_EXPLORE_LIGHT) != 0,
     };
 }
 
@@ -225,8 +226,9 @@ static int read_options(struct explore *explore, const struct fm_explore_options
     if (r < 0)
         return r;
     if (options->strategy > FM_EXPLORE_EXHAUSTIVE || options->depth > CHANGE_POINTS_MAX ||
-        options->flags & ~(FM_EXPLORE_FINE | FM_EXPLORE_QUIET) || options->trace_fd < 0 ||
-        options->step_limit > STEP_LIMIT_MAX || options->together > TOGETHER_MAX ||
+        options->flags & ~(FM_EXPLORE_FINE | FM_EXPLORE_QUIET | FM_EXPLORE_LIGHT) ||
+        options->trace_fd < 0 || options->step_limit > STEP_LIMIT_MAX ||
+        options->together > TOGETHER_MAX ||
         (options->together > 1 && options->strategy == FM_EXPLORE_EXHAUSTIVE))
         return -EINVAL;
     options->together += !options->together;

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "runtime/explore/arbiter.h"
+#include "runtime/explore/light.h"
 #include "runtime/explore/platform.h"
 #include "runtime/platform/spin.h"
 #include "runtime/platform/turn.h"
@@ -168,6 +169,26 @@ static void *thread_begins(void *arg)
     return begin.fn(begin.arg);
 }
 
+static void light_begins(void *arg)
+{
+    struct beginning begin = *(struct beginning *)arg;
+
+    free(arg);
+    fm__arbiter_sit(begin.seat);
+    begin.fn(begin.arg);
+    fm__light_destroy_values(begin.seat);
+    fm__arbiter_stand(begin.seat);
+}
+
+static int make_thread(pthread_t *thread, const pthread_attr_t *attributes,
+                       struct beginning *begin)
+{
+    if (!fm__arbiter_light())
+        return pthread_create(thread, attributes, thread_begins, begin);
+    *thread = fm__light_thread(begin->seat);
+    return fm__light_make(begin->seat, light_begins, begin);
+}
+
 int fm__turn_thread_create(pthread_t *thread, const pthread_attr_t *attributes,
                            void *(*fn)(void *), void *arg)
 {
@@ -185,7 +206,7 @@ int fm__turn_thread_create(pthread_t *thread, const pthread_attr_t *attributes,
         return EAGAIN;
     }
     *begin = (struct beginning) { fn, arg, seat };
-    int e = pthread_create(thread, attributes, thread_begins, begin);
+    int e = make_thread(thread, attributes, begin);
     if (e) {
         fm__arbiter_seat_drop(seat);
         free(begin);
@@ -199,13 +220,29 @@ int fm__turn_thread_create(pthread_t *thread, const pthread_attr_t *attributes,
 int fm__turn_thread_join(pthread_t thread, void **ret_value)
 {
     fm__arbiter_join(thread);
-    return pthread_join(thread, ret_value);
+    return fm__light_is(thread) ? 0 : pthread_join(thread, ret_value);
+}
+
+pthread_t fm__turn_thread_self(void)
+{
+    return fm__arbiter_light() ? fm__light_thread(fm__arbiter_seat()) : pthread_self();
 }
 
 int fm__turn_thread_name(pthread_t thread, const char *name)
 {
     fm__arbiter_name(name);
-    return pthread_setname_np(thread, name);
+    return fm__light_is(thread) ? 0 : pthread_setname_np(thread, name);
+}
+
+int fm__turn_key_create(pthread_key_t *ret_key, void (*destroy)(void *value))
+{
+    return fm__light_key_create(ret_key, destroy);
+}
+
+int fm__turn_key_set(pthread_key_t key, const void *value)
+{
+    return fm__arbiter_light() ? fm__light_set(fm__arbiter_seat(), key, value)
+                               : pthread_setspecific(key, value);
 }
 
 /* ---- time and io ---- */

@@ -14,7 +14,10 @@
 int fm__turn_thread_create(pthread_t *thread, const pthread_attr_t *attributes,
                            void *(*fn)(void *), void *arg);
 int fm__turn_thread_join(pthread_t thread, void **ret_value);
+pthread_t fm__turn_thread_self(void);
 int fm__turn_thread_name(pthread_t thread, const char *name);
+int fm__turn_key_create(pthread_key_t *ret_key, void (*destroy)(void *value));
+int fm__turn_key_set(pthread_key_t key, const void *value);
 int fm__turn_clock(clockid_t clock, struct timespec *ret_time);
 /* At least six arguments after the number. */
 long fm__turn_syscall(long number, ...);

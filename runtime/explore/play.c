@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "fm/fiber.h"
+#include "runtime/explore/light.h"
 #include "runtime/explore/platform.h"
 #include "runtime/explore/strategy.h"
 #include "runtime/platform/turn.h"
@@ -155,6 +156,7 @@ static _Noreturn void be_child(struct play *play, const struct plan *first, uint
     uint64_t seeds = first->seed;
 
     playing.play = play;
+    plan.light = plan.light && fm__light_begin();
     fm__turn_stay();
     enum outcome outcome = play_one(play, &plan);
     while (outcome == OUTCOME_PASSED && result->played < count) {

@@ -14,13 +14,13 @@ enum { TOGETHER_MAX = 1000 };
 
 /* In memory that parent and child share. */
 struct result {
-    struct arbiter_log log; /* of the last schedule */
-    struct fm_exit exit;    /* its test's */
-    uint32_t played;        /* schedules that have begun */
-    uint64_t steps_before;  /* of those before the last */
-    uint64_t steps_max;     /* the same */
+    struct arbiter_log log;        /* of the last schedule */
+    struct fm_exit exit;           /* its test's */
+    uint32_t played;               /* schedules that have begun */
+    uint64_t steps_before;         /* of those before the last */
+    uint64_t steps_max;            /* the same */
     uint64_t traces[TOGETHER_MAX]; /* the same: their hashes */
-    int32_t code;        /* of check(), of the runtime that could not be made, of the process */
+    int32_t code; /* of check(), of the runtime that could not be made, of the process */
 };
 
 struct play {

@@ -89,7 +89,10 @@
 #define pthread_create(thread, attributes, fn, arg) \
     fm__turn_thread_create(thread, attributes, fn, arg)
 #define pthread_join(thread, ret_value) fm__turn_thread_join(thread, ret_value)
+#define pthread_self() fm__turn_thread_self()
 #define pthread_setname_np(thread, name) fm__turn_thread_name(thread, name)
+#define pthread_key_create(ret_key, destroy) fm__turn_key_create(ret_key, destroy)
+#define pthread_setspecific(key, value) fm__turn_key_set(key, value)
 #define clock_gettime(clock, ret_time) fm__turn_clock(clock, ret_time)
 /* As many arguments as any call has: what is read of them must have been passed. */
 #define syscall(...) fm__turn_syscall(__VA_ARGS__, 0L, 0L, 0L, 0L, 0L, 0L)

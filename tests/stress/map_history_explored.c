@@ -14,7 +14,7 @@
 #include "fm/explore.h"
 #include "tests/stress/history.h"
 
-enum { WORKERS = 3, OPERATIONS = 12, STEP_LIMIT = 400000 };
+enum { WORKERS = 3, OPERATIONS = 12, STEP_LIMIT = 400000, TOGETHER = 40 };
 
 static struct history h;
 static struct fm_deferred *left[CLIENTS_MAX];
@@ -95,6 +95,8 @@ static int explore(uint32_t strategy, uint32_t workers, uint64_t schedules, uint
     options.schedules = schedules;
     options.seed = seed;
     options.step_limit = STEP_LIMIT;
+    options.together = TOGETHER;
+    options.flags = FM_EXPLORE_LIGHT;
     return fm_explore(explored, NULL, &options, NULL);
 }
 

@@ -118,6 +118,7 @@ static int explore(const struct race *race, uint32_t strategy, uint32_t workers,
     options.schedules = schedules;
     options.time_jumps = TIME_JUMPS;
     options.together = TOGETHER;
+    options.flags = FM_EXPLORE_LIGHT;
     on_stage = race;
     int r = fm_explore(play, NULL, &options, &report);
     if (r == 0)

@@ -67,11 +67,13 @@ static struct fm_exit lost_update(void *arg)
     return counter == 2 ? fm_ok(NULL) : fm_fail(-EPROTO);
 }
 
-static void finds_lost_update(uint32_t strategy, uint64_t schedules, uint32_t together)
+static void finds_lost_update(uint32_t strategy, uint64_t schedules, uint32_t together,
+                              uint32_t flags)
 {
     struct fm_explore_options options = with(strategy, schedules);
     struct fm_explore_report report;
     options.together = together;
+    options.flags |= flags;
     cr_assert_eq(fm_explore(lost_update, NULL, &options, &report), FM_EXPLORE_FOUND);
     cr_assert_eq(report.kind, FM_EXPLORE_FAILED);
     cr_assert_eq(report.exit.kind, FM_FAILURE);
@@ -89,24 +91,24 @@ static void finds_lost_update(uint32_t strategy, uint64_t schedules, uint32_t to
 
 TEST(explore, random_walk_finds_a_lost_update_and_repeats_it)
 {
-    finds_lost_update(FM_EXPLORE_RANDOM, 1000, 0);
+    finds_lost_update(FM_EXPLORE_RANDOM, 1000, 0, 0);
 }
 
 TEST(explore, pct_finds_a_lost_update_and_repeats_it)
 {
-    finds_lost_update(FM_EXPLORE_PCT, 3000, 1);
+    finds_lost_update(FM_EXPLORE_PCT, 3000, 1, 0);
 }
 
 TEST(explore, exhaustive_search_finds_a_lost_update_and_repeats_it)
 {
-    finds_lost_update(FM_EXPLORE_EXHAUSTIVE, 3000, 0);
+    finds_lost_update(FM_EXPLORE_EXHAUSTIVE, 3000, 0, 0);
 }
 
 TEST(explore, a_lost_update_among_schedules_of_one_process_is_repeated_after_the_others)
 {
     for (uint32_t together = 2; together < 40; together = together * 3 - 1) {
-        finds_lost_update(FM_EXPLORE_RANDOM, 1000, together);
-        finds_lost_update(FM_EXPLORE_PCT, 3000, together);
+        finds_lost_update(FM_EXPLORE_RANDOM, 1000, together, 0);
+        finds_lost_update(FM_EXPLORE_PCT, 3000, together, 0);
     }
 }
 
@@ -335,6 +337,114 @@ TEST(explore, each_schedule_of_a_process_that_is_run_twice_is_compared)
     options.together = 10;
     cr_assert_eq(fm_explore(differ_later, NULL, &options, &report), FM_EXPLORE_FOUND);
     cr_assert_eq(report.kind, FM_EXPLORE_DIVERGED);
+}
+
+/* ---- light threads ---- */
+
+static __thread int of_thread = 7;
+static _Atomic int strays;
+
+/* What is a thread's own stays so, whoever runs in between. */
+static void keep_own(void *arg)
+{
+    struct fm_channel *channel = arg;
+    int own = (int)(fm_explore_random() % 1000);
+    if (of_thread != 7)
+        atomic_fetch_add(&strays, 1);
+    of_thread = errno = own;
+    for (int i = 0; i < 20; i++) {
+        fm_explore_point("another thread");
+        if (of_thread != own || errno != own)
+            atomic_fetch_add(&strays, 1);
+    }
+    fm_channel_send(channel, NULL, FM_NEVER);
+    if (of_thread != own)
+        atomic_fetch_add(&strays, 1);
+}
+
+static struct fm_exit block(void *arg)
+{
+    (void)arg;
+    fm_explore_point("in a blocking job");
+    return fm_ok(NULL);
+}
+
+/* Fibers, threads that wait, a blocking job, a deadline. */
+static struct fm_exit threads_of_all_kinds(void *arg)
+{
+    struct fm_channel *channel;
+    void *value;
+
+    (void)arg;
+    atomic_store(&strays, 0);
+    if (fm_channel_create(0, NULL, &channel) < 0)
+        return fm_fail(-ENOMEM);
+    for (int i = 0; i < 3; i++)
+        if (fm_explore_thread(keep_own, channel) < 0)
+            return fm_fail(-EAGAIN);
+    fm_blocking(block, NULL, FM_NEVER, NULL);
+    fm_sleep_ms(1);
+    for (int i = 0; i < 3; i++)
+        fm_channel_recv(channel, FM_NEVER, &value);
+    fm_channel_destroy(channel);
+    return fm_ok(NULL);
+}
+
+static int check_no_strays(void *arg)
+{
+    (void)arg;
+    return atomic_load(&strays) == 0 ? 0 : -EPROTO;
+}
+
+TEST(explore, light_threads_have_thread_locals_of_their_own_and_make_the_same_steps)
+{
+    for (uint32_t strategy = FM_EXPLORE_RANDOM; strategy <= FM_EXPLORE_PCT; strategy++) {
+        struct fm_explore_options options = with(strategy, some(100));
+        struct fm_explore_report heavy, light;
+        options.check = check_no_strays;
+        options.together = 10;
+        options.time_jumps = 200;
+        cr_assert_eq(fm_explore(threads_of_all_kinds, NULL, &options, &heavy), 0);
+        options.flags |= FM_EXPLORE_LIGHT;
+        cr_assert_eq(fm_explore(threads_of_all_kinds, NULL, &options, &light), 0);
+        cr_assert_eq(light.steps, heavy.steps);
+        cr_assert_eq(light.trace, heavy.trace);
+        cr_assert_eq(light.distinct, heavy.distinct);
+    }
+}
+
+static void abort_in_thread(void *arg)
+{
+    (void)arg;
+    fm_explore_point("before the end");
+    raise(SIGKILL);
+}
+
+static struct fm_exit crash_in_thread(void *arg)
+{
+    return fm_explore_thread(abort_in_thread, arg) == 0 ? fm_ok(NULL) : fm_fail(-EAGAIN);
+}
+
+TEST(explore, light_threads_crash_deadlock_and_come_to_the_limit_as_others_do)
+{
+    struct fm_explore_options options = with(FM_EXPLORE_RANDOM, 1000);
+    struct fm_explore_report report;
+    options.flags |= FM_EXPLORE_LIGHT;
+    cr_assert_eq(fm_explore(crash_in_thread, NULL, &options, &report), FM_EXPLORE_FOUND);
+    cr_assert_eq(report.kind, FM_EXPLORE_CRASHED);
+    cr_assert_eq(report.code, SIGKILL);
+    cr_assert_eq(fm_explore(take_against_each_other, NULL, &options, &report),
+                 FM_EXPLORE_FOUND);
+    cr_assert_eq(report.kind, FM_EXPLORE_DEADLOCK);
+    options.step_limit = 5000;
+    cr_assert_eq(fm_explore(yield_for_ever, NULL, &options, &report), FM_EXPLORE_FOUND);
+    cr_assert_eq(report.kind, FM_EXPLORE_STEP_LIMIT);
+}
+
+TEST(explore, light_threads_find_a_lost_update_that_is_repeated)
+{
+    finds_lost_update(FM_EXPLORE_RANDOM, 1000, 10, FM_EXPLORE_LIGHT);
+    finds_lost_update(FM_EXPLORE_EXHAUSTIVE, 3000, 1, FM_EXPLORE_LIGHT);
 }
 
 static int check_five(void *arg)
