@@ -238,6 +238,26 @@ WORKER_TEST(map_close, member_is_left_out_of_its_own_wait)
     fm_map_destroy(closer.map);
 }
 
+static struct fm_exit end_soon(void *arg)
+{
+    settle();
+    return fm_ok(arg);
+}
+
+/* Nobody is interrupted, not even he who asks for it. */
+WORKER_TEST(map_close, member_that_drains_its_map_awaits_the_others_and_goes_on)
+{
+    struct fm_close_policy drain = policy(FM_CLOSE_DRAIN, 0, 0);
+    struct closer closer = { .map = make_map(), .policy = &drain };
+    struct fm_fiber *other = run(closer.map, "other", end_soon, number(5)),
+                    *self = run(closer.map, "self", close_it, &closer);
+    finish(self);
+    cr_expect_eq(closer.result, FM_MAP_SELF);
+    cr_expect_not(closer.pending);
+    cr_expect_eq(finish(other).value, number(5));
+    fm_map_destroy(closer.map);
+}
+
 WORKER_TEST(map_close, member_by_set_is_left_out_too)
 {
     struct closer closer = { .map = make_map() };

@@ -36,6 +36,24 @@ EXACT_TEST(map_dying, an_incumbent_that_ends_is_awaited_and_not_kept_if_told_so)
     }
 }
 
+EXACT_TEST(map_dying, a_run_that_replaces_anyway_does_not_await_him)
+{
+    struct told told = { 0 };
+    struct act a = OLD(&told), b = { &told, 'B', 0, 0, 0 };
+    struct fm_map *map = new_map();
+    struct fm_fiber *old = dying(map, &a), *fiber;
+    struct fm_map_run_options options = act_options(FM_REPLACE);
+    options.flags = FM_MAP_DYING_IS_ABSENT;
+    cr_assert_eq(act_run_as(map, &b, options, &fiber), FM_MAP_REPLACED);
+    pass_ms(0);
+    told_is(&told, "ABb");
+    pass_ms(SLOW);
+    told_is(&told, "ABba");
+    finish(old);
+    finish(fiber);
+    fm_map_destroy(map);
+}
+
 EXACT_TEST(map_dying, an_incumbent_that_ends_counts_as_present_otherwise)
 {
     struct told told = { 0 };

@@ -145,6 +145,29 @@ TEST(map_stripe, keys_of_one_hash_differ_by_each_of_their_bytes)
     fm__stripe_fini(&stripe);
 }
 
+/* So many keys of one hash that a walk gives up: then it is done with the lock held. */
+TEST(map_stripe, a_chain_of_any_length_is_searched_to_its_end)
+{
+    enum { KEYS = 5000 };
+    char text[40];
+    start();
+    struct map_key first = key_of(text, sizeof text, 0);
+    for (unsigned n = 0; n <= KEYS; n++) {
+        struct map_key key = key_of(text, sizeof text, n);
+        key.head = first.head;
+        if (n == KEYS)
+            cr_assert_eq(fm__stripe_find(&stripe, &key), 0, "nobody is there");
+        else
+            cr_assert_eq(put(&key, n + 1), 0);
+    }
+    for (unsigned n = 0; n < KEYS; n += 100) {
+        struct map_key key = key_of(text, sizeof text, n);
+        key.head = first.head;
+        cr_assert_eq(fm__stripe_find(&stripe, &key), n + 1, "key %u", n);
+    }
+    fm__stripe_fini(&stripe);
+}
+
 TEST(map_stripe, lookup_on_displaced_entry_goes_on_to_its_successor)
 {
     char text[8];

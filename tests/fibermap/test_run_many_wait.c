@@ -163,7 +163,6 @@ WORKER_TEST(run_many_wait, as_many_are_evicted_as_there_are_too_few_places)
     fm_map_destroy(map);
 }
 
-
 EXACT_TEST(run_many_wait, their_starts_are_of_one_window)
 {
     struct fm_map *map = make_limited(0, 3, FM_EXCESS_WAIT);
@@ -303,4 +302,24 @@ FIBER_TEST(run_many_wait, no_place_is_lost_among_many)
     run_together(&all);
     cr_assert_eq(all.result, 0, "all three places are free");
     fm_map_destroy(map);
+}
+
+EXACT_TEST(run_many_wait, the_earliest_deadline_of_all_ends_the_wait)
+{
+    for (int late = 0; late < 2; late++) {
+        struct fm_map *map = make_limited(2, 0, FM_EXCESS_WAIT);
+        struct together both = { 0 };
+        pass_ms(1);
+        cr_assert_eq(fm_map_run(map, KEY("a"), until_interrupted, NULL, NULL, NULL), 0);
+        int64_t begin_ms = now_ms();
+        both.deadlines_ns[late] = fm_after_ms(50);
+        both.deadlines_ns[!late] = fm_after_ms(20);
+        struct fm_fiber *fiber = start_together(&both, map, "xy");
+        pass_ms(60);
+        cr_assert(both.result == -ETIMEDOUT && both.each == -ETIMEDOUT);
+        cr_assert_eq(both.at_ms - begin_ms, 20);
+        cr_assert_eq(fm_map_size(map), 1);
+        fm_fiber_unref(fiber);
+        fm_map_destroy(map);
+    }
 }
