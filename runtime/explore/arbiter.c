@@ -30,7 +30,6 @@ enum { WAITING_NS = 100 * FM_EXPLORE_STEP_NS };
 struct seat {
     _Alignas(64) _Atomic uint32_t go;
     enum seat_state state;
-    bool waiting; /* gave its turn away; nobody else has done anything since */
     bool io;
     enum block_result result;
     const void *address;
@@ -43,8 +42,10 @@ struct seat {
 static struct {
     bool open;
     _Atomic bool abandoned;
-    bool quiet;     /* who waits for io has looked since anybody made a step */
-    uint64_t order; /* of blocking */
+    bool quiet;       /* who waits for io has looked since anybody made a step */
+    uint64_t ready;   /* seats in that state, a bit each */
+    uint64_t waiting; /* those that gave their turn away; nobody else has done anything since */
+    uint64_t order;   /* of blocking */
     int64_t now_ns;
     uint64_t random; /* the test's own; the strategy has another */
     struct plan plan;
@@ -62,6 +63,18 @@ static const struct turn_point began = { .what = "begin", .function = "thread", 
 static unsigned number(const struct seat *seat)
 {
     return (unsigned)(seat - arbiter.seats);
+}
+
+static uint64_t bit(const struct seat *seat)
+{
+    return UINT64_C(1) << number(seat);
+}
+
+static void set_state(struct seat *seat, enum seat_state state)
+{
+    seat->state = state;
+    arbiter.ready = state == SEAT_READY ? arbiter.ready | bit(seat)
+                                        : arbiter.ready & ~bit(seat);
 }
 
 /* Fibers move between threads: never kept over a switch, so never inlined into one. */
@@ -105,11 +118,11 @@ static void fail(enum outcome outcome)
 
 static void ready(struct seat *seat, enum block_result result)
 {
-    seat->state = SEAT_READY;
+    set_state(seat, SEAT_READY);
     seat->result = result;
     seat->address = NULL;
     seat->io = false;
-    seat->waiting = false;
+    arbiter.waiting &= ~bit(seat);
 }
 
 /* ---- time and the outside ---- */
@@ -151,26 +164,15 @@ static bool look_outside(bool last)
 
 /* ---- choosing ---- */
 
-static uint64_t who_can(bool also_waiting)
-{
-    uint64_t can = 0;
-    for (unsigned i = 0; i < arbiter.log->seat_count; i++) {
-        const struct seat *seat = &arbiter.seats[i];
-        if (seat->state == SEAT_READY && (also_waiting || !seat->waiting))
-            can |= UINT64_C(1) << i;
-    }
-    return can;
-}
-
 /* `current` has come to a point, or cannot go on. */
 static unsigned choose(unsigned current, const struct turn_point *point, bool last)
 {
     if (fm__strategy_jumps(&arbiter.strategy))
         time_passes();
-    uint64_t eligible = who_can(false);
+    uint64_t eligible = arbiter.ready & ~arbiter.waiting;
     while (!eligible) {
         /* All wait for one another: a ring in which nobody stays, until the limit. */
-        eligible = who_can(true);
+        eligible = arbiter.ready;
         if (eligible & ~(UINT64_C(1) << current))
             eligible &= ~(UINT64_C(1) << current);
         if (eligible)
@@ -181,7 +183,7 @@ static unsigned choose(unsigned current, const struct turn_point *point, bool la
             arbiter.quiet = false;
         else if (last || !look_outside(true))
             fail(OUTCOME_DEADLOCK);
-        eligible = who_can(false);
+        eligible = arbiter.ready & ~arbiter.waiting;
     }
     unsigned chosen = fm__strategy_choose(&arbiter.strategy, eligible, current, point);
     if (chosen == NOBODY)
@@ -201,8 +203,8 @@ static void turn(struct seat *seat, const struct turn_point *point, bool last)
         fail(OUTCOME_STEP_LIMIT);
     log->seats[current].at = point;
     /* It has done something since its last point: who waits may look whether it was that. */
-    for (unsigned i = 0; !seat->waiting && i < log->seat_count; i++)
-        arbiter.seats[i].waiting = false;
+    if (!(arbiter.waiting & bit(seat)))
+        arbiter.waiting = 0;
     arbiter.now_ns += FM_EXPLORE_STEP_NS;
     unsigned chosen = choose(current, point, last);
     fm__log_step(log, current, point, chosen);
@@ -227,13 +229,14 @@ void fm__arbiter_turn(const struct turn_point *point, bool waiting)
     if (!seat || (point->relaxed && !arbiter.plan.fine))
         return;
     arbiter.quiet = false;
-    seat->waiting = waiting;
+    arbiter.waiting &= ~bit(seat);
     if (waiting) {
+        arbiter.waiting |= bit(seat);
         arbiter.now_ns += WAITING_NS;
         fm__strategy_gave(&arbiter.strategy, number(seat));
     }
     turn(seat, point, false);
-    seat->waiting = false;
+    arbiter.waiting &= ~bit(seat);
 }
 
 static enum block_result block(struct seat *seat, const void *address, int64_t deadline_ns,
@@ -244,7 +247,7 @@ static enum block_result block(struct seat *seat, const void *address, int64_t d
                                               .file = "" };
     static const struct turn_point polls = { .what = "sleep", .function = "poll", .file = "" };
 
-    seat->state = SEAT_BLOCKED;
+    set_state(seat, SEAT_BLOCKED);
     seat->address = address;
     seat->deadline_ns = deadline_ns;
     seat->io = io;
@@ -321,8 +324,9 @@ unsigned fm__arbiter_seat_take(void)
     if (i == log->seat_count)
         log->seat_count++;
     struct seat *seat = &arbiter.seats[i];
-    seat->state = SEAT_ENDED; /* neither free nor ready */
-    seat->waiting = seat->io = seat->has_thread = false;
+    set_state(seat, SEAT_ENDED); /* neither free nor ready */
+    arbiter.waiting &= ~bit(seat);
+    seat->io = seat->has_thread = false;
     seat->address = NULL;
     seat->deadline_ns = INT64_MAX;
     log->seats[i].at = &began;
@@ -338,7 +342,7 @@ void fm__arbiter_seat_made(unsigned seat, pthread_t thread)
 {
     arbiter.seats[seat].thread = thread;
     arbiter.seats[seat].has_thread = true;
-    arbiter.seats[seat].state = SEAT_READY;
+    set_state(&arbiter.seats[seat], SEAT_READY);
 }
 
 void fm__arbiter_seat_drop(unsigned seat)
@@ -360,7 +364,7 @@ void fm__arbiter_stand(unsigned seat)
     /* relaxed: see self */
     if (atomic_load_explicit(&arbiter.abandoned, memory_order_relaxed))
         return;
-    me->state = SEAT_ENDED;
+    set_state(me, SEAT_ENDED);
     fm__arbiter_wake(me, SEATS_MAX);
     turn(me, &ended, false);
 }
@@ -421,6 +425,7 @@ int fm__arbiter_begin(const struct plan *plan, struct arbiter_log *log, void (*f
         return -EBUSY;
     arbiter.open = true;
     arbiter.quiet = false;
+    arbiter.ready = arbiter.waiting = 0;
     arbiter.order = 0;
     arbiter.now_ns = 1000000000;
     arbiter.random = ~plan->seed;
@@ -430,7 +435,7 @@ int fm__arbiter_begin(const struct plan *plan, struct arbiter_log *log, void (*f
     fm__log_begin(log);
     fm__strategy_init(&arbiter.strategy, &arbiter.plan, log);
     unsigned seat = fm__arbiter_seat_take();
-    arbiter.seats[seat].state = SEAT_READY;
+    set_state(&arbiter.seats[seat], SEAT_READY);
     fm__log_name(log, seat, "main");
     mine = &arbiter.seats[seat];
     return 0;

@@ -76,7 +76,9 @@ void fm__strategy_gave(struct strategy *strategy, unsigned seat)
 
 bool fm__strategy_jumps(struct strategy *strategy)
 {
-    return strategy->plan->time_jumps && draw(strategy) % strategy->plan->time_jumps == 0;
+    /* at each step: a product, not a remainder */
+    return strategy->plan->time_jumps &&
+           (draw(strategy) >> 32) * strategy->plan->time_jumps >> 32 == 0;
 }
 
 static bool can(uint64_t eligible, unsigned seat)
@@ -130,7 +132,7 @@ static unsigned walk(struct strategy *strategy, uint64_t eligible, unsigned curr
     /* There is somebody else: of one there is no choice. */
     if (strategy->thaw > strategy->log->steps && can(eligible, strategy->frozen))
         eligible &= ~(UINT64_C(1) << strategy->frozen);
-    if (can(eligible, current) && draw(strategy) % strategy->stay != 0)
+    if (can(eligible, current) && (draw(strategy) & (strategy->stay - 1)) != 0)
         return current;
     return nth_of(eligible, draw(strategy));
 }
