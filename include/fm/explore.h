@@ -140,8 +140,8 @@ struct fm_explore_report {
  *            had)
  * Callers    a thread of a process without a runtime and, as for any fork, best without other
  *            threads.
- * Cost       about a millisecond and 20 ns a step for a schedule, a quarter of a millisecond
- *            where many share a process, more under sanitizers.
+ * Cost       about a millisecond and 20 ns a step for a schedule, 0.4 ms where many share a
+ *            process, 0.1 ms where its threads are light as well; more under sanitizers.
  */
 FM_API int fm_explore(fm_entry_fn *test, void *arg, const struct fm_explore_options *options,
                       struct fm_explore_report *ret_report);

@@ -184,6 +184,7 @@ static void explore(fm_entry_fn *scene, uintptr_t capacity)
         struct fm_explore_report report;
         options.strategy = strategy;
         options.schedules = FM_ASAN || FM_TSAN ? 20 : 300;
+        options.flags = FM_EXPLORE_LIGHT;
         cr_assert_eq(fm_explore(scene, (void *)capacity, &options, &report), 0,
                      "capacity %d, strategy %u: %s", (int)capacity, strategy, report.replay);
     }
