@@ -193,7 +193,8 @@ static struct fm_exit plain_exit(struct fm_fiber *fiber, struct fm_exit exit)
 
 static bool qualifies(struct fm_exit exit, uint32_t flags)
 {
-    if (exit.kind == FM_SUCCESS || (flags & FM_MAP_ISOLATE_FAILURE))
+    FM_ASSERT(exit.kind != FM_SUCCESS);
+    if (flags & FM_MAP_ISOLATE_FAILURE)
         return false;
     return exit.kind != FM_INTERRUPTED || exit.reason == FM_BY_RESTART_LIMIT ||
            ((flags & FM_MAP_PROPAGATE_INTERRUPT) && !issued_by_map(exit.reason));

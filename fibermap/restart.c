@@ -153,8 +153,7 @@ int fm__restart_wrap(struct fm_map *map, const struct map_key *key,
 {
     struct fm_restart policy;
     int r = policy_read(&policy, options->restart);
-    if (r < 0)
-        return r;
+    FM_ASSERT(r == 0); /* fm__restart_check */
     size_t times = policy.intensity * sizeof(int64_t);
     struct lineage *lineage = fm__malloc(sizeof *lineage + times + key->len);
     if (!lineage)

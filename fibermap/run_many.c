@@ -145,8 +145,7 @@ static int make_one(struct batch *batch, struct one *one, size_t ahead)
     struct turn *turn;
 
     int r = options_of(item, &options);
-    if (r < 0)
-        return r;
+    FM_ASSERT(r == 0); /* they have been read before */
     if (batch->map->ledger && !(one->stay = fm__stay_make(&one->key)))
         return -ENOMEM;
     r = fm__idle_make(batch->map, fm__idle_ttl(batch->map, &options), &one->idler);
