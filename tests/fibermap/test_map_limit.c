@@ -282,6 +282,34 @@ WORKER_TEST(map_limit, the_longest_idle_makes_room)
     fm_map_destroy(map);
 }
 
+static struct fm_exit run_when_interrupted(void *arg)
+{
+    fm_mask();
+    while (fm_interrupt_info(NULL) == -ENOENT)
+        fm_yield();
+    fm_unmask();
+    return run_one(arg);
+}
+
+/* He is the first in line for the next start, and leaves it to others. */
+EXACT_TEST(map_limit, who_is_interrupted_before_he_waits_for_a_start_takes_none)
+{
+    struct fm_map *map = make_limited(0, 1, FM_EXCESS_WAIT);
+    struct runs late = { .map = map, .key = "late", .result = 99 }, next;
+    cr_assert_eq(try_run(map, "a"), 0);
+    struct fm_fiber *fiber = start(run_when_interrupted, &late);
+    settle();
+    cr_assert_eq(fm_fiber_interrupt(fiber), 0);
+    finish(fiber);
+    cr_assert_eq(late.result, -ECANCELED);
+    struct fm_fiber *other = start_run(&next, map, "next");
+    pass_ms(100);
+    cr_assert_eq(next.result, 0);
+    cr_assert(fm_map_has(map, KEY("next")) && !fm_map_has(map, KEY("late")));
+    finish(other);
+    fm_map_destroy(map);
+}
+
 /* What the fiber's clock calls a deadline, and the map's the end of a window, must be the same. */
 static void expect_wait_for_a_start(struct fm_runtime *runtime, int expected)
 {

@@ -7,7 +7,7 @@
  */
 #include "runtime/fiber/slab.h"
 #include "runtime/platform/memory.h"
-#include "tests/fibermap/limit_test.h"
+#include "tests/fibermap/map_test.h"
 
 static struct fm_fiber *hoard[4 * SLAB_CHUNK];
 static unsigned hoarded;
@@ -68,14 +68,12 @@ static int with_descriptor(struct call *call, int (*fn)(struct call *call))
     return call->result;
 }
 
-static struct call call_on(struct fm_runtime *runtime, uint32_t max_starts)
+static struct call call_on(struct fm_runtime *runtime)
 {
     struct fm_map_config config = FM_MAP_CONFIG_INIT;
     struct call call = { 0 };
     config.runtime = runtime;
     config.completions = 4;
-    config.max_starts = max_starts;
-    config.interval_ns = max_starts ? INT64_C(3600000000000) : 0;
     cr_assert_eq(fm_map_create(&config, &call.map), 0);
     return call;
 }
@@ -119,32 +117,12 @@ static int run_and_wait(struct call *call)
 TEST(map_thread, a_run_that_is_to_be_awaited_does_not_begin)
 {
     struct fm_runtime *runtime = runtime_with(1);
-    struct call call = call_on(runtime, 0);
+    struct call call = call_on(runtime);
     cr_assert_eq(without_descriptor(&call, run_and_wait), -ENOMEM);
     cr_assert_eq(fm_map_size(call.map), 0);
     cr_assert_eq(call.drops, 0, "the argument is the caller's");
     cr_assert_eq(with_descriptor(&call, run_and_wait), -ETIMEDOUT);
     cr_assert_eq(fm_map_size(call.map), 1);
-    over(&call, runtime);
-}
-
-static int run_one_too_many(struct call *call)
-{
-    struct fm_map_run_options options = FM_MAP_RUN_OPTIONS_INIT;
-    options.deadline_ns = 1;
-    return fm_map_run(call->map, KEY("b"), until_interrupted, NULL, &options, NULL);
-}
-
-TEST(map_thread, a_run_that_is_to_wait_for_a_start_leaves_the_line)
-{
-    struct fm_runtime *runtime = runtime_with(1);
-    struct call call = call_on(runtime, 1);
-    struct fm_fiber *fiber;
-    run_begun(&call, ready_and_never, NULL, NULL, &fiber);
-    fm_fiber_unref(fiber);
-    cr_assert_eq(without_descriptor(&call, run_one_too_many), -ENOMEM);
-    cr_assert_eq(fm_map_size(call.map), 1);
-    cr_assert_eq(with_descriptor(&call, run_one_too_many), -ETIMEDOUT, "nobody is before it");
     over(&call, runtime);
 }
 
@@ -156,7 +134,7 @@ static int wait_for_the_next(struct call *call)
 TEST(map_thread, who_cannot_wait_for_the_next_end_leaves_it_to_others)
 {
     struct fm_runtime *runtime = runtime_with(1);
-    struct call call = call_on(runtime, 0);
+    struct call call = call_on(runtime);
     struct fm_fiber *fiber;
     run_begun(&call, ready_and_never, NULL, NULL, &fiber);
     fm_fiber_unref(fiber);
@@ -175,7 +153,7 @@ static int stop_the_group(struct call *call)
 TEST(map_thread, a_group_stops_although_its_stopper_cannot_wait)
 {
     struct fm_runtime *runtime = runtime_with(1);
-    struct call call = call_on(runtime, 0);
+    struct call call = call_on(runtime);
     struct fm_map_run_options options = FM_MAP_RUN_OPTIONS_INIT;
     struct fm_fiber *fiber;
     cr_assert_eq(fm_map_group_create(call.map, NULL, &call.group), 0);
@@ -209,7 +187,7 @@ static int destroy_the_map(struct call *call)
 TEST(map_thread, who_destroys_a_map_waits_for_its_fibers_all_the_same)
 {
     struct fm_runtime *runtime = runtime_with(1);
-    struct call call = call_on(runtime, 0);
+    struct call call = call_on(runtime);
     struct fm_fiber *fiber;
     atomic_bool go = false;
     pthread_t thread;
