@@ -125,7 +125,8 @@ bool fm__search_next(struct search *search, const struct choice *choices, uint32
 bool fm__search_read(struct search *search, const char *text)
 {
     uint32_t count = 0;
-    while (*text && strcmp(text, "usual") != 0) {
+    bool more = strcmp(text, "usual") != 0;
+    while (more) {
         char *end;
         unsigned long choice = strtoul(text, &end, 10);
         if (end == text || *end != '.' || count == DEVIATIONS_MAX)
@@ -135,7 +136,8 @@ bool fm__search_read(struct search *search, const char *text)
         if (end == text || seat >= SEATS_MAX || (*end && *end != '-'))
             return false;
         search->deviations[count++] = (struct deviation) { (uint32_t)choice, (uint32_t)seat };
-        text = *end ? end + 1 : end;
+        more = *end;
+        text = end + 1;
     }
     search->deviation_count = count;
     return true;
