@@ -69,7 +69,7 @@ static int64_t sum(uint64_t word, int64_t n)
 {
     int64_t count;
     if (__builtin_add_overflow(count_of(word), n, &count) || count > ZERO_MAX)
-        return n < 0 ? -EINVAL : -EOVERFLOW;
+        return -EOVERFLOW; /* n is no negative number: the count is none */
     return count < 0 ? -EINVAL : count;
 }
 
