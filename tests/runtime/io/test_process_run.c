@@ -169,6 +169,32 @@ CLEAN_TEST_ON(process, run_is_not_held_up_by_who_keeps_the_pipe, 2, REAL_TIME)
     fm_process_output_free(&a.output);
 }
 
+/* Its program is read to its end all the same, and nothing of what it said is left. */
+PROCESS_TEST(run_without_memory_for_what_is_said_is_enomem)
+{
+    struct fm_process_spec spec = shell(
+        "head -c 300000 /dev/zero; head -c 300000 /dev/zero >&2");
+    struct fm_process_output output;
+    unsigned refused = 0;
+    for (uint64_t n = 1, hits = 1; hits; n++) {
+        fm__fault_set(FAULT_MALLOC, n, false);
+        int r = fm_process_run(&spec, NULL, FM_NEVER, &output);
+        hits = fm__fault_hits(FAULT_MALLOC);
+        fm__fault_set(FAULT_MALLOC, 0, false);
+        cr_assert(r == 0 || (hits && r == -ENOMEM), "number %d: %s", (int)n, fm_strerror(r));
+        refused += r < 0;
+        if (r == 0) {
+            expect_end(output.status, FM_PROCESS_EXITED, 0);
+            cr_assert_eq(output.out_bytes, 300000);
+            cr_assert_eq(output.err_bytes, 300000);
+            fm_process_output_free(&output);
+        }
+        while (has_children()) /* who was killed is reaped behind the scenes */
+            fm_yield();
+    }
+    cr_assert_geq(refused, 10, "it grows step by step, and both do");
+}
+
 PROCESS_TEST(run_refuses_what_makes_no_sense)
 {
     struct fm_process_spec spec = shell("exit 0");
@@ -186,5 +212,11 @@ PROCESS_TEST(run_refuses_what_makes_no_sense)
     cr_assert_eq(fm_process_run(&spec, NULL, FM_NEVER, &output), -EINVAL);
     spec = shell(NULL);
     cr_assert_eq(fm_process_run(&spec, NULL, FM_NEVER, &output), -EINVAL);
+    struct {
+        struct fm_process_run_options options;
+        uint64_t tail;
+    } longer = { { .size = sizeof longer }, 1 };
+    spec = shell("exit 0");
+    cr_assert_eq(fm_process_run(&spec, &longer.options, FM_NEVER, &output), -E2BIG);
     cr_assert_not(has_children());
 }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_dump.c - dumps with the calls that each fiber is in */
 #include <errno.h>
+#include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +12,7 @@
 
 #include "runtime/platform/sanitizer.h"
 #include "tests/support/fibers.h"
+#include "tests/support/waits.h"
 
 static char *dump(void)
 {
@@ -205,6 +208,45 @@ FIBER_TEST_ON(dump, fibers_that_never_rest_are_told_without_harm, 4, REAL_TIME)
     atomic_store(&stop, true);
     for (int i = 0; i < FIBERS; i++)
         finish(fibers[i]);
+}
+
+static struct fm_mutex *mutex;
+static _Atomic bool held, let_go;
+
+static void *hold_mutex(void *arg)
+{
+    cr_assert_eq(fm_mutex_lock(mutex, FM_NEVER), 0);
+    atomic_store(&held, true);
+    while (!atomic_load(&let_go))
+        sched_yield();
+    cr_assert_eq(fm_mutex_unlock(mutex), 0);
+    return arg;
+}
+
+static struct fm_exit want_mutex(void *arg)
+{
+    int r = fm_mutex_lock(mutex, FM_NEVER);
+    if (r == 0)
+        fm_mutex_unlock(mutex);
+    return r < 0 ? fm_fail(r) : fm_ok(arg);
+}
+
+FIBER_TEST(dump, a_thread_that_holds_what_is_waited_for_is_told)
+{
+    pthread_t thread;
+    cr_assert_eq(fm_mutex_create(&mutex), 0);
+    cr_assert_eq(pthread_create(&thread, NULL, hold_mutex, NULL), 0);
+    while (!atomic_load(&held))
+        fm_yield();
+    struct fm_fiber *fiber = start(want_mutex, NULL);
+    await_wait(fiber);
+    char *text = dump_of(fiber);
+    cr_assert_not_null(strstr(text, " held by thread "), "%s", text);
+    free(text);
+    atomic_store(&let_go, true);
+    pthread_join(thread, NULL);
+    cr_assert_eq(finish(fiber).kind, FM_SUCCESS);
+    fm_mutex_destroy(mutex);
 }
 
 WORKER_TEST(dump, flags_that_are_none_are_refused)
