@@ -241,7 +241,7 @@ static void observe_for_long(struct fm_fiber *fiber, struct fm_exit exit, void *
     atomic_store(&observing.entered, true);
     while (!atomic_load(&observing.asked))
         sched_yield();
-    for (int i = 0; i < 1000; i++)
+    for (int i = 0; i < 50; i++)
         sched_yield();
     atomic_store(&observing.left, true);
 }
