@@ -9,10 +9,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/futex.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "runtime/platform/lock.h"
@@ -120,11 +125,33 @@ void fm__pages_release(void *start, size_t bytes)
     munmap(start, bytes);
 }
 
+/*
+ * Whether who reads the word faults, without doing so: the kernel is to wait while it is 1, for no
+ * time at all, and must read it first.
+ */
+static bool faults(void *word)
+{
+    struct timespec no_time = { 0 };
+    return syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, 1, &no_time, NULL, 0) < 0 &&
+           errno == EFAULT;
+}
+
 int fm__pages_guard(void *start, size_t bytes)
 {
+    static atomic_bool believed;
+
     if (fm__fault(FAULT_PROTECT))
         return -ENOMEM;
-    return madvise(start, bytes, MADV_GUARD_INSTALL) == 0 ? 0 : -errno;
+    if (madvise(start, bytes, MADV_GUARD_INSTALL) != 0)
+        return -errno;
+    /* Some take any advice and do nothing: qemu-user. One that has followed it once, always does. */
+    if (!atomic_load_explicit(&believed, memory_order_relaxed)) {
+        if (!faults(start))
+            return -EINVAL;
+        /* relaxed: who does not see it asks again */
+        atomic_store_explicit(&believed, true, memory_order_relaxed);
+    }
+    return 0;
 }
 
 int fm__pages_protect(void *start, size_t bytes)

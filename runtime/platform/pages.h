@@ -27,6 +27,7 @@ void fm__pages_let_huge(void *start, size_t bytes);
 
 /*
  * MADV_GUARD_INSTALL: any access faults from now on; what was there is gone. Splits no mapping.
+ * -EINVAL too if the system takes the advice and does not follow it.
  */
 int fm__pages_guard(void *start, size_t bytes);
 /* The same by mprotect(PROT_NONE), which makes up to two mappings more. */

@@ -3,8 +3,13 @@
 #include "runtime/platform/pages.h"
 
 #include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 
 #include "runtime/platform/memory.h"
 #include "tests/support/child.h"
@@ -84,10 +89,39 @@ TEST(pages, guards_fault_and_outlive_discard)
             cr_assert_faults(start);
         } else {
             cr_assert_eq(guards[i], fm__pages_guard);
-            cr_assert_eq(r, -EINVAL, "Linux before 6.13");
+            cr_assert_eq(r, -EINVAL, "Linux before 6.13, or qemu-user");
         }
         fm__pages_release(start, 4 * page);
     }
+}
+
+/* As qemu-user does, which cannot have the filter and does not need it. */
+static void take_advice_for_nothing(void)
+{
+    enum { GUARD_INSTALL = 102 };
+    struct sock_filter steps[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_madvise, 0, 3),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[2])),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, GUARD_INSTALL, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | 0),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = { .len = sizeof steps / sizeof steps[0], .filter = steps };
+    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
+}
+
+TEST(pages, advice_that_is_taken_and_not_followed_is_no_guard)
+{
+    size_t page = fm__page_bytes();
+    int error = 0;
+    char *start = fm__pages_reserve(page, page, NULL, "test", &error);
+    take_advice_for_nothing();
+    cr_assert_eq(fm__pages_guard(start, page), -EINVAL);
+    touch(start);
+    cr_assert_eq(fm__pages_guard(start, page), -EINVAL, "nor the second time");
+    fm__pages_release(start, page);
 }
 
 TEST(pages, lowest_resident)
