@@ -13,7 +13,8 @@
  *
  * Any other fault goes straight to that handler, or to the default. Code compiled without frame
  * pointers cuts the backtrace short; a frame larger than the guard that is not probed
- * (-fstack-clash-protection) is not caught.
+ * (-fstack-clash-protection, on aarch64 with --param=stack-clash-protection-guard-size=12) is not
+ * caught.
  */
 #ifndef FM_RUNTIME_CONTEXT_OVERFLOW_H
 #define FM_RUNTIME_CONTEXT_OVERFLOW_H
