@@ -18,8 +18,9 @@
 #             in a build that counts them, file by file: at least 95 of 100 lines and 85 of 100 branches
 #             (tools/support/coverage.py --missing build/coverage FILE... shows the others). Not counted
 #             is the side of FM_ASSERT and FM_BUG_IF on which the program stops
-#   aarch64   builds for aarch64 and runs a choice of the tests there, under qemu-user
-#             (tools/support/aarch64.sh NAME... for others)
+#   aarch64   builds for aarch64 and runs the unit tests and, with few rounds, the stress programs there,
+#             under qemu-user: an hour (tools/support/aarch64.sh NAME... for some); what qemu cannot do
+#             stands with its reason in tools/support/aarch64.txt
 #   fuzz      libFuzzer on tests/fuzz/map for FUZZ_SECONDS (60), from the kept inputs on; what
 #             fails is left in build/fuzz/found, what reaches more code in build/fuzz/corpus
 #

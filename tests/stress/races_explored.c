@@ -117,7 +117,7 @@ static int explore(const struct race *race, uint32_t strategy, uint32_t workers,
     options.config = &config;
     options.name = name;
     options.strategy = strategy;
-    options.schedules = schedules;
+    options.schedules = stress_fewer(schedules);
     options.time_jumps = TIME_JUMPS;
     options.together = TOGETHER;
     options.flags = FM_EXPLORE_LIGHT;

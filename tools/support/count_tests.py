@@ -71,4 +71,5 @@ def main():
     print(passed, failed)
 
 
-main()
+if __name__ == '__main__':
+    main()

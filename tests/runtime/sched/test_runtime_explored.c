@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "runtime/platform/sanitizer.h"
+#include "tests/support/stress.h"
 #include "tests/support/test.h"
 
 enum { WORKERS_TRIED = 3, SCHEDULES = 1700, SCHEDULES_LONG = 20000, TOGETHER = 40 };
@@ -28,7 +29,7 @@ static void explore(fm_entry_fn *test, const char *name)
             options.config = &config;
             options.name = name;
             options.strategy = strategy;
-            options.schedules = schedules;
+            options.schedules = stress_fewer(schedules);
             options.together = TOGETHER;
             options.flags = FM_EXPLORE_LIGHT;
             cr_assert_eq(fm_explore(test, NULL, &options, NULL), 0, "%u workers", workers);

@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 
 #include "runtime/platform/sanitizer.h"
+#include "tests/support/stress.h"
 #include "tests/support/test.h"
 
 enum { ACTORS = 5 };
@@ -183,7 +184,7 @@ static void explore(fm_entry_fn *scene, uintptr_t capacity)
         struct fm_explore_options options = FM_EXPLORE_OPTIONS_INIT;
         struct fm_explore_report report;
         options.strategy = strategy;
-        options.schedules = FM_ASAN || FM_TSAN ? 20 : 300;
+        options.schedules = stress_fewer(FM_ASAN || FM_TSAN ? 20 : 300);
         options.flags = FM_EXPLORE_LIGHT;
         cr_assert_eq(fm_explore(scene, (void *)capacity, &options, &report), 0,
                      "capacity %d, strategy %u: %s", (int)capacity, strategy, report.replay);
