@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <fm/fm.h>
 #include <getopt.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -383,6 +384,11 @@ int main(int word_count, char *words[])
         default: return 2;
         }
     }
+    /*
+     * Else malloc makes an arena whenever more threads meet in it than ever before, be it after
+     * an hour: memory that grows late and is no leak.
+     */
+    STRESS_CHECK(mallopt(M_ARENA_MAX, 1) == 1, "mallopt");
     config.worker_count = WORKERS;
     config.flags = FM_RUNTIME_NO_STALL_REPORT;
     config.blocking_threads = COMPUTERS;
