@@ -410,3 +410,29 @@ WORKER_TEST(map_child, without_memory_nothing_is_made)
     cr_assert_gt(sweep(run_one, NULL), 2);
     cr_assert_gt(sweep(ask_once, NULL), 1);
 }
+
+static struct fm_exit which_runtime(void *arg)
+{
+    return fm_ok(fm_runtime_current());
+}
+
+WORKER_TEST(map_child, it_runs_fibers_where_its_config_says)
+{
+    struct fm_runtime *other = runtime_with(1), *mine = fm_runtime_current();
+    struct fm_map_config config = FM_MAP_CONFIG_INIT;
+    struct fm_map_run_options options = FM_MAP_RUN_OPTIONS_INIT;
+    struct fm_map *map = new_map();
+    options.own_map = 1;
+    for (int i = 0; i < 2; i++) {
+        struct fm_map *child;
+        struct fm_fiber *fiber;
+        config.runtime = i ? other : NULL;
+        cr_assert_geq(fm_map_run(map, KEY("p"), until_interrupted, NULL, &options, NULL), 0);
+        cr_assert_eq(fm_map_child(map, KEY("p"), &config, FM_NEVER, &child), 0);
+        cr_assert_eq(fm_map_run(child, KEY("w"), which_runtime, NULL, NULL, &fiber), 0);
+        cr_assert_eq(finish(fiber).value, i ? other : mine);
+        fm_map_unref(child);
+    }
+    fm_map_destroy(map);
+    fm_runtime_destroy(other);
+}

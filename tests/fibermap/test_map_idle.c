@@ -441,3 +441,25 @@ TEST(map_idle, a_runtime_may_shut_down_before)
     fm_map_destroy(map);
     fm_runtime_destroy(runtime);
 }
+
+/* More of one stripe than are ended in one hold of its lock. */
+EXACT_TEST(map_idle, all_of_many_end_at_their_time)
+{
+    enum { MANY = 100 };
+    struct fm_map_config config = FM_MAP_CONFIG_INIT;
+    struct fm_map_run_options options = idle_options(FM_REPLACE, 30);
+    struct stay_of stays[MANY] = { 0 };
+    struct fm_map *map;
+    config.stripe_count = 1;
+    cr_assert_eq(fm_map_create(&config, &map), 0);
+    for (uint64_t i = 0; i < MANY; i++)
+        cr_assert_eq(fm_map_run(map, FM_KEY_U64(i), stay_body, &stays[i], &options, NULL), 0);
+    settle();
+    pass_ms(29);
+    cr_assert_eq(fm_map_size(map), MANY);
+    pass_ms(1);
+    cr_assert_eq(fm_map_size(map), 0);
+    for (int i = 0; i < MANY; i++)
+        cr_assert_eq(stays[i].ended_ms - stays[i].begun_ms, 30);
+    fm_map_destroy(map);
+}
