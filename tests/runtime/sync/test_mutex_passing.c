@@ -105,9 +105,9 @@ enum { HOGS = 3, HOG_TURNS = 2000, HOG_VISITS = 20 };
 
 struct crowd {
     struct fm_mutex *mutex;
-    int turns; /* of all, under the mutex */
-    int most;  /* that others had while the one waited */
-    bool over;
+    _Atomic int turns; /* of all, written under the mutex */
+    int most;          /* that others had while the one waited */
+    _Atomic bool over;
 };
 
 static struct fm_exit hog(void *arg)

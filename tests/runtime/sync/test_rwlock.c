@@ -19,7 +19,7 @@ struct visitor {
     struct fm_rwlock *rwlock;
     bool writes;
     int64_t deadline_ns;
-    bool in, leave;
+    _Atomic bool in, leave;
 };
 
 static struct visitor reader(struct fm_rwlock *rwlock)
