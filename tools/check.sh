@@ -14,6 +14,9 @@
 #             stands with its reason in tools/support/analysed.txt, and in .clang-tidy
 #   memcheck  chosen programs under Valgrind's memcheck, with few rounds, each line of
 #             tools/support/memcheck.txt: no error, nothing lost, nothing suppressed
+#   strict    the stress programs, with a tenth of their rounds, and the unit tests of sync under
+#             ThreadSanitizer in strict mode (runtime/platform/sanitizer.h): a switch of fibers
+#             orders nothing, so that two that never leave one worker are seen to race too
 #   coverage  which lines and branches of the library the unit and stress tests run, with few rounds,
 #             in a build that counts them, file by file: at least 95 of 100 lines and 85 of 100 branches
 #             (tools/support/coverage.py --missing build/coverage FILE... shows the others). Not counted
@@ -77,6 +80,28 @@ memcheck() {
     tools/support/memcheck.sh
 }
 
+strict() {
+    tools/need core tests
+    build=build/strict
+    if [ ! -f $build/build.ninja ]; then
+        rm -rf $build
+        cache=
+        command -v ccache >/dev/null && cache='ccache '
+        CC=${cache}clang meson setup $build -Dtests=enabled -Dserver=disabled -Dbatch=disabled \
+            -Dexamples=disabled -Db_sanitize=thread -Db_lundef=false -Dstrict_tsan=true \
+            -Dwerror=true -Dc_args=-g1
+    fi
+    ninja -C $build -j "$(nproc)"
+    # not the explored ones: under the arbiter, and so instrumented, few schedules fit in
+    names=$(meson test -C $build --list --suite stress |
+        sed -n '/explored/d; s/.* \(stress_[a-z0-9_]*\)$/\1/p')
+    names="same_worker $names $(sed -n "s/^unit_tests += {'\([a-z_]*\)'.*/\1/p" \
+        tests/runtime/sync/meson.build)"
+    # shellcheck disable=SC2086 # a word for each test
+    FM_FEWER=${FM_FEWER:-10} meson test -C $build --no-rebuild \
+        --num-processes $(($(nproc) + 1)) $names
+}
+
 coverage() {
     tools/need core tests
     build=build/coverage
@@ -131,11 +156,11 @@ for what in "${@:-headers layers warnings test}"; do
     set -- $what
     for one; do
         case $one in
-        headers | layers | warnings | format | analyse | memcheck | coverage | aarch64 | fuzz) "$one" ;;
+        headers | layers | warnings | format | analyse | memcheck | strict | coverage | aarch64 | fuzz) "$one" ;;
         test) tools/test ;;
         *)
             echo "check: no check $one (headers layers warnings test format analyse memcheck" \
-                "coverage aarch64 fuzz)" >&2
+                "strict coverage aarch64 fuzz)" >&2
             exit 2
             ;;
         esac

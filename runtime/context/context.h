@@ -48,8 +48,9 @@ void fm__context_init_thread(struct context *context);
  * must begin with FM_CONTEXT_FIRST_FRAME and never return. `tsan` is the stack's
  * ThreadSanitizer fiber or NULL.
  */
-static inline void fm__context_init_stack(struct context *context, void *top, size_t size,
-                                          void *tsan, context_entry_fn *entry)
+static inline FM_THREADS_OWN void fm__context_init_stack(struct context *context, void *top,
+                                                         size_t size, void *tsan,
+                                                         context_entry_fn *entry)
 {
     context->fctx = make_fcontext(top, size, entry);
 #if FM_ASAN || FM_TSAN

@@ -350,7 +350,7 @@ FM_NO_ASAN void fm__stack_check_slow(const struct stack *stack)
 }
 
 /* Guard and record of a fresh slot that is ours. */
-static struct stack *carve(struct window *window, uint32_t slot)
+static FM_THREADS_OWN struct stack *carve(struct window *window, uint32_t slot)
 {
     char *base = slot_base(window, slot);
     struct stack *stack = slot_record(window, slot);

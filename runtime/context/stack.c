@@ -75,7 +75,7 @@ static void unlink_batch_locked(struct depot *depot, struct stack *batch)
 }
 
 /* A chain of `count` stacks, the last one's next is NULL. */
-static void to_depot(struct stack *chain, uint32_t count)
+static FM_THREADS_OWN void to_depot(struct stack *chain, uint32_t count)
 {
     FM_ASSERT(count);
     struct depot *depot = &depots[chain->stack_class];
@@ -111,7 +111,7 @@ static void set_cached(struct stack_cache *cache, int stack_class, uint32_t coun
     atomic_store_explicit(&cache->count[stack_class], count, memory_order_relaxed);
 }
 
-static __attribute__((noinline)) void list_cache(struct stack_cache *cache)
+static __attribute__((noinline)) FM_THREADS_OWN void list_cache(struct stack_cache *cache)
 {
     FM_ASSERT(!cache->listed);
     fm__lock(&caches_lock);
@@ -140,14 +140,14 @@ static void unlist_cache(struct stack_cache *cache)
  * uses a stack after its fiber. ThreadSanitizer keeps the calls of its fibers that were left
  * without a return, in a table of fixed size: a stack's gets replaced now and then.
  */
-static inline void note_used(struct stack *stack)
+static inline FM_THREADS_OWN void note_used(struct stack *stack)
 {
     size_t bytes = (size_t)((char *)stack->top - (char *)stack->low);
     fm__asan_unpoison(stack->low, bytes);
     fm__lsan_root(stack->low, bytes);
 }
 
-static inline void note_unused(struct stack *stack)
+static inline FM_THREADS_OWN void note_unused(struct stack *stack)
 {
     size_t bytes = (size_t)((char *)stack->top - (char *)stack->low);
     fm__lsan_unroot(stack->low, bytes);
@@ -160,8 +160,8 @@ static inline void note_unused(struct stack *stack)
 }
 
 /* The magazine is empty, or there is none. */
-static __attribute__((noinline)) struct stack *take_slow(struct stack_cache *cache,
-                                                         int stack_class, int *ret_error)
+static __attribute__((noinline)) FM_THREADS_OWN struct stack *take_slow(
+    struct stack_cache *cache, int stack_class, int *ret_error)
 {
     uint32_t count = 0;
     struct stack *batch = batch_from_depot(stack_class, &count);
@@ -180,7 +180,8 @@ static __attribute__((noinline)) struct stack *take_slow(struct stack_cache *cac
     return batch;
 }
 
-struct stack *fm__stack_take(struct stack_cache *cache, int stack_class, int *ret_error)
+FM_THREADS_OWN struct stack *fm__stack_take(struct stack_cache *cache, int stack_class,
+                                            int *ret_error)
 {
     FM_ASSERT(stack_class >= 0 && stack_class < STACK_CLASSES);
     int error = 0;
@@ -199,7 +200,8 @@ struct stack *fm__stack_take(struct stack_cache *cache, int stack_class, int *re
 }
 
 /* The magazine has run over: the half that has lain there longer goes to the depot. */
-static __attribute__((noinline)) void spill(struct stack_cache *cache, int stack_class)
+static __attribute__((noinline)) FM_THREADS_OWN void spill(struct stack_cache *cache,
+                                                           int stack_class)
 {
     FM_ASSERT(cached(cache, stack_class) > BATCH);
     struct stack *last = cache->list[stack_class];
@@ -212,7 +214,7 @@ static __attribute__((noinline)) void spill(struct stack_cache *cache, int stack
     to_depot(chain, count);
 }
 
-void fm__stack_give(struct stack_cache *cache, struct stack *stack)
+FM_THREADS_OWN void fm__stack_give(struct stack_cache *cache, struct stack *stack)
 {
     FM_ASSERT(stack->stack_class < STACK_CLASSES);
     int stack_class = stack->stack_class;

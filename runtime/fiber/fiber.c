@@ -251,7 +251,9 @@ void fm__fiber_start(struct fm_fiber *fiber)
 {
     FM_ASSERT(fiber->kind == FIBER_TASK && fiber->entry);
     FM_PROBE2(spawn, fiber, fiber->spawn_site);
-    fm__sched_ready(&fiber->runtime->sched, &fiber->task);
+    struct sched *sched = &fiber->runtime->sched;
+    fm__tsan_give(&fiber->task);
+    fm__sched_ready(sched, &fiber->task);
 }
 
 void fm__fiber_discard(struct fm_fiber *fiber)

@@ -156,13 +156,13 @@ static bool grow_locked(void)
     return true;
 }
 
-static struct fm_fiber *next_of(struct fm_fiber *fiber)
+static FM_THREADS_OWN struct fm_fiber *next_of(struct fm_fiber *fiber)
 {
     return (struct fm_fiber *)fiber->task.next;
 }
 
 /* Into an empty cache, up to `most`, so that the lowest is taken first. */
-static void fill_locked(struct slab_cache *cache, uint32_t most)
+static FM_THREADS_OWN void fill_locked(struct slab_cache *cache, uint32_t most)
 {
     FM_ASSERT(!cache->list && !cache->count);
     struct fm_fiber *last = NULL;
@@ -184,7 +184,7 @@ static void fill_locked(struct slab_cache *cache, uint32_t most)
         last->task.next = NULL;
 }
 
-struct fm_fiber *fm__slab_take(struct slab_cache *cache)
+FM_THREADS_OWN struct fm_fiber *fm__slab_take(struct slab_cache *cache)
 {
     struct slab_cache none = { 0 };
 
@@ -202,11 +202,12 @@ struct fm_fiber *fm__slab_take(struct slab_cache *cache)
     struct fm_fiber *fiber = cache->list;
     cache->list = next_of(fiber);
     cache->count--;
+    fm__tsan_take(fiber);
     return fiber;
 }
 
 /* Move `count` from the cache to the depot. */
-static void spill(struct slab_cache *cache, uint32_t count)
+static FM_THREADS_OWN void spill(struct slab_cache *cache, uint32_t count)
 {
     FM_ASSERT(count <= cache->count);
     if (!count)
@@ -220,11 +221,12 @@ static void spill(struct slab_cache *cache, uint32_t count)
     cache->count -= count;
 }
 
-void fm__slab_give(struct slab_cache *cache, struct fm_fiber *fiber)
+FM_THREADS_OWN void fm__slab_give(struct slab_cache *cache, struct fm_fiber *fiber)
 {
     struct slab_cache none = { 0 };
     if (!cache)
         cache = &none;
+    fm__tsan_give(fiber);
     fiber->task.next = (struct task *)cache->list;
     cache->list = fiber;
     cache->count++;

@@ -119,7 +119,9 @@ void fm__wake_release(struct fm_fiber *fiber)
         fm__futex_wake(&fiber->futex, 1);
         return;
     }
-    fm__sched_ready(&fiber->runtime->sched, &fiber->task);
+    struct sched *sched = &fiber->runtime->sched;
+    fm__tsan_give(&fiber->task);
+    fm__sched_ready(sched, &fiber->task);
 }
 
 /*

@@ -9,6 +9,7 @@
 #include "runtime/platform/check.h"
 #include "runtime/platform/clock.h"
 #include "runtime/platform/futex.h"
+#include "runtime/platform/sanitizer.h"
 #include "runtime/platform/turn.h"
 
 #ifndef LOCK_SPINS
@@ -67,7 +68,7 @@ static __thread struct {
     } rank[LOCK_RANKS];
 } held;
 
-__attribute__((noinline)) void fm__lock_note(struct lock *lock)
+__attribute__((noinline)) FM_THREADS_OWN void fm__lock_note(struct lock *lock)
 {
     uint32_t rank = lock->rank;
 
@@ -82,7 +83,7 @@ __attribute__((noinline)) void fm__lock_note(struct lock *lock)
     held.total++;
 }
 
-__attribute__((noinline)) void fm__lock_forget(struct lock *lock)
+__attribute__((noinline)) FM_THREADS_OWN void fm__lock_forget(struct lock *lock)
 {
     FM_BUG_IF(held.rank[lock->rank].count == 0,
               "unlock of rank %u by a thread that does not hold it", lock->rank);
@@ -90,19 +91,19 @@ __attribute__((noinline)) void fm__lock_forget(struct lock *lock)
     held.total--;
 }
 
-__attribute__((noinline)) bool fm__lock_held(const struct lock *lock)
+__attribute__((noinline)) FM_THREADS_OWN bool fm__lock_held(const struct lock *lock)
 {
     return held.rank[lock->rank].count != 0;
 }
 
-__attribute__((noinline)) void fm__lock_check_none(void)
+__attribute__((noinline)) FM_THREADS_OWN void fm__lock_check_none(void)
 {
     for (uint32_t rank = 1; held.total && rank < LOCK_RANKS; rank++)
         FM_BUG_IF(held.rank[rank].count, "a fiber switches while it holds a lock of rank %u",
                   rank);
 }
 
-__attribute__((noinline)) void fm__lock_check_map(const char *what)
+__attribute__((noinline)) FM_THREADS_OWN void fm__lock_check_map(const char *what)
 {
     FM_BUG_IF(held.rank[LOCK_MAP_STRIPE].count, "%s under the lock of a stripe", what);
     FM_BUG_IF(held.rank[LOCK_MAP_WAIT].count, "%s under the lock of a map's waiters", what);

@@ -22,6 +22,7 @@
 
 #include "runtime/platform/lock.h"
 #include "runtime/platform/memory.h"
+#include "runtime/platform/sanitizer.h"
 
 /* Linux 6.13; the headers of older systems lack it. */
 #ifndef MADV_GUARD_INSTALL
@@ -45,8 +46,10 @@ size_t fm__page_bytes(void)
 static char *map(void *where, size_t bytes, int flags)
 {
     fm__lock_check_map("a mapping");
+    fm__tsan_ignore_begin(); /* what a mapper writes there is none of his */
     void *start = mmap(where, bytes, PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | flags, -1, 0);
+    fm__tsan_ignore_end();
     return start == MAP_FAILED ? NULL : start;
 }
 

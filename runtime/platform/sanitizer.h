@@ -7,12 +7,13 @@
  * ThreadSanitizer's identity changes at the annotation, not at the jump: nothing instrumented
  * may stand between FM_TSAN_SWITCH and the jump. One TSan fiber goes with each stack, not with
  * each descriptor: fibers that follow one another on a stack are ordered anyway, and the tool's
- * records are large.
+ * records are large. A switch counts as an order, but not in a strict build: see below.
  */
 #ifndef FM_RUNTIME_PLATFORM_SANITIZER_H
 #define FM_RUNTIME_PLATFORM_SANITIZER_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #if defined __SANITIZE_ADDRESS__
 #define FM_ASAN 1
@@ -33,6 +34,9 @@
 #endif
 #ifndef FM_TSAN
 #define FM_TSAN 0
+#endif
+#ifndef FM_TSAN_STRICT
+#define FM_TSAN_STRICT 0
 #endif
 
 /* Frames of instrumented code are larger: stacks grow by this factor. */
@@ -99,10 +103,18 @@ static inline void fm__lsan_unroot(const void *start, size_t size)
 #if FM_TSAN
 #include <sanitizer/tsan_interface.h>
 #define FM_NO_TSAN __attribute__((no_sanitize("thread")))
+#if FM_TSAN_STRICT
+void *fm__tsan_create(void);
+void fm__tsan_thread_begins(void);
+void fm__tsan_thread_ends(void);
+#else
 static inline void *fm__tsan_create(void)
 {
     return __tsan_create_fiber(0);
 }
+static inline void fm__tsan_thread_begins(void) {}
+static inline void fm__tsan_thread_ends(void) {}
+#endif
 static inline void fm__tsan_destroy(void *fiber)
 {
     if (fiber)
@@ -112,7 +124,8 @@ static inline void *fm__tsan_current(void)
 {
     return __tsan_get_current_fiber();
 }
-#define FM_TSAN_SWITCH(fiber) __tsan_switch_to_fiber((fiber), 0)
+#define FM_TSAN_SWITCH(fiber) \
+    __tsan_switch_to_fiber((fiber), FM_TSAN_STRICT ? __tsan_switch_to_fiber_no_sync : 0)
 /*
  * The tool takes every clone(2) for a fork; a child that shares our memory is not one. This is
  * the same function under a name that it does not know.
@@ -126,6 +139,8 @@ static inline void *fm__tsan_create(void)
 {
     return NULL;
 }
+static inline void fm__tsan_thread_begins(void) {}
+static inline void fm__tsan_thread_ends(void) {}
 static inline void fm__tsan_destroy(void *fiber)
 {
     (void)fiber;
@@ -135,6 +150,62 @@ static inline void *fm__tsan_current(void)
     return NULL;
 }
 #define FM_TSAN_SWITCH(fiber) ((void)(fiber))
+#endif
+
+/*
+ * Strict (the option strict_tsan): a switch orders nothing. To ThreadSanitizer each stack, and
+ * the worker's own, is then a thread like any other, so that two fibers race on one worker where
+ * they would on two. What the thread that runs them orders all the same must be said, as narrowly
+ * as it is meant, and in a strict build alone:
+ *
+ *   FM_THREADS_OWN   a function that touches what belongs to the thread it runs on, or a task that
+ *                    is in that thread's hands: its plain accesses are not looked at
+ *   give, take       what came before a give of an object comes before what follows a later take
+ *     a task         made runnable (a queue's promise); it runs
+ *     a descriptor   given back; used again
+ *     a stack        left by a fiber that has ended; begun by the next
+ *     a worker       its thread begins; whatever runs there
+ *     its `home`     left by a task; the thread ends, or is seen at rest
+ *   ignore_begin,    what is written in between is nobody's: new memory, the worker's own record
+ *   ignore_end
+ *   thread_begins,   whoever makes a ThreadSanitizer fiber is ordered before all of its steps; on
+ *   thread_ends      such a thread it is made by one that does nothing else (context.c)
+ *
+ * Other builds see to what is not looked at here: there these functions are ordinary ones, and
+ * what stands in the queues is ordered by their atomics alone.
+ */
+#if FM_TSAN && FM_TSAN_STRICT
+#define FM_THREADS_OWN FM_NO_TSAN
+static inline void fm__tsan_give(const void *object)
+{
+    __tsan_release((void *)(uintptr_t)object);
+}
+static inline void fm__tsan_take(const void *object)
+{
+    __tsan_acquire((void *)(uintptr_t)object);
+}
+void AnnotateIgnoreWritesBegin(const char *file, int line);
+void AnnotateIgnoreWritesEnd(const char *file, int line);
+static inline void fm__tsan_ignore_begin(void)
+{
+    AnnotateIgnoreWritesBegin(__FILE__, __LINE__);
+}
+static inline void fm__tsan_ignore_end(void)
+{
+    AnnotateIgnoreWritesEnd(__FILE__, __LINE__);
+}
+#else
+#define FM_THREADS_OWN
+static inline void fm__tsan_give(const void *object)
+{
+    (void)object;
+}
+static inline void fm__tsan_take(const void *object)
+{
+    (void)object;
+}
+static inline void fm__tsan_ignore_begin(void) {}
+static inline void fm__tsan_ignore_end(void) {}
 #endif
 
 /*

@@ -27,6 +27,7 @@
 
 #include "runtime/platform/check.h"
 #include "runtime/platform/memory.h"
+#include "runtime/platform/sanitizer.h"
 
 static struct task *slot_get(const struct deque *d, int64_t i)
 {
@@ -67,7 +68,7 @@ void fm__deque_fini(struct deque *d)
  * only after top was seen beyond its old index (E). The thief that moved top there had read the
  * slot before its CAS (F); acquire here and release there keep its read before our write.
  */
-static int64_t room_below(struct deque *d, int64_t b)
+static FM_THREADS_OWN int64_t room_below(struct deque *d, int64_t b)
 {
     if (b - d->top_seen == d->capacity)
         d->top_seen = atomic_load_explicit(&d->top, memory_order_acquire); /* (E) */

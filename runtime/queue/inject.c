@@ -10,6 +10,7 @@
 #include <stddef.h>
 
 #include "runtime/platform/check.h"
+#include "runtime/platform/sanitizer.h"
 
 /*
  * A task begins with its link (sched/task.h says so to the compiler); this layer knows no more
@@ -31,7 +32,7 @@ void fm__inject_batch_init(struct inject_batch *batch)
     *batch = (struct inject_batch) { 0 };
 }
 
-void fm__inject_batch_add(struct inject_batch *batch, struct task *task)
+FM_THREADS_OWN void fm__inject_batch_add(struct inject_batch *batch, struct task *task)
 {
     FM_ASSERT(task);
     uint32_t lane = batch->count++ % INJECT_LANES;
@@ -48,8 +49,8 @@ static uint32_t lane_of(const struct inject *inject, uint32_t place)
     return (inject->out + place) % INJECT_LANES;
 }
 
-static void append_locked(struct inject *inject, uint32_t lane, struct task *first,
-                          struct task *last)
+static FM_THREADS_OWN void append_locked(struct inject *inject, uint32_t lane,
+                                         struct task *first, struct task *last)
 {
     FM_ASSERT(fm__lock_held(&inject->lock) && lane < INJECT_LANES);
     *link_of(last) = NULL;
@@ -94,7 +95,8 @@ void fm__inject_push_batch(struct inject *inject, const struct inject_batch *bat
     fm__unlock(&inject->lock);
 }
 
-uint32_t fm__inject_take(struct inject *inject, uint32_t limit, struct task *ret_tasks[])
+FM_THREADS_OWN uint32_t fm__inject_take(struct inject *inject, uint32_t limit,
+                                        struct task *ret_tasks[])
 {
     /* relaxed: a task that comes right now is found by the next look, or by the sleeper's */
     if (!limit || atomic_load_explicit(&inject->count, memory_order_relaxed) == 0)

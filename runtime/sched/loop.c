@@ -117,6 +117,8 @@ void *fm__worker_main(void *arg)
     fm__context_init_thread(&w->nowhere);
     w->looked_ns = fm__clock_ns();
     fm__trace_look(w);
+    fm__tsan_thread_begins();
+    fm__tsan_give(w);
 
     for (;;) {
         struct task *task = next_task(w);
@@ -124,6 +126,7 @@ void *fm__worker_main(void *arg)
             break;
         fm__worker_run(w, task);
     }
+    fm__tsan_take(&w->home); /* what ran here came before the end */
     if (w->searching) {
         w->searching = false;
         fm__idle_found(&sched->idle);
@@ -133,6 +136,7 @@ void *fm__worker_main(void *arg)
     fm__idle_leave(&sched->idle);
     sched->ops->worker_fini(w);
     fm__stack_cache_flush(&w->stacks);
+    fm__tsan_thread_ends();
     fm__overflow_detach_thread(w->altstack);
     w->altstack = NULL;
     fm__worker_set_self(NULL);

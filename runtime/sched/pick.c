@@ -20,7 +20,7 @@ enum {
  * for DUE_TICKS: to start another branch of a fork-join tree at every tick would keep that many
  * branches, their stacks and queued leaves, half done.
  */
-static bool oldest_is_due(struct worker *w)
+static FM_THREADS_OWN bool oldest_is_due(struct worker *w)
 {
     /* relaxed: about right is enough; a thief that moves it is as good as a turn */
     int64_t oldest = atomic_load_explicit(&w->deque.top, memory_order_relaxed);
@@ -37,7 +37,7 @@ static bool oldest_is_due(struct worker *w)
  * From the inbox, the inject lists, or the old end of the queue: who gave a task at this tick
  * comes last at the next, so that none that never empties hides another.
  */
-static struct task *take_in_turn(struct worker *w)
+static FM_THREADS_OWN struct task *take_in_turn(struct worker *w)
 {
     enum { INBOX, INJECTED, OLDEST, PLACES };
 
@@ -55,7 +55,7 @@ static struct task *take_in_turn(struct worker *w)
     return NULL;
 }
 
-struct task *fm__worker_look_around(struct worker *w)
+FM_THREADS_OWN struct task *fm__worker_look_around(struct worker *w)
 {
     struct sched *sched = w->sched;
     int64_t now = fm__clock_ns();

@@ -35,7 +35,7 @@ struct task *fm__worker_look_around(struct worker *w);
  * The next task from what is this worker's own; NULL if there is none, or if the worker leaves.
  * `yielding`: nobody may pass the oldest, and the queue not those that it had no room for.
  */
-static inline struct task *fm__worker_pick(struct worker *w, bool yielding)
+static inline FM_THREADS_OWN struct task *fm__worker_pick(struct worker *w, bool yielding)
 {
     struct task *task;
 

@@ -10,7 +10,7 @@
 #include "runtime/sched/sched.h"
 #include "runtime/sched/worker.h"
 
-static uint64_t next(uint64_t *state)
+static FM_THREADS_OWN uint64_t next(uint64_t *state)
 {
     *state ^= *state << 13;
     *state ^= *state >> 7;
@@ -18,7 +18,7 @@ static uint64_t next(uint64_t *state)
     return *state;
 }
 
-uint32_t fm__sched_random(uint32_t below)
+FM_THREADS_OWN uint32_t fm__sched_random(uint32_t below)
 {
     static _Atomic uint64_t threads;
     /* read in threads only, and these do not migrate */

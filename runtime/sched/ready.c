@@ -44,7 +44,7 @@ void fm__sched_inject(struct sched *sched, struct task *task)
     fm__sched_cover(sched);
 }
 
-void fm__sched_ready_pinned(struct sched *sched, struct task *task)
+FM_THREADS_OWN void fm__sched_ready_pinned(struct sched *sched, struct task *task)
 {
     /* relaxed: a worker with pins is there */
     struct worker *w = atomic_load_explicit(&sched->workers[task->pinned - 1],
@@ -59,7 +59,8 @@ void fm__sched_ready_pinned(struct sched *sched, struct task *task)
  * last one, and the runtime be destroyed, while we have yet to look for a sleeper: fini waits
  * until the visitors have left.
  */
-static __attribute__((noinline)) void ready_from_outside(struct sched *sched, struct task *task)
+static FM_THREADS_OWN __attribute__((noinline)) void ready_from_outside(struct sched *sched,
+                                                                        struct task *task)
 {
     _Atomic uint32_t *visitors = &sched->visitors[shard_here(sched, NULL)].count;
     /*
@@ -85,7 +86,7 @@ void fm__sched_await_visitors(struct sched *sched)
             fm__spin(spins);
 }
 
-void fm__sched_ready(struct sched *sched, struct task *task)
+FM_THREADS_OWN void fm__sched_ready(struct sched *sched, struct task *task)
 {
     struct worker *w = fm__worker_self();
 
@@ -117,14 +118,14 @@ void fm__sched_ready(struct sched *sched, struct task *task)
 
 /* ---- the owner's queue ---- */
 
-void fm__worker_mark_sample(struct worker *w, struct task *task)
+FM_THREADS_OWN void fm__worker_mark_sample(struct worker *w, struct task *task)
 {
     w->sample_next = w->trace != NULL;
     task->since_tick = (uint32_t)(fm__clock_ns() / 1000) | 1;
 }
 
 /* The queue is full: half of it, the oldest first, and the task go to the inject list. */
-void fm__worker_spill(struct worker *w, struct task *task)
+FM_THREADS_OWN void fm__worker_spill(struct worker *w, struct task *task)
 {
     struct inject_batch batch;
     struct task *oldest;
@@ -164,7 +165,7 @@ static struct task *take_injected_from(struct worker *w, struct inject *inject, 
     return tasks[0];
 }
 
-struct task *fm__worker_take_injected(struct worker *w)
+FM_THREADS_OWN struct task *fm__worker_take_injected(struct worker *w)
 {
     struct sched *sched = w->sched;
     for (uint32_t i = 0; i < INJECT_SHARDS; i++) {
@@ -193,7 +194,7 @@ struct task *fm__worker_take_injected(struct worker *w)
     return NULL;
 }
 
-struct task *fm__worker_take_spilled(struct worker *w)
+FM_THREADS_OWN struct task *fm__worker_take_spilled(struct worker *w)
 {
     w->spilled_next = !w->spilled_next;
     if (!w->spilled_next)
@@ -222,7 +223,7 @@ void fm__sched_unpin(struct task *self)
     atomic_fetch_sub_explicit(&w->pins, 1, memory_order_relaxed);
 }
 
-uint32_t fm__sched_room(struct sched *sched)
+FM_THREADS_OWN uint32_t fm__sched_room(struct sched *sched)
 {
     struct worker *w = fm__worker_self();
     if (!w || w->sched != sched)

@@ -48,7 +48,8 @@ void fm__worker_mark_sample(struct worker *w, struct task *task);
 void fm__worker_spill(struct worker *w, struct task *task);
 
 /* To the own queue, to be taken newest or oldest first. */
-static inline void fm__worker_push(struct worker *w, struct task *task, bool newest_first)
+static inline FM_THREADS_OWN void fm__worker_push(struct worker *w, struct task *task,
+                                                  bool newest_first)
 {
     if (__builtin_expect(w->sample_next, 0))
         fm__worker_mark_sample(w, task);

@@ -135,6 +135,7 @@ bool fm__sched_at_rest(struct sched *sched)
             break;
         if (fm__inject_count(&w->inbox) || fm__deque_count(&w->deque) > 0)
             return false;
+        fm__tsan_take(&w->home); /* what ran there came before its rest */
     }
     /* each waking moves the epoch, so what was looked at one after the other was so at once */
     return fm__idle_read(&sched->idle) == before;

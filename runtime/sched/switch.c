@@ -9,6 +9,7 @@
  * Owns        the stacks from the first dispatch of a task to its end.
  * Knows not   what a task is for, or when it is parked: sched_ops.
  * Invariant   nothing of the worker is kept over a switch: the task may go on on another.
+ * Sanitizers  all here is the thread's own, on whichever stack it runs (FM_THREADS_OWN).
  */
 #include "runtime/sched/switch.h"
 
@@ -21,7 +22,8 @@
 
 static void host(struct context_transfer from);
 
-static __attribute__((noinline)) void yield_pinned(struct worker *w, struct task *task)
+static __attribute__((noinline)) FM_THREADS_OWN void yield_pinned(struct worker *w,
+                                                                  struct task *task)
 {
     if (w->trace)
         fm__trace_mark(task);
@@ -29,7 +31,7 @@ static __attribute__((noinline)) void yield_pinned(struct worker *w, struct task
 }
 
 /* The task that was left is whole now: do with it what it asked for. */
-static inline void settle(struct worker *w)
+static inline FM_THREADS_OWN void settle(struct worker *w)
 {
     struct task *task = w->left_task;
     enum left left = w->left;
@@ -61,7 +63,8 @@ static inline void settle(struct worker *w)
 }
 
 /* A run that was timed ends: before the next task is picked, which may begin another one. */
-static __attribute__((noinline)) void end_sample(struct worker *w, enum trace_end how)
+static __attribute__((noinline)) FM_THREADS_OWN void end_sample(struct worker *w,
+                                                                enum trace_end how)
 {
     fm__histogram_add(&w->run_length, fm__clock_ns() - w->sample_start_ns);
     w->sample_start_ns = 0;
@@ -69,14 +72,15 @@ static __attribute__((noinline)) void end_sample(struct worker *w, enum trace_en
         fm__trace_run_ends(w, how);
 }
 
-static inline void run_ends(struct worker *w, enum trace_end how)
+static inline FM_THREADS_OWN void run_ends(struct worker *w, enum trace_end how)
 {
     if (__builtin_expect(w->sample_start_ns != 0, 0))
         end_sample(w, how);
 }
 
 /* A run begins whose task was timed while it was runnable. */
-static __attribute__((noinline)) void end_latency(struct worker *w, struct task *task)
+static __attribute__((noinline)) FM_THREADS_OWN void end_latency(struct worker *w,
+                                                                 struct task *task)
 {
     /* signed: the mark has its lowest bit set, so it may lie a microsecond ahead */
     int32_t late = (int32_t)((uint32_t)(fm__clock_ns() / 1000) - task->since_tick);
@@ -95,7 +99,7 @@ static inline void count_run(struct worker *w)
 }
 
 /* The worker's counters and marks at each start or resumption of a task. */
-static inline void note_run(struct worker *w, struct task *task)
+static inline FM_THREADS_OWN void note_run(struct worker *w, struct task *task)
 {
     /* release: the monitor and dumps read it, and then the task */
     atomic_store_explicit(&w->current, task, memory_order_release);
@@ -109,7 +113,7 @@ static inline void note_run(struct worker *w, struct task *task)
  * Give a new task a stack. False: there is none; the task is put aside for the worker's own
  * stack.
  */
-static bool bind_stack(struct worker *w, struct task *task)
+static FM_THREADS_OWN bool bind_stack(struct worker *w, struct task *task)
 {
     int error = 0;
     struct stack *stack = fm__stack_take(&w->stacks, task->stack_class, &error);
@@ -130,7 +134,8 @@ static bool bind_stack(struct worker *w, struct task *task)
  * From the stack of `self` (or from an ended one: from == &w->nowhere) to `next`, or home where
  * it is NULL.
  */
-static inline void go(struct worker *w, struct context *from, struct task *next, bool ends)
+static inline FM_THREADS_OWN void go(struct worker *w, struct context *from, struct task *next,
+                                     bool ends)
 {
     struct context *to = &w->home;
 
@@ -142,27 +147,34 @@ static inline void go(struct worker *w, struct context *from, struct task *next,
         atomic_store_explicit(&w->current, NULL, memory_order_relaxed);
     }
     fm__lock_check_none();
+    fm__tsan_give(&w->home);
+    if (ends)
+        fm__tsan_give(w->left_stack);
     fm__context_switch(from, to, ends);
 }
 
-static inline void leave(struct worker *w, struct task *self, enum left how, struct task *next)
+static inline FM_THREADS_OWN void leave(struct worker *w, struct task *self, enum left how,
+                                        struct task *next)
 {
     fm__held_check();
     w->left = how;
     w->left_task = self;
     go(w, &self->ctx, next, false);
     /* Maybe another worker from here on. */
+    if (FM_TSAN_STRICT)
+        fm__tsan_take(fm__worker_self());
+    fm__tsan_take(self);
     settle(fm__worker_self());
 }
 
-void fm__sched_park(struct task *self)
+FM_THREADS_OWN void fm__sched_park(struct task *self)
 {
     struct worker *w = fm__worker_self();
     run_ends(w, TRACE_PARKED);
     leave(w, self, LEFT_PARK, fm__worker_pick(w, false));
 }
 
-void fm__sched_yield(struct task *self)
+FM_THREADS_OWN void fm__sched_yield(struct task *self)
 {
     fm__turn_give();
     struct worker *w = fm__worker_self();
@@ -180,24 +192,38 @@ void fm__sched_yield(struct task *self)
     leave(w, self, LEFT_YIELD, next);
 }
 
-void fm__sched_run_first(struct task *self, struct task *child)
+FM_THREADS_OWN void fm__sched_run_first(struct task *self, struct task *child)
 {
     FM_ASSERT(self != child && !child->stack);
     struct worker *w = fm__worker_self();
+    fm__tsan_give(child);
     if (__builtin_expect(w->trace != NULL, 0))
         fm__trace_ready(w, child);
     run_ends(w, TRACE_SPAWNED_FIRST);
     leave(w, self, LEFT_BELOW, child);
 }
 
+/* What comes before the first step of a task on its stack; sanitizer.h says of what. */
+static inline FM_THREADS_OWN void take_over(struct worker *w)
+{
+    if (!FM_TSAN_STRICT)
+        return;
+    fm__tsan_take(w);
+    struct task *task = atomic_load_explicit(&w->current, memory_order_relaxed);
+    fm__tsan_take(task->stack);
+    fm__tsan_take(task);
+}
+
 /*
  * The bottom of every stack: runs one task after the other on it while new ones are next, and
- * then leaves it.
+ * then leaves it. In a strict build it leaves after each: two on one stack are one thread to
+ * ThreadSanitizer.
  */
-static void host(struct context_transfer from)
+static FM_THREADS_OWN void host(struct context_transfer from)
 {
     FM_CONTEXT_FIRST_FRAME(from);
     struct worker *w = fm__worker_self();
+    take_over(w);
     settle(w);
     struct task *task = atomic_load_explicit(&w->current, memory_order_relaxed);
     struct stack *stack = task->stack;
@@ -214,7 +240,8 @@ static void host(struct context_transfer from)
         w->lifo_runs = 0;
         atomic_store_explicit(&w->current, NULL, memory_order_relaxed);
         struct task *next = fm__worker_pick(w, false);
-        if (next && !next->stack && next->stack_class == stack->stack_class) {
+        if (!FM_TSAN_STRICT && next && !next->stack &&
+            next->stack_class == stack->stack_class) {
             fm__stack_check(stack);
             next->stack = stack;
             next->ctx = here;
@@ -231,7 +258,7 @@ static void host(struct context_transfer from)
     }
 }
 
-void fm__worker_run(struct worker *w, struct task *task)
+FM_THREADS_OWN void fm__worker_run(struct worker *w, struct task *task)
 {
     FM_ASSERT(w == fm__worker_self() && !w->stackless);
     if (task->stack || bind_stack(w, task)) {
@@ -243,6 +270,7 @@ void fm__worker_run(struct worker *w, struct task *task)
     while (w->stackless) {
         task = w->stackless;
         w->stackless = NULL;
+        fm__tsan_take(task);
         atomic_store_explicit(&w->current, task, memory_order_relaxed);
         w->sched->ops->no_stack(task);
         atomic_store_explicit(&w->current, NULL, memory_order_relaxed);

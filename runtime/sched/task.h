@@ -28,7 +28,7 @@ struct task {
  * record of four that its owner keeps. Of the lines of its stack the first is what the switch
  * saved, the next two are the gap that it left (context.h).
  */
-static inline void fm__task_fetch(struct task *task)
+static inline FM_THREADS_OWN void fm__task_fetch(struct task *task)
 {
     enum { LINE = 64, RECORD_LINES = 4, FRAME_LINES = 10 };
     for (int i = 1; i < RECORD_LINES; i++)

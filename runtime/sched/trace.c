@@ -25,7 +25,7 @@ static int64_t now(struct sched *sched)
 
 /* ---- rings ---- */
 
-static void put(struct trace_ring *ring, const struct trace_event *event)
+static FM_THREADS_OWN void put(struct trace_ring *ring, const struct trace_event *event)
 {
     FM_ASSERT(ring && (ring->mask & (ring->mask + 1)) == 0);
     uint64_t word[TRACE_WORDS];
@@ -141,7 +141,7 @@ static void await_workers(struct sched *sched, const struct worker *self)
     }
 }
 
-int fm__trace_stop(struct sched *sched)
+FM_THREADS_OWN int fm__trace_stop(struct sched *sched)
 {
     struct worker *self = fm__worker_self();
     uint32_t on = TRACE_ON;
@@ -208,7 +208,7 @@ void fm__trace_worker_fini(struct worker *w)
 
 /* ---- on a worker ---- */
 
-static void write_to(struct worker *w, struct trace_ring *ring)
+static FM_THREADS_OWN void write_to(struct worker *w, struct trace_ring *ring)
 {
     w->trace = ring;
     w->run.fiber = 0;
@@ -217,7 +217,7 @@ static void write_to(struct worker *w, struct trace_ring *ring)
     atomic_store_explicit(&w->tracing, ring != NULL, memory_order_release);
 }
 
-void fm__trace_look(struct worker *w)
+FM_THREADS_OWN void fm__trace_look(struct worker *w)
 {
     struct sched *sched = w->sched;
     /* acquire: the ring */
@@ -235,15 +235,17 @@ void fm__trace_leaves(struct worker *w)
     write_to(w, NULL);
 }
 
-void fm__trace_run_begins(struct worker *w, struct task *task)
+FM_THREADS_OWN void fm__trace_run_begins(struct worker *w, struct task *task)
 {
     w->run = (struct trace_event) { .kind = TRACE_RUN, .worker = (uint16_t)w->index };
+    fm__tsan_ignore_begin(); /* the ring and the run that is written down are the worker's */
     w->sched->ops->trace_task(task, &w->run);
+    fm__tsan_ignore_end();
     w->run.begin_ns = now(w->sched);
     w->sample_start_ns = fm__clock_ns();
 }
 
-void fm__trace_run_ends(struct worker *w, enum trace_end how)
+FM_THREADS_OWN void fm__trace_run_ends(struct worker *w, enum trace_end how)
 {
     if (!w->run.fiber)
         return;
@@ -257,12 +259,12 @@ void fm__trace_run_ends(struct worker *w, enum trace_end how)
     w->run.fiber = 0;
 }
 
-void fm__trace_mark(struct task *task)
+FM_THREADS_OWN void fm__trace_mark(struct task *task)
 {
     task->since_tick = (uint32_t)(fm__clock_ns() / 1000) | 1;
 }
 
-static struct trace_event readiness(struct sched *sched, struct task *task)
+static FM_THREADS_OWN struct trace_event readiness(struct sched *sched, struct task *task)
 {
     return (struct trace_event) {
         .kind = task->flags & TASK_SPAWNED ? TRACE_SPAWN : TRACE_WAKE,
@@ -271,7 +273,7 @@ static struct trace_event readiness(struct sched *sched, struct task *task)
     };
 }
 
-void fm__trace_ready(struct worker *w, struct task *task)
+FM_THREADS_OWN void fm__trace_ready(struct worker *w, struct task *task)
 {
     struct trace_event event = readiness(w->sched, task);
     struct task *by = atomic_load_explicit(&w->current, memory_order_relaxed);
@@ -285,7 +287,7 @@ void fm__trace_ready(struct worker *w, struct task *task)
     fm__trace_mark(task);
 }
 
-void fm__trace_steal(struct worker *w, uint32_t victim, uint32_t count)
+FM_THREADS_OWN void fm__trace_steal(struct worker *w, uint32_t victim, uint32_t count)
 {
     FM_ASSERT(victim != w->index && count);
     struct trace_event event = { .kind = TRACE_STEAL,
@@ -297,12 +299,12 @@ void fm__trace_steal(struct worker *w, uint32_t victim, uint32_t count)
     put(w->trace, &event);
 }
 
-void fm__trace_sleeps(struct worker *w)
+FM_THREADS_OWN void fm__trace_sleeps(struct worker *w)
 {
     w->asleep_since_ns = w->trace ? now(w->sched) : 0;
 }
 
-void fm__trace_awakes(struct worker *w)
+FM_THREADS_OWN void fm__trace_awakes(struct worker *w)
 {
     int64_t since = w->asleep_since_ns;
 
@@ -317,7 +319,7 @@ void fm__trace_awakes(struct worker *w)
     put(w->trace, &event);
 }
 
-enum trace_by fm__trace_by(enum trace_by by)
+FM_THREADS_OWN enum trace_by fm__trace_by(enum trace_by by)
 {
     struct worker *w = fm__worker_self();
     enum trace_by before = TRACE_BY_OUTSIDE;

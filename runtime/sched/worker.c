@@ -53,7 +53,7 @@ void *fm__sched_user(void)
     return w ? w->user : NULL;
 }
 
-int64_t fm__sched_coarse_ns(void)
+FM_THREADS_OWN int64_t fm__sched_coarse_ns(void)
 {
     struct worker *w = fm__worker_self();
     return w ? w->looked_ns : fm__clock_ns();

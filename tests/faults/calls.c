@@ -77,8 +77,8 @@ uint64_t call_refused(void)
     return sum;
 }
 
-/* Whether this call does not come to pass; errno says why. */
-static bool refused(enum call_kind kind)
+/* Whether this call does not come to pass; errno, which is the thread's, says why. */
+static FM_THREADS_OWN bool refused(enum call_kind kind)
 {
     static const bool can_be_interrupted[CALL_KINDS] = {
         [CALL_READ] = true,    [CALL_WRITE] = true, [CALL_ACCEPT] = true,
