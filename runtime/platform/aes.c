@@ -24,6 +24,7 @@ static aes_block load(const void *p)
 uint64_t fm__aes_hash(const struct aes_key *key, const void *data, size_t len, uint64_t a,
                       uint64_t b)
 {
+    FM_ASSERT(len >= 16);
     const char *p = data, *last = p + len - 16;
     aes_block x = { 0, 0 };
     for (; p < last; p += 16)

@@ -17,6 +17,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/platform/check.h"
+
 enum { AFFINITY_MOST = 1 << 16 };
 
 static unsigned affinity_count(void)
@@ -98,12 +100,14 @@ static unsigned tighter(unsigned a, unsigned b)
 
 static void quota_of(struct question *question, const char *folder, bool unified)
 {
+    FM_ASSERT(question->root && folder);
     question->least = tighter(question->least, group_quota(question->root, folder, unified));
 }
 
 /* How long one group was kept from running by its quota. */
 static void throttled_in(struct question *question, const char *folder, bool unified)
 {
+    FM_ASSERT(question->root && folder);
     FILE *file = open_below(question->root, folder, "cpu.stat");
     char line[128];
     long long time;
@@ -123,6 +127,7 @@ static void throttled_in(struct question *question, const char *folder, bool uni
 static void walk_up(struct question *question, const char *mount, const char *path,
                     bool unified)
 {
+    FM_ASSERT(question->ask && mount && path);
     char folder[PATH_MAX];
     int n = snprintf(folder, sizeof folder, "%s%s", mount, path);
     if (n < 0 || (size_t)n >= sizeof folder)
@@ -141,6 +146,7 @@ static void walk_up(struct question *question, const char *mount, const char *pa
 /* A comma-separated list holds the word. */
 static bool lists(const char *list, const char *word)
 {
+    FM_ASSERT(list && word);
     size_t size = strlen(word);
     for (;;) {
         size_t item = strcspn(list, ",");
@@ -155,6 +161,7 @@ static bool lists(const char *list, const char *word)
 /* mountinfo writes a space in a path as \040, and other signs likewise. */
 static void unescape(char *text)
 {
+    FM_ASSERT(text);
     char *to = text;
     for (const char *from = text; *from; to++) {
         if (from[0] == '\\' && from[1] >= '0' && from[1] <= '3' && from[2] >= '0' &&
@@ -171,6 +178,7 @@ static void unescape(char *text)
 /* The group as seen below a mount that shows the hierarchy from `part` downwards. */
 static const char *path_in_mount(const char *group, const char *part)
 {
+    FM_ASSERT(group && part);
     size_t size = strcmp(part, "/") == 0 ? 0 : strlen(part);
     if (strncmp(group, part, size) != 0 || (group[size] != '/' && group[size] != '\0'))
         return "";
@@ -185,6 +193,7 @@ static const char *path_in_mount(const char *group, const char *part)
  */
 static void ask_mount(struct question *question, char *line, const char *group, bool unified)
 {
+    FM_ASSERT(line && group);
     /* id parent major:minor part mount options [optional...] - type source super-options */
     char *rest = strstr(line, " - ");
     if (!rest)
@@ -212,6 +221,7 @@ static void ask_mount(struct question *question, char *line, const char *group, 
 
 static void ask_hierarchy(struct question *question, const char *group, bool unified)
 {
+    FM_ASSERT(question->ask && group);
     FILE *file = open_below(question->root, "/proc/self", "mountinfo");
     if (!file)
         return;
@@ -226,6 +236,7 @@ static void ask_hierarchy(struct question *question, const char *group, bool uni
 
 static void ask_groups(struct question *question)
 {
+    FM_ASSERT(question->ask && question->root);
     FILE *file = open_below(question->root, "/proc/self", "cgroup");
     if (!file)
         return;
@@ -251,6 +262,7 @@ static void ask_groups(struct question *question)
 
 unsigned fm__cpu_quota_under(const char *root)
 {
+    FM_ASSERT(root);
     struct question question = { .root = root, .ask = quota_of };
     ask_groups(&question);
     return question.least;
@@ -258,6 +270,7 @@ unsigned fm__cpu_quota_under(const char *root)
 
 int64_t fm__cpu_throttled_under(const char *root)
 {
+    FM_ASSERT(root);
     struct question question = { .root = root, .ask = throttled_in };
     ask_groups(&question);
     return question.throttled_ns;

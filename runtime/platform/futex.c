@@ -12,6 +12,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "runtime/platform/check.h"
+
 int fm__futex_wait(_Atomic uint32_t *word, uint32_t expected, int64_t deadline_ns)
 {
     struct timespec until, *timeout = NULL;
@@ -30,5 +32,6 @@ int fm__futex_wait(_Atomic uint32_t *word, uint32_t expected, int64_t deadline_n
 
 void fm__futex_wake(_Atomic uint32_t *word, int count)
 {
+    FM_ASSERT(count > 0);
     syscall(SYS_futex, word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, count, NULL, NULL, 0);
 }

@@ -17,6 +17,7 @@ static bool serving_known;
 
 int fm__thread_create(pthread_t *ret_thread, void *(*body)(void *arg), void *arg)
 {
+    FM_ASSERT(ret_thread && body);
     static const int let_through[] = { SIGSEGV, SIGBUS,  SIGFPE, SIGILL, SIGTRAP,
                                        SIGABRT, SIGPIPE, SIGSYS, SIGPROF };
     sigset_t blocked, before;

@@ -10,9 +10,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "runtime/platform/check.h"
+
 /* One file of the thread's folder; the length, 0 if there is nothing to read. */
 static size_t read_file(int kernel_id, const char *name, char *text, size_t size)
 {
+    FM_ASSERT(name && size);
     char path[64];
     snprintf(path, sizeof path, "/proc/self/task/%d/%s", kernel_id, name);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -56,6 +59,7 @@ char fm__thread_state(int kernel_id)
 
 bool fm__thread_call(int kernel_id, struct thread_call *ret_call)
 {
+    FM_ASSERT(ret_call);
     char text[256];
     /* "running", or number, six arguments, sp and pc, or -1, sp and pc */
     if (!read_file(kernel_id, "syscall", text, sizeof text))
@@ -79,6 +83,7 @@ bool fm__thread_call(int kernel_id, struct thread_call *ret_call)
 
 void fm__thread_wait_channel(int kernel_id, char *buffer, size_t size)
 {
+    FM_ASSERT(buffer && size);
     char text[128];
     buffer[0] = '\0';
     if (read_file(kernel_id, "wchan", text, sizeof text) && strcmp(text, "0") != 0)
