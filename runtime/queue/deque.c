@@ -37,6 +37,7 @@ static struct task *slot_get(const struct deque *d, int64_t i)
 
 static void slot_set(struct deque *d, int64_t i, struct task *task)
 {
+    FM_ASSERT(task);
     /* relaxed: see slot_get */
     atomic_store_explicit(&d->slots[i & (d->capacity - 1)], task, memory_order_relaxed);
 }
@@ -70,6 +71,7 @@ void fm__deque_fini(struct deque *d)
  */
 static FM_THREADS_OWN int64_t room_below(struct deque *d, int64_t b)
 {
+    FM_ASSERT(b >= d->top_seen);
     if (b - d->top_seen == d->capacity)
         d->top_seen = atomic_load_explicit(&d->top, memory_order_acquire); /* (E) */
     FM_ASSERT(b - d->top_seen <= d->capacity);
@@ -154,6 +156,7 @@ struct task *fm__deque_steal(struct deque *d)
 unsigned fm__deque_steal_half(struct deque *victim, struct deque *own, struct task **ret_first)
 {
     FM_ASSERT(victim != own);
+    FM_ASSERT(ret_first);
     struct task *first = fm__deque_steal(victim);
     if (!first)
         return 0;
@@ -175,6 +178,7 @@ unsigned fm__deque_steal_half(struct deque *victim, struct deque *own, struct ta
     if (b > start)
         publish(own, b);
     *ret_first = first;
+    FM_ASSERT(b >= start);
     return (unsigned)(b - start) + 1;
 }
 

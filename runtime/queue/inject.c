@@ -18,6 +18,7 @@
  */
 static struct task **link_of(struct task *task)
 {
+    FM_ASSERT(task);
     return (struct task **)(void *)task;
 }
 
@@ -41,11 +42,13 @@ FM_THREADS_OWN void fm__inject_batch_add(struct inject_batch *batch, struct task
     else
         batch->first[lane] = task;
     batch->last[lane] = task;
+    FM_ASSERT(batch->first[lane] && batch->count);
 }
 
 /* The lane of who stands `place` behind the oldest. */
 static uint32_t lane_of(const struct inject *inject, uint32_t place)
 {
+    FM_ASSERT(inject->out < INJECT_LANES);
     return (inject->out + place) % INJECT_LANES;
 }
 
@@ -53,6 +56,7 @@ static FM_THREADS_OWN void append_locked(struct inject *inject, uint32_t lane,
                                          struct task *first, struct task *last)
 {
     FM_ASSERT(fm__lock_held(&inject->lock) && lane < INJECT_LANES);
+    FM_ASSERT(first && last);
     *link_of(last) = NULL;
     if (inject->first[lane])
         *link_of(inject->last[lane]) = first;
@@ -77,6 +81,7 @@ static void count_set_locked(struct inject *inject, uint32_t count)
 
 void fm__inject_push(struct inject *inject, struct task *task)
 {
+    FM_ASSERT(task);
     fm__lock(&inject->lock);
     uint32_t count = count_locked(inject);
     append_locked(inject, lane_of(inject, count), task, task);
@@ -107,9 +112,11 @@ FM_THREADS_OWN uint32_t fm__inject_take(struct inject *inject, uint32_t limit,
     for (uint32_t i = 0; i < taken; i++) {
         uint32_t lane = lane_of(inject, i);
         ret_tasks[i] = inject->first[lane];
+        FM_ASSERT(ret_tasks[i]);
         inject->first[lane] = *link_of(ret_tasks[i]);
     }
     inject->out = lane_of(inject, taken);
+    FM_ASSERT(taken <= count && taken <= limit);
     if (taken)
         count_set_locked(inject, count - taken);
     fm__unlock(&inject->lock);
