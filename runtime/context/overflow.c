@@ -57,6 +57,7 @@ struct line {
 
 static void begin_line(struct line *line, const char *words)
 {
+    FM_ASSERT(words);
     /* one place is kept for the newline */
     line->text = fm__text(line->buffer, sizeof line->buffer - 1);
     fm__put(&line->text, words);
@@ -64,6 +65,7 @@ static void begin_line(struct line *line, const char *words)
 
 static void end_line(struct line *line)
 {
+    FM_ASSERT(line->text.at < line->buffer + sizeof line->buffer);
     *line->text.at++ = '\n';
     for (const char *from = line->buffer; from < line->text.at;) {
         ssize_t n = write(STDERR_FILENO, from, (size_t)(line->text.at - from));
@@ -91,6 +93,7 @@ static void print_frame(unsigned number, uintptr_t pc)
 
 static void print_backtrace(const struct stack *stack, struct registers at)
 {
+    FM_ASSERT((char *)stack->low < (char *)stack->top);
     uintptr_t last[FRAMES_LAST], pc;
     unsigned number = 0;
     struct walk walk;
@@ -120,6 +123,7 @@ static void print_backtrace(const struct stack *stack, struct registers at)
 
 static void add_owner(struct line *line, const struct stack *stack)
 {
+    FM_ASSERT(stack);
     char who[256] = "";
     /*
      * relaxed: written by this very thread, or the stack is not its own and the answer a hint
@@ -142,6 +146,7 @@ static void add_owner(struct line *line, const struct stack *stack)
  */
 static const struct stack *running_stack(const struct stack *hit, struct registers at)
 {
+    FM_ASSERT(hit);
     if (fm__stack_find((const void *)at.fp, NULL) == hit)
         return hit;
     return fm__stack_find((const void *)at.sp, NULL);
@@ -185,6 +190,7 @@ static bool was_sent(const siginfo_t *info)
  */
 static void by_default(int signal_number, const siginfo_t *info)
 {
+    FM_ASSERT(info);
     struct sigaction action = { .sa_handler = SIG_DFL };
     sigaction(signal_number, &action, NULL);
     if (was_sent(info))
@@ -193,6 +199,7 @@ static void by_default(int signal_number, const siginfo_t *info)
 
 static void pass_on(int index, siginfo_t *info, void *context)
 {
+    FM_ASSERT(index >= 0 && index < SIGNALS);
     int signal_number = signals[index];
     const struct sigaction *former = &handlers.former[index];
 
@@ -258,6 +265,7 @@ static bool is_default(const struct sigaction *action)
 static int install_locked(int index)
 {
     FM_ASSERT(fm__lock_held(&handlers.lock));
+    FM_ASSERT(index >= 0 && index < SIGNALS);
     struct sigaction now;
     struct sigaction action = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK };
     sigemptyset(&action.sa_mask);
@@ -289,6 +297,7 @@ static void uninstall_locked(int up_to)
 
 int fm__overflow_install(overflow_describe_fn *describe)
 {
+    FM_ASSERT(describe);
     int r = 0;
 
     fm__lock(&handlers.lock);
@@ -330,6 +339,7 @@ struct altstack {
 
 int fm__overflow_attach_thread(void **ret_altstack)
 {
+    FM_ASSERT(ret_altstack);
     size_t page = fm__page_bytes();
     /*
      * what the kernel pushes may be large (vector registers): on top of what the handler needs
@@ -367,6 +377,7 @@ void fm__overflow_detach_thread(void *handle)
         return;
     /* Somebody's own one set since then stays. */
     stack_t now;
+    FM_ASSERT(altstack->start && altstack->bytes);
     if (sigaltstack(NULL, &now) == 0 && now.ss_sp == altstack->start + fm__page_bytes())
         sigaltstack(&altstack->former, NULL);
     fm__pages_release(altstack->start, altstack->bytes);

@@ -110,6 +110,7 @@ size_t fm__stack_class_bytes(int stack_class)
 
 static size_t guard_bytes(int stack_class)
 {
+    FM_ASSERT(stack_class >= 0 && stack_class < STACK_CLASSES);
     size_t page = fm__page_bytes();
     size_t bytes = classes[stack_class].guard_pages * page;
     size_t most = fm__stack_class_bytes(stack_class) / 4;
@@ -132,6 +133,7 @@ static struct window *window_of(uintptr_t address)
 
 static int window_publish(struct window *window)
 {
+    FM_ASSERT(window->base);
     uintptr_t number = (uintptr_t)window->base >> WINDOW_SHIFT;
     if (number >> (LEAF_BITS + LEAVES_BITS))
         return -ENOMEM;
@@ -156,6 +158,7 @@ static int window_publish(struct window *window)
 
 static uint32_t slot_of(const struct window *window, const void *address)
 {
+    FM_ASSERT((uintptr_t)address - (uintptr_t)window->base < WINDOW_BYTES);
     return (uint32_t)(((uintptr_t)address - (uintptr_t)window->base) >> window->slot_shift);
 }
 
@@ -167,6 +170,7 @@ static char *slot_base(const struct window *window, uint32_t slot)
 
 static struct stack *slot_record(const struct window *window, uint32_t slot)
 {
+    FM_ASSERT(slot < window->slot_count);
     char *end = slot_base(window, slot) + ((size_t)1 << window->slot_shift);
     return (struct stack *)(end - (slot % COLOURS) * COLOUR_BYTES - sizeof(struct stack));
 }
@@ -187,6 +191,7 @@ struct stack *fm__stack_find(const void *address, bool *ret_in_guard)
 
 static int window_create(struct window **ret_window, int stack_class)
 {
+    FM_ASSERT(stack_class >= 0 && stack_class < STACK_CLASSES);
     size_t slot_bytes = fm__stack_class_bytes(stack_class);
     uint32_t slot_count = (uint32_t)(WINDOW_BYTES / slot_bytes);
     uint32_t words = (slot_count + 63) / 64;
@@ -205,6 +210,7 @@ static int window_create(struct window **ret_window, int stack_class)
     window->fresh_count = slot_count;
     window->slot_count = slot_count;
     window->slot_shift = (uint32_t)__builtin_ctzll(slot_bytes);
+    FM_ASSERT((size_t)1 << window->slot_shift == slot_bytes);
     window->guard_bytes = (uint32_t)guard_bytes(stack_class);
     window->stack_class = (uint8_t)stack_class;
 
@@ -242,6 +248,7 @@ static uint32_t take_fresh_locked(struct shelf *shelf, struct window *window)
     if (--window->fresh_count == 0)
         shelf->windows = window->next;
     shelf->carved++;
+    FM_ASSERT(word * 64 + bit < window->slot_count);
     return word * 64 + bit;
 }
 
@@ -278,6 +285,7 @@ static bool take_map_budget(void)
 /* The best guard that can be had from `from` downwards. */
 static unsigned guard_slot(char *start, size_t bytes, unsigned from)
 {
+    FM_ASSERT(start && bytes);
     if (from == FM_GUARD_INSTALL && fm__pages_guard(start, bytes) == 0)
         return FM_GUARD_INSTALL;
     if (from <= FM_GUARD_MPROTECT && take_map_budget()) {
@@ -294,6 +302,7 @@ static unsigned guard_slot(char *start, size_t bytes, unsigned from)
  */
 static bool probe(int (*guard)(void *start, size_t bytes))
 {
+    FM_ASSERT(guard);
     int error;
     size_t page = fm__page_bytes();
     void *start = fm__pages_reserve(page, page, NULL, "fibermap probe", &error);
@@ -339,6 +348,7 @@ unsigned fm__stack_guard(void)
  */
 FM_NO_ASAN void fm__stack_check_slow(const struct stack *stack)
 {
+    FM_ASSERT(stack->low);
     if (stack->guard != FM_GUARD_CANARY)
         return;
     const uint64_t *canary = (const uint64_t *)stack->low - CANARY_WORDS;
@@ -352,6 +362,7 @@ FM_NO_ASAN void fm__stack_check_slow(const struct stack *stack)
 /* Guard and record of a fresh slot that is ours. */
 static FM_THREADS_OWN struct stack *carve(struct window *window, uint32_t slot)
 {
+    FM_ASSERT(slot < window->slot_count);
     char *base = slot_base(window, slot);
     struct stack *stack = slot_record(window, slot);
     /* relaxed: who razed it before gave it back under the shelf's lock */
@@ -386,6 +397,7 @@ static FM_THREADS_OWN struct stack *carve(struct window *window, uint32_t slot)
 /* The reverse: the slot's memory goes, record and all. The guard stays. */
 static void raze(struct window *window, uint32_t slot)
 {
+    FM_ASSERT(slot < window->slot_count);
     struct stack *stack = slot_record(window, slot);
     char *low = slot_base(window, slot) + window->guard_bytes;
 
@@ -401,6 +413,7 @@ static void raze(struct window *window, uint32_t slot)
 
 struct stack *fm__slot_carve(int stack_class, int *ret_error)
 {
+    FM_ASSERT(stack_class >= 0 && stack_class < STACK_CLASSES);
     struct shelf *shelf = &shelves[stack_class];
 
     if (atomic_load_explicit(&rung, memory_order_relaxed) == 0)
@@ -427,6 +440,7 @@ struct stack *fm__slot_carve(int stack_class, int *ret_error)
 
 uint32_t fm__slot_raze(struct stack *chain)
 {
+    FM_ASSERT(chain);
     enum { TOGETHER = STACK_MAGAZINE };
     struct shelf *shelf = &shelves[chain->stack_class];
     uint32_t total = 0;
@@ -453,6 +467,7 @@ uint32_t fm__slot_raze(struct stack *chain)
 
 void fm__slot_count(int stack_class, uint64_t *ret_mapped_bytes, uint64_t *ret_carved)
 {
+    FM_ASSERT(stack_class >= 0 && stack_class < STACK_CLASSES);
     struct shelf *shelf = &shelves[stack_class];
     fm__lock(&shelf->lock);
     *ret_mapped_bytes = shelf->mapped_bytes;
