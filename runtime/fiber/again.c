@@ -74,6 +74,7 @@ int fm__again_init(struct fm_fiber *fiber, enum again again)
 static void interrupt(struct fm_fiber *fiber, uint64_t record, bool final)
 {
     struct fiber_extra *extra = extra_of(fiber);
+    FM_ASSERT(extra);
 
     fm__lock(&extra->lock);
     /* relaxed: shown by the mark */
@@ -101,11 +102,13 @@ int fm__again_interrupt(struct fm_fiber *fiber, uint64_t record)
 
 void fm__again_end_running(struct fm_fiber *fiber, enum fm_reason reason)
 {
+    FM_ASSERT(reason != FM_BY_NOBODY);
     interrupt(fiber, fm__self_id() << 4 | (uint64_t)reason, false);
 }
 
 void fm__again_end(struct fm_fiber *fiber, enum fm_reason reason)
 {
+    FM_ASSERT(reason != FM_BY_NOBODY);
     interrupt(fiber, fm__self_id() << 4 | (uint64_t)reason, true);
 }
 
@@ -126,6 +129,7 @@ struct fm_exit fm__again_run(struct fm_fiber *self, fm_entry_fn *entry, void *ar
                              const void *note)
 {
     struct fiber_extra *extra = extra_of(self);
+    FM_ASSERT(extra && entry);
 
     extra->finalizer_failed = false;
     /* relaxed, both: for those who count */
@@ -144,6 +148,7 @@ bool fm__again_between(struct fm_fiber *fiber)
 static bool take_back(struct fm_fiber *self, unsigned counted)
 {
     struct fiber_extra *extra = extra_of(self);
+    FM_ASSERT(extra && counted <= 1);
     fm__lock(&extra->lock);
     bool stopped = extra->stopped;
     if (!stopped) {
@@ -160,6 +165,7 @@ static bool take_back(struct fm_fiber *self, unsigned counted)
 
 void fm__again_keep(struct fm_fiber *fiber, void *kept)
 {
+    FM_ASSERT(kept);
     extra_of(fiber)->kept = kept;
 }
 
@@ -181,6 +187,7 @@ bool fm__again_next(struct fm_fiber *self)
 
 static void tell_pause(struct fiber_extra *extra, uint64_t epoch)
 {
+    FM_ASSERT(extra);
     fm__lock(&extra->lock);
     extra->pause = epoch;
     fm__unlock(&extra->lock);
@@ -189,6 +196,7 @@ static void tell_pause(struct fiber_extra *extra, uint64_t epoch)
 int fm__again_pause(struct fm_fiber *self, int64_t until_ns, fm__again_ask_fn *goes_on)
 {
     struct fiber_extra *extra = extra_of(self);
+    FM_ASSERT(extra && goes_on);
     struct wait wait;
 
     int r = fm__wait_begin(&wait, 0, "restart");

@@ -61,6 +61,7 @@ static struct slab_cache *own_cache(void)
 void fm__descriptor_reset(struct fm_fiber *fiber, struct fm_runtime *runtime,
                           enum fiber_kind kind)
 {
+    FM_ASSERT(kind != FIBER_NONE);
     fiber->task.next = NULL;
     fiber->task.ctx.fctx = NULL;
     fiber->task.stack = NULL;
@@ -102,6 +103,7 @@ void fm__descriptor_publish(struct fm_fiber *fiber, unsigned references)
 
 static void recycle(struct fm_fiber *fiber, uint64_t generation)
 {
+    FM_ASSERT(!(generation & REF_MASK));
     struct fiber_extra *extra = atomic_load_explicit(&fiber->extra, memory_order_relaxed);
     if (extra) {
         free(extra->locals);
@@ -134,6 +136,7 @@ struct fm_fiber *fm_fiber_ref(struct fm_fiber *fiber)
 
 static __attribute__((noinline)) void last_reference(struct fm_fiber *fiber, uint64_t generation)
 {
+    FM_ASSERT(!(generation & REF_MASK));
     if (fiber->value_drop &&
         fm__state_life(atomic_load_explicit(&fiber->state, memory_order_relaxed)) ==
             LIFE_DONE &&
@@ -177,6 +180,7 @@ uint64_t fm__fiber_peek(uint64_t id)
 
 struct fiber_extra *fm__fiber_extra(struct fm_fiber *fiber)
 {
+    FM_ASSERT(fiber);
     /* acquire, with the release below: the extra is complete */
     struct fiber_extra *extra = atomic_load_explicit(&fiber->extra, memory_order_acquire);
     if (extra)
@@ -197,6 +201,7 @@ struct fiber_extra *fm__fiber_extra(struct fm_fiber *fiber)
 
 static void count_spawn(struct fm_runtime *runtime, int64_t n)
 {
+    FM_ASSERT(n == 1 || n == -1);
     struct fiber_worker *mine = fm__sched_user();
     if (mine && mine->runtime == runtime)
         fm__count(&mine->spawned, (uint64_t)n);
@@ -210,6 +215,7 @@ int fm__fiber_create(struct fm_runtime *runtime, fm_entry_fn *entry, void *arg,
                      bool extra_reference, struct fm_fiber **ret_fiber)
 {
     FM_ASSERT(entry);
+    FM_ASSERT(runtime && ret_fiber);
     struct slab_cache *cache = own_cache();
     if (!cache && fm__forked())
         return -EPERM;
@@ -269,6 +275,7 @@ void fm__fiber_discard(struct fm_fiber *fiber)
 /* What the interrupter left on record, as an exit. */
 static bool interruption(struct fm_fiber *fiber, struct fm_exit *ret_exit)
 {
+    FM_ASSERT(ret_exit);
     /* acquire, with fm__fiber_interrupt */
     uint64_t who = atomic_load_explicit(&fiber->interrupter, memory_order_acquire);
     if (!who || who == INTERRUPTER_ASK)
@@ -300,6 +307,7 @@ static struct fm_exit settle_exit(struct fm_fiber *fiber, struct fm_exit exit)
 /* From the stored exit to the dropped reference. */
 static void finish(struct fm_fiber *fiber, struct fm_exit exit)
 {
+    FM_ASSERT(fiber == fm__fiber_self());
     struct fm_runtime *runtime = fiber->runtime;
     struct exit_node node;
     bool owners_told = false;
@@ -340,6 +348,7 @@ static void finish(struct fm_fiber *fiber, struct fm_exit exit)
 
 static void never_ran(struct fm_fiber *fiber, struct fm_exit exit)
 {
+    FM_ASSERT(fiber == fm__fiber_self() && !fiber->scope);
     void *arg = fiber->arg;
     fm__lock_check_map("a drop");
     if (fiber->arg_drop)
@@ -351,6 +360,7 @@ static void never_ran(struct fm_fiber *fiber, struct fm_exit exit)
 static inline struct fm_exit run_body(struct fm_fiber *fiber, struct fm_scope *outer,
                                       const void *note)
 {
+    FM_ASSERT(fiber == fm__fiber_self() && fiber->entry);
     struct fm_scope body;
     fm__scope_init(&body, fiber);
     if (outer) /* a constant NULL in each use but one */
@@ -381,6 +391,7 @@ static inline struct fm_exit run_body(struct fm_fiber *fiber, struct fm_scope *o
 struct fm_exit fm__body_run(struct fm_fiber *fiber, fm_entry_fn *entry, void *arg,
                             const void *note)
 {
+    FM_ASSERT(fiber == fm__fiber_self() && entry);
     fiber->entry = entry;
     fiber->arg = arg;
     return run_body(fiber, fiber->scope, note);
@@ -388,6 +399,7 @@ struct fm_exit fm__body_run(struct fm_fiber *fiber, fm_entry_fn *entry, void *ar
 
 void fm__fiber_run(struct task *task)
 {
+    FM_ASSERT(task->stack);
     struct fm_fiber *fiber = fiber_of(task);
 
     task->flags &= (uint8_t)~TASK_SPAWNED;

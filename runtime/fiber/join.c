@@ -11,6 +11,7 @@
 
 static int join_until(struct fm_fiber *fiber, int64_t deadline_ns, unsigned flags)
 {
+    FM_ASSERT(fiber);
     struct fm_fiber *self = fm__fiber_self();
     struct exit_node node = { .kind = EXIT_JOINER };
     struct wait wait;

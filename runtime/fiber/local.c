@@ -49,6 +49,7 @@ int fm_local_key_inherit(fm_local_key key)
 
 static int reserve(struct fiber_extra *extra, uint32_t count)
 {
+    FM_ASSERT(count && count <= KEYS_MAX);
     if (extra->local_count >= count)
         return 0;
     count = (count + 7) & ~7u;
@@ -86,6 +87,7 @@ void *fm_local_get(fm_local_key key)
 
 int fm__locals_inherit(struct fm_fiber *child, struct fm_fiber *parent)
 {
+    FM_ASSERT(child != parent);
     struct fiber_extra *from = atomic_load_explicit(&parent->extra, memory_order_relaxed),
                        *to = NULL;
     for (uint32_t key = 0; from && key < from->local_count; key++) {
@@ -103,6 +105,7 @@ int fm__locals_inherit(struct fm_fiber *child, struct fm_fiber *parent)
 
 void fm__locals_drop(struct fm_fiber *fiber)
 {
+    FM_ASSERT(fiber == fm__fiber_self());
     struct fiber_extra *extra = atomic_load_explicit(&fiber->extra, memory_order_relaxed);
     for (uint32_t key = 0; extra && key < extra->local_count; key++) {
         void *value = extra->locals[key];

@@ -16,6 +16,7 @@
 
 #include <stddef.h>
 
+#include "runtime/platform/check.h"
 #include "runtime/platform/spin.h"
 
 #define CLAIM ((uintptr_t)1)
@@ -35,6 +36,7 @@ static struct exit_node *node_of(uintptr_t head)
 /* Returns the head without CLAIM; the caller holds the claim. `more` is set with it. */
 static uintptr_t claim(struct exit_list *list, uintptr_t more)
 {
+    FM_ASSERT(!(more & ~SEALED));
     /* relaxed: the CAS orders */
     uintptr_t head = atomic_load_explicit(&list->head, memory_order_relaxed);
     for (unsigned spins = 0;; spins++) {
@@ -61,6 +63,7 @@ static void unclaim(struct exit_list *list, uintptr_t head)
 
 bool fm__exit_list_add(struct exit_list *list, struct exit_node *node)
 {
+    FM_ASSERT(node->kind < EXIT_NODE_KINDS);
     /* acquire (D) if it is sealed */
     uintptr_t head = atomic_load_explicit(&list->head, memory_order_acquire);
     for (unsigned spins = 0;; spins++) {
@@ -91,6 +94,7 @@ static void link_back(struct exit_node *newest)
 
 bool fm__exit_list_remove(struct exit_list *list, struct exit_node *node)
 {
+    FM_ASSERT(node);
     uintptr_t head = claim(list, 0);
     bool listed = node->listed != 0;
     if (listed) {
@@ -113,6 +117,7 @@ bool fm__exit_list_remove(struct exit_list *list, struct exit_node *node)
  */
 static bool take_claimed(struct exit_list *list, uintptr_t head, struct exit_node *ret_copy)
 {
+    FM_ASSERT(ret_copy);
     struct exit_node *node = node_of(head);
     if (node) {
         *ret_copy = *node;
@@ -131,6 +136,7 @@ static bool take_claimed(struct exit_list *list, uintptr_t head, struct exit_nod
 /* Newest first becomes: owners, joiners, observers, each oldest first. Under the claim. */
 static struct exit_node *in_order(struct exit_node *newest)
 {
+    FM_ASSERT(newest);
     struct exit_node *first[EXIT_NODE_KINDS] = { NULL }, *last[EXIT_NODE_KINDS] = { NULL };
     for (struct exit_node *node = newest, *next; node; node = next) {
         next = node->next;
@@ -154,6 +160,7 @@ static struct exit_node *in_order(struct exit_node *newest)
 
 bool fm__exit_list_seal_nodes(struct exit_list *list, struct exit_node *ret_first)
 {
+    FM_ASSERT(ret_first);
     struct exit_node *first = node_of(claim(list, SEALED));
     if (first && first->next)
         first = in_order(first);

@@ -66,6 +66,7 @@ static uintptr_t note_of(struct fm_fiber *fiber)
 /* The number of whoever is waited for: by way of a lock. */
 static uint64_t holder_of(uintptr_t note)
 {
+    FM_ASSERT(note & ON_LOCK);
     holder_word *word = (holder_word *)(note & ~ON_FLAGS);
     /* acquire: the holder's descriptor was complete before it took the lock */
     return atomic_load_explicit(word, memory_order_acquire) >> HOLDER_SHIFT;
@@ -111,6 +112,7 @@ static void walk_end(void)
 /* Whether the way that begins at self's target leads back to it. */
 static bool leads_back(struct fm_fiber *self, struct fm_fiber *first)
 {
+    FM_ASSERT(self != first);
     struct fm_fiber *way[RING_MAX], *at = first;
     int count = 0;
 
@@ -131,6 +133,7 @@ static bool leads_back(struct fm_fiber *self, struct fm_fiber *first)
 
 static bool enter(struct fm_fiber *self, uintptr_t note)
 {
+    FM_ASSERT(note & ~ON_FLAGS);
     /* seq_cst (P) */
     atomic_store_explicit(&self->waits_on, note, memory_order_seq_cst);
     struct fm_fiber *first = target_of(self);
@@ -150,11 +153,13 @@ bool fm__ring_enter_lock(struct fm_fiber *self, holder_word *word, int64_t deadl
 
 bool fm__ring_enter_join(struct fm_fiber *self, struct fm_fiber *target, int64_t deadline_ns)
 {
+    FM_ASSERT(self != target);
     return enter(self, (uintptr_t)target | (deadline_ns == FM_NEVER ? 0 : ON_TIMED));
 }
 
 void fm__ring_note_promise(struct fm_fiber *other, holder_word *word)
 {
+    FM_ASSERT(other && word);
     /* seq_cst (P) */
     atomic_store_explicit(&other->waits_on, (uintptr_t)word | ON_LOCK | ON_WON,
                           memory_order_seq_cst);

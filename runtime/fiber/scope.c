@@ -27,6 +27,7 @@ struct finalizer {
 
 void fm__scope_init(struct fm_scope *scope, struct fm_fiber *fiber)
 {
+    FM_ASSERT(fiber);
     scope->outer = NULL;
     scope->fiber = fiber;
     scope->finalizers = NULL;
@@ -60,6 +61,7 @@ static void add_locked(struct fm_scope *scope, struct fm_fiber *child)
 
 int fm__scope_add(struct fm_scope *scope, struct fm_fiber *child)
 {
+    FM_ASSERT(child->kind == FIBER_TASK);
     scope->had_children = true;
     fm__lock(&scope->lock);
     bool open = !scope->closing;
@@ -71,6 +73,7 @@ int fm__scope_add(struct fm_scope *scope, struct fm_fiber *child)
 
 int fm__scope_add_many(struct fm_scope *scope, struct fm_fiber *first)
 {
+    FM_ASSERT(first);
     scope->had_children = true;
     fm__lock(&scope->lock);
     bool open = !scope->closing;
@@ -90,6 +93,7 @@ static void signal_children_locked(struct fm_scope *scope)
 
 void fm__scope_leave(struct fm_scope *scope, struct fm_fiber *child, struct fm_exit exit)
 {
+    FM_ASSERT(child->parent_scope == scope);
     struct wait waiter;
     bool wake = false;
 
@@ -102,6 +106,7 @@ void fm__scope_leave(struct fm_scope *scope, struct fm_fiber *child, struct fm_e
         child->sibling_next->sibling_prev = child->sibling_prev;
     FM_ASSERT(scope->count);
     scope->count--;
+    FM_ASSERT(!scope->count == !scope->children);
     bool failure = exit.kind == FM_FAILURE || exit.kind == FM_DEFECT;
     if (failure && scope->flags & FM_SCOPE_FAIL_FAST && !scope->failed) {
         scope->failed = true;
@@ -124,6 +129,7 @@ void fm__scope_leave(struct fm_scope *scope, struct fm_fiber *child, struct fm_e
 static int await_children_locked(struct fm_scope *scope, int64_t deadline_ns, unsigned flags)
 {
     FM_ASSERT(fm__lock_held(&scope->lock));
+    FM_ASSERT(!(flags & ~(unsigned)WAIT_MASKED));
     while (scope->count) {
         if (deadline_ns <= 0) {
             fm__unlock(&scope->lock);
@@ -152,6 +158,7 @@ static int await_children_locked(struct fm_scope *scope, int64_t deadline_ns, un
 /* exit, as one finalizer's result leaves it. */
 static struct fm_exit after_finalizer(struct fm_fiber *fiber, struct fm_exit exit, int result)
 {
+    FM_ASSERT(fiber == fm__fiber_self());
     if (result >= 0)
         return exit;
     if (exit.kind == FM_SUCCESS)
@@ -180,6 +187,7 @@ static struct fm_exit close_scope(struct fm_scope *scope, struct fm_exit exit)
     signal_children_locked(scope);
     int r = await_children_locked(scope, FM_NEVER, WAIT_MASKED);
     FM_BUG_IF(r != 0, "a scope's children were not awaited: %s", fm_strerror(r));
+    FM_ASSERT(!scope->count && !scope->children);
     if (scope->failed && exit.kind != FM_FAILURE && exit.kind != FM_DEFECT)
         exit = scope->first_failure;
     scope->finalizing = true;
@@ -206,6 +214,7 @@ static struct fm_exit close_scope(struct fm_scope *scope, struct fm_exit exit)
 /* Close what stands open inside `scope`, innermost first. */
 static struct fm_exit close_down_to(struct fm_scope *scope, struct fm_exit exit)
 {
+    FM_ASSERT(scope->fiber == fm__fiber_self());
     struct fm_fiber *fiber = scope->fiber;
     while (fiber->scope != scope) {
         struct fm_scope *left_open = fiber->scope;
@@ -242,6 +251,7 @@ struct fm_exit fm__scoped(struct fm_fiber *self, fm_entry_fn *entry, void *arg,
                           const void *note)
 {
     FM_ASSERT(self == fm__fiber_self());
+    FM_ASSERT(entry);
     struct fm_scope scope;
 
     fm__scope_init(&scope, self);
@@ -255,6 +265,7 @@ struct fm_exit fm__scoped(struct fm_fiber *self, fm_entry_fn *entry, void *arg,
 
 const void *fm__scope_note(struct fm_fiber *self)
 {
+    FM_ASSERT(self == fm__fiber_self());
     for (struct fm_scope *scope = self->scope; scope; scope = scope->outer)
         if (scope->note)
             return scope->note;

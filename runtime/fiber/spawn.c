@@ -28,6 +28,7 @@ static int read_options(struct fm_spawn_options *options, const struct fm_spawn_
 
 static void discard(struct fm_fiber *fiber, bool reference)
 {
+    FM_ASSERT(fiber->kind == FIBER_TASK);
     if (reference)
         fm_fiber_unref(fiber);
     fm__fiber_discard(fiber);
@@ -38,6 +39,7 @@ static int make(struct fm_fiber *self, fm_entry_fn *entry, void *arg,
                 const struct fm_spawn_options *options, const void *site, bool reference,
                 struct fm_fiber **ret_fiber)
 {
+    FM_ASSERT(self == fm__fiber_self() && entry);
     int r = fm__fiber_create(self->runtime, entry, arg, options, site, reference, ret_fiber);
     if (r < 0 || !atomic_load_explicit(&self->extra, memory_order_relaxed))
         return r;

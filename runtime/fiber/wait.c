@@ -95,6 +95,7 @@ uint64_t fm__holder_self(void)
 static enum wake_reason thread_wait(struct fm_fiber *self, uint64_t epoch, int64_t deadline_ns)
 {
     FM_ASSERT(self->kind == FIBER_THREAD);
+    FM_ASSERT(epoch);
     if (!fm__state_commit(&self->state))
         return fm__state_reason(&self->state);
     /* acquire (B) */
@@ -137,6 +138,7 @@ static bool has_ended(struct fm_fiber *self)
 
 int fm__wait_begin(struct wait *ret_wait, unsigned flags, const char *what)
 {
+    FM_ASSERT(ret_wait && what);
     struct fm_fiber *self = fm__fiber_self();
     bool interruptible = !(flags & WAIT_MASKED);
 
@@ -170,6 +172,7 @@ static void new_budget(struct fm_fiber *self)
 
 enum wake_reason fm__wait_end(struct wait wait, int64_t deadline_ns)
 {
+    FM_ASSERT(wait.who);
     struct fm_fiber *self = wait.who;
     enum wake_reason reason;
 
@@ -208,6 +211,7 @@ ended:
 enum wake_reason fm__wait_end_at(struct wait wait, int64_t deadline_ns,
                                  struct fm_runtime *runtime, int64_t ready_ns)
 {
+    FM_ASSERT(wait.who);
     bool same_clock = !runtime || !runtime->virtual_clock || wait.who->kind != FIBER_THREAD;
 
     if (same_clock || ready_ns == FM_NEVER)
@@ -221,6 +225,7 @@ enum wake_reason fm__wait_end_at(struct wait wait, int64_t deadline_ns,
 
 bool fm__wait_abort(struct wait wait)
 {
+    FM_ASSERT(wait.who && wait.epoch);
     enum wake_reason reason;
     atomic_store_explicit(&wait.who->waits_for, NULL, memory_order_relaxed);
     return fm__state_wait_abort(&wait.who->state, &reason);
@@ -249,6 +254,7 @@ int fm__wake_result(enum wake_reason reason)
 
 int fm__fiber_interrupt(struct fm_fiber *fiber, enum fm_reason reason)
 {
+    FM_ASSERT(fiber);
     uint64_t nobody = 0, me = fm__self_id() << 4 | (uint64_t)reason;
 
     fm__lock_check_map("an interruption");
@@ -278,6 +284,7 @@ void fm__budget_spend(void)
 void fm__budget_over(struct fm_fiber *self)
 {
     FM_ASSERT(self == fm__fiber_self());
+    FM_ASSERT(self->kind == FIBER_TASK);
     new_budget(self);
     if (!has_ended(self))
         fm__sched_yield(&self->task);

@@ -36,6 +36,7 @@ int fm__waitlist_wait(struct waitlist *list, struct lock *held, struct wait_node
 
 size_t fm__waitlist_wake_all(struct waitlist *list, struct lock *lock, enum wake_reason reason)
 {
+    FM_ASSERT(list && lock);
     enum { BATCH = 32 };
     struct wait batch[BATCH];
     size_t woken = 0;
