@@ -80,8 +80,10 @@ bool fm__idle_found(struct idle *idle)
 
 bool fm__idle_sleep(struct idle *idle, uint32_t worker, bool searching)
 {
+    FM_ASSERT(worker < sizeof idle->asleep);
     fm__lock(&idle->lock);
     idle->sleepers[idle->sleeper_count++] = (uint16_t)worker;
+    FM_ASSERT(idle->sleeper_count <= sizeof idle->asleep);
     /* seq_cst (C), to fm__idle_asleep */
     atomic_store_explicit(&idle->asleep[worker], 1, memory_order_seq_cst);
     /* seq_cst (C) */
@@ -95,6 +97,7 @@ bool fm__idle_sleep(struct idle *idle, uint32_t worker, bool searching)
 static bool remove_locked(struct idle *idle, uint32_t worker)
 {
     FM_ASSERT(fm__lock_held(&idle->lock) && worker <= UINT16_MAX);
+    FM_ASSERT(idle->sleeper_count <= sizeof idle->asleep);
     for (uint32_t i = idle->sleeper_count; i-- > 0;) {
         if (idle->sleepers[i] != worker)
             continue;

@@ -28,6 +28,7 @@
  */
 static bool retires(struct worker *w)
 {
+    FM_ASSERT(w == fm__worker_self());
     uint32_t go_now = RETIRE_GO;
     return atomic_compare_exchange_strong_explicit(&w->retire, &go_now, RETIRE_GOING,
                                                    memory_order_acq_rel, memory_order_relaxed);
@@ -36,6 +37,7 @@ static bool retires(struct worker *w)
 /* What is due comes before work of others. True: there is work now. */
 static bool fire_due(struct worker *w)
 {
+    FM_ASSERT(w == fm__worker_self());
     struct sched *sched = w->sched;
     int64_t now = fm__clock_ns();
     w->looked_ns = now;
@@ -44,6 +46,7 @@ static bool fire_due(struct worker *w)
 
 static struct task *next_task(struct worker *w)
 {
+    FM_ASSERT(w == fm__worker_self());
     struct sched *sched = w->sched;
 
     for (;;) {
@@ -90,6 +93,7 @@ static struct task *next_task(struct worker *w)
 /* What a worker that leaves still holds goes to the others. */
 static void hand_over(struct worker *w)
 {
+    FM_ASSERT(w == fm__worker_self());
     struct task *task;
     if ((task = fm__worker_take_lifo(w)))
         fm__sched_inject(w->sched, task);

@@ -65,6 +65,7 @@ struct monitor {
  */
 static bool is_stall(struct monitor *m, int64_t lasted_ns, const struct thread_times *since)
 {
+    FM_ASSERT(since);
     int64_t most = (int64_t)m->sched->stall_ms * 1000000;
     return lasted_ns >= most &&
            (lasted_ns - since->queued_ns >= most / 2 || lasted_ns >= STARVED_FACTOR * most);
@@ -75,6 +76,7 @@ static void watch_longer(struct monitor *m, uint32_t index, struct worker *w,
                          struct watched *seen, struct task *task, int64_t now)
 {
     FM_ASSERT(index < WORKERS_MAX && task);
+    FM_ASSERT(seen == &m->watched[index]);
     struct sched *sched = m->sched;
     int kernel_id = atomic_load_explicit(&w->kernel_id, memory_order_relaxed);
     int64_t lasted = now - seen->since_ns;

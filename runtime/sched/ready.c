@@ -46,6 +46,7 @@ void fm__sched_inject(struct sched *sched, struct task *task)
 
 FM_THREADS_OWN void fm__sched_ready_pinned(struct sched *sched, struct task *task)
 {
+    FM_ASSERT(task->pinned);
     /* relaxed: a worker with pins is there */
     struct worker *w = atomic_load_explicit(&sched->workers[task->pinned - 1],
                                             memory_order_relaxed);
@@ -62,6 +63,7 @@ FM_THREADS_OWN void fm__sched_ready_pinned(struct sched *sched, struct task *tas
 static FM_THREADS_OWN __attribute__((noinline)) void ready_from_outside(struct sched *sched,
                                                                         struct task *task)
 {
+    FM_ASSERT(task);
     _Atomic uint32_t *visitors = &sched->visitors[shard_here(sched, NULL)].count;
     /*
      * relaxed: before the push, whose lock shows it to the worker that ends the task and so to
@@ -127,6 +129,7 @@ FM_THREADS_OWN void fm__worker_mark_sample(struct worker *w, struct task *task)
 /* The queue is full: half of it, the oldest first, and the task go to the inject list. */
 FM_THREADS_OWN void fm__worker_spill(struct worker *w, struct task *task)
 {
+    FM_ASSERT(task);
     struct inject_batch batch;
     struct task *oldest;
     fm__inject_batch_init(&batch);
@@ -153,6 +156,7 @@ struct task *fm__worker_take_inbox(struct worker *w)
 static struct task *take_injected_from(struct worker *w, struct inject *inject, uint32_t limit)
 {
     FM_ASSERT(limit && limit <= INJECT_BATCH);
+    FM_ASSERT(inject);
     struct task *tasks[INJECT_BATCH];
     uint32_t count = fm__inject_take(inject, limit, tasks);
     if (!count)

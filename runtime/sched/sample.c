@@ -36,6 +36,7 @@ static _Atomic int sample_signal; /* 0: none yet */
 
 static FM_NO_ASAN FM_NO_TSAN void take(struct sample *sample, const void *context)
 {
+    FM_ASSERT(sample && context);
     struct registers at = fm__registers_of(context);
     const struct stack *stack = fm__stack_find((const void *)at.sp, NULL);
     struct walk walk;
@@ -75,6 +76,7 @@ static void on_signal(int number, siginfo_t *info, void *context)
 
 static bool is_free(int number)
 {
+    FM_ASSERT(number > 0);
     struct sigaction now;
     return sigaction(number, NULL, &now) == 0 && !(now.sa_flags & SA_SIGINFO) &&
            now.sa_handler == SIG_DFL;
@@ -82,6 +84,7 @@ static bool is_free(int number)
 
 static bool is_ours(int number)
 {
+    FM_ASSERT(number > 0);
     struct sigaction now;
     return sigaction(number, NULL, &now) == 0 && (now.sa_flags & SA_SIGINFO) &&
            now.sa_sigaction == on_signal;
@@ -218,6 +221,7 @@ static int look(struct worker *w, const struct task *task, struct thread_call ca
 static __attribute__((noinline)) int own(const struct task *task,
                                          struct backtrace *ret_backtrace)
 {
+    FM_ASSERT(task->stack);
     struct registers at = { (uintptr_t)__builtin_return_address(0),
                             (uintptr_t)__builtin_frame_address(0),
                             *(uintptr_t *)__builtin_frame_address(0) };
@@ -230,6 +234,7 @@ static __attribute__((noinline)) int own(const struct task *task,
 int fm__sample_task(struct sched *sched, uint32_t index, const struct task *task,
                     struct backtrace *ret_backtrace)
 {
+    FM_ASSERT(task && ret_backtrace);
     struct worker *w = index < WORKERS_MAX
                            ? atomic_load_explicit(&sched->workers[index], memory_order_acquire)
                            : NULL;

@@ -20,6 +20,7 @@
 
 static void name_worker(struct sched *sched, struct worker *w)
 {
+    FM_ASSERT(w);
     /*
      * seq_cst, with the poller's store of blocked_in_poll and load of awake: either the poller
      * sees that it was named or we see that it must be called back from its poll.
@@ -47,6 +48,7 @@ void fm__sched_wake_one(struct sched *sched, bool force)
 
 void fm__sched_rouse(struct sched *sched, struct worker *w)
 {
+    FM_ASSERT(w);
     if (fm__idle_wake_this(&sched->idle, w->index))
         name_worker(sched, w);
 }
@@ -68,6 +70,7 @@ void fm__sched_away(struct sched *sched, uint32_t away)
 
 bool fm__sched_take_token(struct sched *sched, uint32_t holder)
 {
+    FM_ASSERT(holder);
     uint32_t nobody = 0;
     /*
      * acquire, with the release in fm__sched_drop_token: the poller's buffers go from holder to

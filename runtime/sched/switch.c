@@ -25,6 +25,7 @@ static void host(struct context_transfer from);
 static __attribute__((noinline)) FM_THREADS_OWN void yield_pinned(struct worker *w,
                                                                   struct task *task)
 {
+    FM_ASSERT(task->pinned);
     if (w->trace)
         fm__trace_mark(task);
     fm__sched_ready_pinned(w->sched, task);
@@ -66,6 +67,7 @@ static inline FM_THREADS_OWN void settle(struct worker *w)
 static __attribute__((noinline)) FM_THREADS_OWN void end_sample(struct worker *w,
                                                                 enum trace_end how)
 {
+    FM_ASSERT(w->sample_start_ns);
     fm__histogram_add(&w->run_length, fm__clock_ns() - w->sample_start_ns);
     w->sample_start_ns = 0;
     if (w->trace)
@@ -115,6 +117,7 @@ static inline FM_THREADS_OWN void note_run(struct worker *w, struct task *task)
  */
 static FM_THREADS_OWN bool bind_stack(struct worker *w, struct task *task)
 {
+    FM_ASSERT(!task->stack);
     int error = 0;
     struct stack *stack = fm__stack_take(&w->stacks, task->stack_class, &error);
     if (__builtin_expect(!stack, 0)) {
@@ -156,6 +159,7 @@ static inline FM_THREADS_OWN void go(struct worker *w, struct context *from, str
 static inline FM_THREADS_OWN void leave(struct worker *w, struct task *self, enum left how,
                                         struct task *next)
 {
+    FM_ASSERT(self != next && how != LEFT_NOTHING);
     fm__held_check();
     w->left = how;
     w->left_task = self;

@@ -42,6 +42,7 @@ static FM_THREADS_OWN void put(struct trace_ring *ring, const struct trace_event
 /* False if event `number` was overwritten meanwhile. */
 static bool get(struct trace_ring *ring, uint64_t number, struct trace_event *ret_event)
 {
+    FM_ASSERT(ring->slots);
     uint64_t word[TRACE_WORDS];
     _Atomic uint64_t *slot = &ring->words[(number & ring->mask) * TRACE_WORDS];
 
@@ -89,11 +90,13 @@ static void free_rings(struct trace_ring *ring)
 
 static struct worker *worker_at(struct sched *sched, uint32_t index)
 {
+    FM_ASSERT(index < WORKERS_MAX);
     return atomic_load_explicit(&sched->workers[index], memory_order_acquire);
 }
 
 int fm__trace_start(struct sched *sched, uint32_t events)
 {
+    FM_ASSERT(events && (events & (events - 1)) == 0);
     struct trace *trace = &sched->trace;
     struct worker *self = fm__worker_self();
     int r = 0;
@@ -161,6 +164,7 @@ FM_THREADS_OWN int fm__trace_stop(struct sched *sched)
 uint32_t fm__trace_read(struct sched *sched, uint32_t index, struct trace_event *events,
                         uint64_t *dropped)
 {
+    FM_ASSERT(events && dropped);
     struct worker *w = index < WORKERS_MAX ? worker_at(sched, index) : NULL;
     struct trace_ring *ring = NULL;
     uint32_t count = 0;
@@ -210,6 +214,7 @@ void fm__trace_worker_fini(struct worker *w)
 
 static FM_THREADS_OWN void write_to(struct worker *w, struct trace_ring *ring)
 {
+    FM_ASSERT(w == fm__worker_self());
     w->trace = ring;
     w->run.fiber = 0;
     w->ready_in = ring ? NULL : w->sched;
@@ -237,6 +242,7 @@ void fm__trace_leaves(struct worker *w)
 
 FM_THREADS_OWN void fm__trace_run_begins(struct worker *w, struct task *task)
 {
+    FM_ASSERT(task);
     w->run = (struct trace_event) { .kind = TRACE_RUN, .worker = (uint16_t)w->index };
     fm__tsan_ignore_begin(); /* the ring and the run that is written down are the worker's */
     w->sched->ops->trace_task(task, &w->run);
@@ -275,6 +281,7 @@ static FM_THREADS_OWN struct trace_event readiness(struct sched *sched, struct t
 
 FM_THREADS_OWN void fm__trace_ready(struct worker *w, struct task *task)
 {
+    FM_ASSERT(w->trace);
     struct trace_event event = readiness(w->sched, task);
     struct task *by = atomic_load_explicit(&w->current, memory_order_relaxed);
 
@@ -290,6 +297,7 @@ FM_THREADS_OWN void fm__trace_ready(struct worker *w, struct task *task)
 FM_THREADS_OWN void fm__trace_steal(struct worker *w, uint32_t victim, uint32_t count)
 {
     FM_ASSERT(victim != w->index && count);
+    FM_ASSERT(w->trace);
     struct trace_event event = { .kind = TRACE_STEAL,
                                  .worker = (uint16_t)w->index,
                                  .other = (uint16_t)victim,
@@ -334,6 +342,7 @@ FM_THREADS_OWN enum trace_by fm__trace_by(enum trace_by by)
 
 static void put_outside(struct sched *sched, struct trace_event *event)
 {
+    FM_ASSERT(event->worker == TRACE_OUTSIDE);
     struct trace *trace = &sched->trace;
     event->end_ns = event->begin_ns;
     fm__lock(&trace->lock);
@@ -355,6 +364,7 @@ void fm__trace_ready_outside(struct sched *sched, struct task *task)
 
 void fm__trace_stall(struct sched *sched, const struct sched_stall *stall)
 {
+    FM_ASSERT(stall->task);
     if (atomic_load_explicit(&sched->trace.state, memory_order_acquire) != TRACE_ON)
         return;
     struct trace_event event = { .kind = TRACE_STALL,

@@ -61,6 +61,7 @@ FM_THREADS_OWN int64_t fm__sched_coarse_ns(void)
 
 int fm__worker_create(struct sched *sched, uint32_t index, struct worker **ret_worker)
 {
+    FM_ASSERT(index < WORKERS_MAX && ret_worker);
     struct worker *w = fm__zalloc_aligned(2 * FM_CACHE_LINE, sizeof *w);
     if (!w)
         return -ENOMEM;
