@@ -41,6 +41,7 @@ struct clock_request {
 
 int fm__clock_init(struct fm_runtime *runtime)
 {
+    FM_ASSERT(!runtime->clock);
     struct clock_control *clock = fm__calloc(1, sizeof *clock);
     if (!clock)
         return -ENOMEM;
@@ -70,6 +71,7 @@ void fm__clock_arm(struct fm_runtime *runtime, struct fm_fiber *fiber, uint64_t 
                    int64_t deadline_ns)
 {
     FM_ASSERT(runtime->virtual_clock);
+    FM_ASSERT(runtime->clock && epoch);
     struct clock_control *clock = runtime->clock;
     struct timer *timer = &fiber->timer;
 
@@ -101,6 +103,7 @@ static void timer_remove_locked(struct clock_control *clock, struct timer *timer
 
 void fm__clock_disarm(struct fm_runtime *runtime, struct fm_fiber *fiber)
 {
+    FM_ASSERT(runtime->clock);
     struct clock_control *clock = runtime->clock;
     struct timer *timer = &fiber->timer;
 
@@ -121,6 +124,7 @@ void fm__clock_disarm(struct fm_runtime *runtime, struct fm_fiber *fiber)
 static void set_now_locked(struct fm_runtime *runtime, int64_t time_ns)
 {
     FM_ASSERT(fm__lock_held(&runtime->clock->lock));
+    FM_ASSERT(time_ns >= 0);
     /* release: who reads the new time sees what was done before it; never falls */
     if (time_ns > now_ns(runtime))
         atomic_store_explicit(&runtime->virtual_now_ns, time_ns, memory_order_release);
@@ -184,6 +188,7 @@ static void unlist_locked(struct clock_control *clock, struct clock_request *req
     if (!*link)
         clock->tail = link;
     request->listed = false;
+    FM_ASSERT(!*clock->tail);
 }
 
 bool fm__clock_all_idle(struct fm_runtime *runtime)
@@ -221,6 +226,7 @@ bool fm__clock_all_idle(struct fm_runtime *runtime)
 
 static int request_run(struct fm_runtime *runtime, struct clock_request *request)
 {
+    FM_ASSERT(runtime->clock && !request->listed);
     struct clock_control *clock = runtime->clock;
     struct fm_fiber *self = fm__fiber_self();
 
@@ -233,6 +239,7 @@ static int request_run(struct fm_runtime *runtime, struct clock_request *request
     request->listed = true;
     *clock->tail = request;
     clock->tail = &request->next;
+    FM_ASSERT(clock->first);
     fm__unlock(&clock->lock);
 
     /*

@@ -19,6 +19,7 @@
 
 static bool before(const struct timer *a, const struct timer *b)
 {
+    FM_ASSERT(a != b);
     if (a->deadline_ns != b->deadline_ns)
         return a->deadline_ns < b->deadline_ns;
     return (int32_t)(a->order - b->order) < 0;
@@ -78,11 +79,13 @@ void fm__heap_push(struct timer_heap *heap, struct timer *timer)
     timer->child = NULL;
     timer->order = heap->order++;
     set_root(heap, heap->root ? meld(heap->root, timer) : timer);
+    FM_ASSERT(heap->root && !heap->root->next);
 }
 
 void fm__heap_remove(struct timer_heap *heap, struct timer *timer)
 {
     FM_ASSERT(*timer->link == timer);
+    FM_ASSERT(heap->root);
     *timer->link = timer->next;
     if (timer->next)
         timer->next->link = timer->link;

@@ -62,6 +62,7 @@ static struct wheel *wheel_make(struct timers *timers, uint32_t index)
 static struct wheel *wheel_here(struct timers *timers)
 {
     int index = fm__worker_index();
+    FM_ASSERT(index < WORKERS_MAX);
     struct wheel *wheel = wheel_at(timers, index < 0 ? 0 : (uint32_t)index);
     if (!wheel)
         wheel = wheel_make(timers, (uint32_t)index);
@@ -70,6 +71,7 @@ static struct wheel *wheel_here(struct timers *timers)
 
 int fm__timers_init(struct fm_runtime *runtime)
 {
+    FM_ASSERT(!runtime->timers);
     struct timers *timers = fm__calloc(1, sizeof *timers);
     if (!timers)
         return -ENOMEM;
@@ -102,6 +104,7 @@ void fm__timer_arm(struct fm_runtime *runtime, struct fm_fiber *fiber, uint64_t 
                     int64_t deadline_ns)
 {
     FM_ASSERT(runtime->timers);
+    FM_ASSERT(epoch);
     struct timers *timers = runtime->timers;
 
     if (runtime->clock) {
@@ -143,6 +146,7 @@ int64_t fm__timer_next(struct fm_runtime *runtime)
 
 static void wake_due(void *context, const struct wheel_due *due, unsigned count)
 {
+    FM_ASSERT(count && count <= WHEEL_BATCH);
     unsigned *woke = context;
 
     struct fm_fiber *won[WHEEL_BATCH];

@@ -98,6 +98,7 @@ static int64_t unit_start(int64_t unit, unsigned level)
 
 static uint32_t level_slots(unsigned level)
 {
+    FM_ASSERT(level < WHEEL_LEVELS);
     return level ? WHEEL_LEVEL_SLOTS : WHEEL_FIRST_SLOTS;
 }
 
@@ -133,6 +134,7 @@ static unsigned lane_after(unsigned lane)
 static void slot_append(struct wheel *wheel, uint32_t place, struct timer *timer)
 {
     FM_ASSERT(fm__lock_held(&wheel->lock));
+    FM_ASSERT(place < WHEEL_SLOTS);
     struct wheel_slot *slot = &wheel->slots[place];
 
     if (!slot_occupied(wheel, place)) {
@@ -171,6 +173,7 @@ static void slot_remove(struct wheel *wheel, struct timer *timer)
 static struct timer *slot_pop(struct wheel *wheel, uint32_t place)
 {
     FM_ASSERT(fm__lock_held(&wheel->lock) && slot_occupied(wheel, place));
+    FM_ASSERT(place < WHEEL_SLOTS);
     struct wheel_slot *slot = &wheel->slots[place];
 
     unsigned lane = slot->out;
@@ -231,6 +234,7 @@ static int64_t units_to_next(struct wheel *wheel, unsigned level, int64_t unit)
  */
 static int64_t slot_earliest(struct wheel *wheel, uint32_t place, int64_t start)
 {
+    FM_ASSERT(place < WHEEL_SLOTS);
     int64_t lead = start - LEAD > wheel->cursor ? start - LEAD : wheel->cursor + 1;
 
     int64_t earliest = TICK_NEVER;
@@ -354,6 +358,7 @@ bool fm__wheel_disarm(struct wheel *wheel, struct timer *timer)
 static unsigned move_down(struct wheel *wheel, uint32_t place, unsigned most)
 {
     FM_ASSERT(fm__lock_held(&wheel->lock));
+    FM_ASSERT(place < WHEEL_SLOTS);
     unsigned moved = 0;
 
     for (; moved < most && slot_occupied(wheel, place); moved++) {
@@ -370,6 +375,7 @@ static unsigned move_down(struct wheel *wheel, uint32_t place, unsigned most)
  */
 static bool settle(struct wheel *wheel, unsigned *moves)
 {
+    FM_ASSERT(*moves <= MOVES_MAX);
     for (unsigned level = WHEEL_LEVELS - 1; level > 0; level--) {
         uint32_t place = place_of(level, unit_of(wheel->cursor, level));
         *moves -= move_down(wheel, place, *moves);
@@ -385,6 +391,7 @@ static bool settle(struct wheel *wheel, unsigned *moves)
  */
 static bool prepare(struct wheel *wheel, unsigned moves)
 {
+    FM_ASSERT(moves);
     for (unsigned level = 1; level < WHEEL_LEVELS; level++)
         moves -= move_down(wheel, place_of(level, unit_of(wheel->cursor, level) + 1), moves);
     return moves == 0;
@@ -402,6 +409,7 @@ static unsigned take(struct wheel *wheel, struct wheel_due *due, unsigned room)
     FM_ASSERT(fm__lock_held(&wheel->lock));
     uint32_t place = place_of(0, wheel->cursor);
     unsigned count = 0;
+    FM_ASSERT(place < WHEEL_SLOTS);
 
     while (count < room && slot_occupied(wheel, place)) {
         struct timer *timer = slot_pop(wheel, place);
@@ -424,6 +432,7 @@ static unsigned advance(struct wheel *wheel, int64_t now_tick, struct wheel_due 
                         unsigned room, enum rest *ret_rest)
 {
     FM_ASSERT(fm__lock_held(&wheel->lock) && room);
+    FM_ASSERT(due && ret_rest);
     unsigned moves = MOVES_MAX, count = 0;
     bool more = true;
 
@@ -461,6 +470,7 @@ static unsigned advance(struct wheel *wheel, int64_t now_tick, struct wheel_due 
 unsigned fm__wheel_fire(struct wheel *wheel, int64_t now_ns, unsigned max, wheel_fire_fn *fire,
                         void *context)
 {
+    FM_ASSERT(fire);
     if (fm__wheel_next(wheel) > now_ns)
         return 0;
 
