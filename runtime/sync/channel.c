@@ -88,6 +88,7 @@ int fm_channel_create(size_t capacity, const struct fm_channel_options *options,
 
 void fm__channel_unlock(struct fm_channel *channel)
 {
+    FM_ASSERT(fm__lock_held(&channel->word.rank) && channel->length <= channel->capacity);
     uint64_t word = (uint64_t)channel->length << CHANNEL_LENGTH_SHIFT | channel->closed;
     if (!fm__waitlist_empty(&channel->receivers))
         word |= CHANNEL_RECEIVERS;
@@ -119,12 +120,14 @@ struct fm_channel *fm_channel_destroy(struct fm_channel *channel)
 
 static void ring_put(struct fm_channel *channel, void *value)
 {
+    FM_ASSERT(channel->length < channel->capacity);
     size_t at = channel->first + channel->length++;
     channel->ring[at < channel->capacity ? at : at - channel->capacity] = value;
 }
 
 static void *ring_take(struct fm_channel *channel)
 {
+    FM_ASSERT(channel->length && channel->first < channel->capacity);
     void *value = channel->ring[channel->first];
     if (++channel->first == channel->capacity)
         channel->first = 0;
@@ -138,6 +141,7 @@ static void *ring_take(struct fm_channel *channel)
 static bool win_locked(struct wait_node *node, enum wake_reason reason,
                        struct fm_fiber **ret_owed)
 {
+    FM_ASSERT(node->wait.who);
     struct fm_fiber *who = node->wait.who;
     bool alone = node->amount == WAITER_ALONE; /* read before: it may be gone after */
     enum wake won = fm__wake_win(node->wait, reason);
@@ -154,6 +158,7 @@ static bool win_locked(struct wait_node *node, enum wake_reason reason,
 static bool give_to_receiver(struct fm_channel *channel, void *value,
                              struct fm_fiber **ret_owed)
 {
+    FM_ASSERT(fm__lock_held(&channel->word.rank));
     while (!fm__waitlist_empty(&channel->receivers)) {
         struct wait_node *node = fm__waitlist_shift_locked(&channel->receivers);
         node->item = value;
@@ -166,6 +171,7 @@ static bool give_to_receiver(struct fm_channel *channel, void *value,
 static bool take_from_sender(struct fm_channel *channel, void **ret_value,
                              struct fm_fiber **ret_owed)
 {
+    FM_ASSERT(fm__lock_held(&channel->word.rank));
     while (!fm__waitlist_empty(&channel->senders)) {
         struct wait_node *node = fm__waitlist_shift_locked(&channel->senders);
         void *value = node->item;
@@ -179,6 +185,7 @@ static bool take_from_sender(struct fm_channel *channel, void **ret_value,
 
 int fm__channel_send_locked(struct fm_channel *channel, void *value, struct fm_fiber **ret_owed)
 {
+    FM_ASSERT(fm__lock_held(&channel->word.rank));
     if (channel->closed)
         return -EPIPE;
     if (give_to_receiver(channel, value, ret_owed))
@@ -192,6 +199,7 @@ int fm__channel_send_locked(struct fm_channel *channel, void *value, struct fm_f
 int fm__channel_recv_locked(struct fm_channel *channel, void **ret_value,
                             struct fm_fiber **ret_owed)
 {
+    FM_ASSERT(fm__lock_held(&channel->word.rank));
     if (channel->length > 0) {
         void *next;
         *ret_value = ring_take(channel);
@@ -211,6 +219,7 @@ int fm__channel_recv_locked(struct fm_channel *channel, void **ret_value,
 static int wait_and_unlock(struct fm_channel *channel, struct waitlist *list,
                            struct wait_node *node, int64_t deadline_ns, const char *what)
 {
+    FM_ASSERT(fm__lock_held(&channel->word.rank) && !node->listed);
     int r = fm__wait_begin(&node->wait, 0, what);
     if (r == 0)
         fm__waitlist_push_locked(list, node);
@@ -303,6 +312,7 @@ int fm_channel_try_recv(struct fm_channel *channel, void **ret_value)
 /* Win the wakes of up to a batch of those who wait. True if more do. */
 static bool end_waits_locked(struct fm_channel *channel, struct waitlist *won)
 {
+    FM_ASSERT(fm__lock_held(&channel->word.rank));
     for (int i = 0; i < CLOSE_BATCH; i++) {
         struct waitlist *list = fm__waitlist_empty(&channel->receivers) ? &channel->senders
                                                                         : &channel->receivers;

@@ -129,6 +129,7 @@ enum verdict {
  */
 static enum verdict win_locked(struct cond_waiter *waiter, uint64_t me)
 {
+    FM_ASSERT(waiter->mutex && me);
     /*
      * its mutex is there: the waiter has to take it yet; read before the wake, after which it
      * may go

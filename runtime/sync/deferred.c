@@ -93,6 +93,7 @@ int fm__deferred_poll(struct fm_deferred *deferred, struct fm_exit *ret_exit)
 /* Wait while it is not done: 0 done · -ECANCELED · -ETIMEDOUT · -ENOMEM */
 static int wait_until_done(struct fm_deferred *deferred, int64_t deadline_ns, const char *what)
 {
+    FM_ASSERT(what);
     struct wait_node node = { .item = NULL };
     uint64_t word = fm__word_lock(&deferred->word);
     int r = word & DONE ? 0 : fm__wait_begin(&node.wait, 0, what);

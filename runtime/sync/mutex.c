@@ -138,6 +138,7 @@ bool fm__mutex_held_by(struct fm_mutex *mutex, uint64_t who)
 /* Free -> held by `who`. On failure *ret_word is what stood there. */
 static bool take(struct fm_mutex *mutex, uint64_t who, uint64_t *ret_word)
 {
+    FM_ASSERT(who && ret_word);
     *ret_word = 0;
     /* acquire (A) */
     return atomic_compare_exchange_strong_explicit(&mutex->word.value, ret_word, word_of(who),
@@ -146,6 +147,7 @@ static bool take(struct fm_mutex *mutex, uint64_t who, uint64_t *ret_word)
 
 static void unlock_word(struct fm_mutex *mutex, uint64_t holder)
 {
+    FM_ASSERT(fm__lock_held(&mutex->word.rank));
     bool queued = !mutex->woken && !fm__waitlist_empty(&mutex->waiters);
     fm__word_unlock(&mutex->word, word_of(holder) | (queued ? QUEUED : 0));
 }
@@ -153,6 +155,7 @@ static void unlock_word(struct fm_mutex *mutex, uint64_t holder)
 /* Take the mutex (true), or lock its word because somebody holds it: *ret_holder. */
 static bool take_or_lock(struct fm_mutex *mutex, uint64_t who, uint64_t *ret_holder)
 {
+    FM_ASSERT(who);
     uint64_t word;
     for (unsigned spins = 0; !take(mutex, who, &word);) {
         if (word & LOCKED) {
@@ -171,6 +174,7 @@ static bool take_or_lock(struct fm_mutex *mutex, uint64_t who, uint64_t *ret_hol
 /* The same for one who was woken for it. */
 static bool take_woken(struct fm_mutex *mutex, uint64_t who, uint64_t *ret_holder)
 {
+    FM_ASSERT(who);
     *ret_holder = holder_of(fm__word_lock(&mutex->word));
     mutex->woken = false;
     if (*ret_holder)
@@ -182,6 +186,7 @@ static bool take_woken(struct fm_mutex *mutex, uint64_t who, uint64_t *ret_holde
 /* Off the list, where the node still is on it: nobody has chosen it, or will. */
 static bool leave_list(struct fm_mutex *mutex, struct wait_node *node)
 {
+    FM_ASSERT(node);
     uint64_t word = fm__word_lock(&mutex->word);
     bool listed = node->listed;
     if (listed)
@@ -194,6 +199,7 @@ static bool leave_list(struct fm_mutex *mutex, struct wait_node *node)
 static int wait_listed(struct fm_mutex *mutex, struct locker *self, uint64_t holder,
                        int64_t deadline_ns, unsigned flags)
 {
+    FM_ASSERT(fm__lock_held(&mutex->word.rank) && !self->node.listed);
     struct wait_node *node = &self->node;
     bool masked = flags & WAIT_MASKED; /* noted for all of it, and not to be told of a ring */
     int r = fm__wait_begin(&node->wait, flags, "mutex");
@@ -222,6 +228,7 @@ static int wait_listed(struct fm_mutex *mutex, struct locker *self, uint64_t hol
 
 static int lock_slow(struct fm_mutex *mutex, uint64_t who, int64_t deadline_ns, unsigned flags)
 {
+    FM_ASSERT(who);
     struct locker self = { .node.amount = (int64_t)who };
     uint64_t holder;
     int r;
@@ -266,6 +273,7 @@ static void unlock_slow(struct fm_mutex *mutex)
 /* Held -> free, where nobody is to be woken. */
 static bool let_go(struct fm_mutex *mutex, uint64_t who)
 {
+    FM_ASSERT(who);
     uint64_t word = word_of(who);
     /* release (B) */
     return atomic_compare_exchange_strong_explicit(&mutex->word.value, &word, 0,
@@ -274,6 +282,7 @@ static bool let_go(struct fm_mutex *mutex, uint64_t who)
 
 static __attribute__((noinline)) bool give_up_slow(struct fm_mutex *mutex, uint64_t who)
 {
+    FM_ASSERT(who);
     if (!fm__mutex_held_by(mutex, who))
         return false;
     /* off the mutex while it is ours; they stand still until they are released */
@@ -297,6 +306,7 @@ static bool give_up(struct fm_mutex *mutex, uint64_t who)
 
 void fm__mutex_promise(struct fm_mutex *mutex, struct wait_node *node, uint64_t who)
 {
+    FM_ASSERT(who && node);
     node->amount = (int64_t)who;
     node->item = mutex;
     fm__waitlist_push_locked(&mutex->promised, node);
@@ -306,6 +316,7 @@ void fm__mutex_promise(struct fm_mutex *mutex, struct wait_node *node, uint64_t 
 /* Held by `who` -> held by the only one that it is promised to, if nobody is queued. */
 static bool pass_on(struct fm_mutex *mutex, uint64_t who)
 {
+    FM_ASSERT(who);
     uint64_t word = word_of(who);
     struct wait_node *heir = mutex->promised.first;
     if (!heir || heir->next)
@@ -325,6 +336,7 @@ static bool pass_on(struct fm_mutex *mutex, uint64_t who)
 
 void fm__mutex_release(struct fm_mutex *mutex, uint64_t who)
 {
+    FM_ASSERT(who);
     bool held = pass_on(mutex, who) || give_up(mutex, who);
     FM_ASSERT(held);
     (void)held;
@@ -332,6 +344,7 @@ void fm__mutex_release(struct fm_mutex *mutex, uint64_t who)
 
 void fm__mutex_retake(struct fm_mutex *mutex, struct wait_node *node, uint64_t who)
 {
+    FM_ASSERT(who && node);
     uint64_t word;
     bool noted = node->item;
     /* acquire (A): it has been passed on to us */

@@ -82,6 +82,7 @@ int fm_promise_keep(struct fm_promise *promise, fm_drop_fn *drop, void *what)
 
 static void signal_fd(int fd)
 {
+    FM_ASSERT(fd >= 0);
     uint64_t one = 1;
     /* a counter that is written twice at most never waits */
     ssize_t written = write(fd, &one, sizeof one);
@@ -95,6 +96,7 @@ static void signal_fd(int fd)
  */
 static int exchange_fd(struct fm_promise *promise, int made, bool *ret_done)
 {
+    FM_ASSERT(ret_done);
     uint64_t word = fm__word_lock(&promise->cell.word);
     if (promise->fd < 0)
         promise->fd = made;

@@ -71,6 +71,7 @@ static void unlock(struct fm_pubsub *pubsub, struct after *after)
 static int settings(uint32_t policy, uint32_t capacity, enum fm_pubsub_policy *policy_out,
                     uint32_t *capacity_out)
 {
+    FM_ASSERT(policy_out && capacity_out);
     if (policy > FM_PUBSUB_DROP_NEW || capacity > CAPACITY_MAX)
         return -EINVAL;
     if (policy)
@@ -122,6 +123,7 @@ struct fm_pubsub *fm_pubsub_destroy(struct fm_pubsub *pubsub)
 
 static bool is_blocking(const struct fm_subscriber *subscriber)
 {
+    FM_ASSERT(subscriber->count <= subscriber->capacity);
     return subscriber->policy == FM_PUBSUB_BLOCK && subscriber->count == subscriber->capacity;
 }
 
@@ -134,6 +136,7 @@ static struct fm_value *take_locked(struct fm_subscriber *subscriber)
     subscriber->first = subscriber->first + 1 < subscriber->capacity ? subscriber->first + 1
                                                                      : 0;
     subscriber->count--;
+    FM_ASSERT(subscriber->first < subscriber->capacity);
     return value;
 }
 

@@ -116,6 +116,7 @@ struct fm_rate_limiter *fm_rate_limiter_destroy(struct fm_rate_limiter *limiter)
 
 static parts parts_of(const struct fm_rate_limiter *limiter, int64_t permits)
 {
+    FM_ASSERT(permits >= 0);
     return (parts)permits * (parts)limiter->interval_ns;
 }
 
@@ -166,6 +167,7 @@ static bool take_locked(struct fm_rate_limiter *limiter, int64_t cost)
 static int64_t ready_ns_locked(const struct fm_rate_limiter *limiter, int64_t cost)
 {
     FM_ASSERT(fm__lock_held(&limiter->lock));
+    FM_ASSERT(cost > 0);
     if (limiter->windows)
         return fm__time_add(limiter->begin_ns, limiter->interval_ns);
     parts missing = parts_of(limiter, cost) - limiter->filled;
@@ -180,6 +182,7 @@ static int wait_locked(struct fm_rate_limiter *limiter, struct wait_node *node, 
                        int64_t deadline_ns)
 {
     FM_ASSERT(fm__lock_held(&limiter->lock) && node->listed);
+    FM_ASSERT(cost > 0);
     for (;;) {
         bool first = limiter->waiters.first == node;
         int64_t ready_ns = first ? ready_ns_locked(limiter, cost) : FM_NEVER;

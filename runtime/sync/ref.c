@@ -77,6 +77,7 @@ int fm_value_create(void *pointer, fm_drop_fn *drop, struct fm_value **ret_value
 
 void fm__value_free(struct fm_value *value)
 {
+    FM_ASSERT(value);
     if (value->drop)
         value->drop(value->pointer);
     free(value);
@@ -124,6 +125,7 @@ static int64_t gets_of(uint64_t word)
 /* The value is about to stand in a cell, or has not come to; the caller holds a reference. */
 static void place(struct fm_value *value, int64_t n)
 {
+    FM_ASSERT(value && n);
     /* relaxed: the exchange publishes it, and the caller's reference keeps it there */
     atomic_fetch_add_explicit(&value->refs, n, memory_order_relaxed);
 }
@@ -131,6 +133,7 @@ static void place(struct fm_value *value, int64_t n)
 /* This word has been taken out of a cell: its gets are counted, the cell's own goes. */
 static void retire(uint64_t word)
 {
+    FM_ASSERT(value_of(word));
     if (fm__value_add(value_of(word), gets_of(word) - CELL)) /* (C) */
         fm__value_free(value_of(word));
 }
@@ -161,6 +164,7 @@ struct fm_ref *fm_ref_destroy(struct fm_ref *ref)
 /* Many gets are in the word: move them to the value. The caller holds a reference to it. */
 static __attribute__((noinline)) void settle(struct fm_ref *ref, struct fm_value *value)
 {
+    FM_ASSERT(value);
     /* relaxed: looked at again by the CAS */
     uint64_t word = atomic_load_explicit(&ref->word, memory_order_relaxed);
     int64_t n = gets_of(word);
@@ -203,6 +207,7 @@ int fm_ref_set(struct fm_ref *ref, struct fm_value *value)
 /* Put `next` where `present` stands; false if another does. The caller holds both. */
 static bool replace(struct fm_ref *ref, struct fm_value *present, struct fm_value *next)
 {
+    FM_ASSERT(present && next);
     /* relaxed: looked at again by the CAS */
     uint64_t word = atomic_load_explicit(&ref->word, memory_order_relaxed);
 

@@ -114,6 +114,7 @@ static bool is_held(uint64_t word)
 /* One reader less; flags as they are. */
 static uint64_t without(uint64_t word, uint64_t reader)
 {
+    FM_ASSERT(reader);
     return readers_of(word) > 1 ? word - reader : word & FLAGS;
 }
 
@@ -132,6 +133,7 @@ static uint64_t with(uint64_t word, uint64_t reader, uint64_t who)
 
 static _Atomic uint64_t *slot_of(struct fm_rwlock *rwlock, uint64_t who)
 {
+    FM_ASSERT(who);
     /* relaxed: only the one who looks writes this number */
     for (int i = 0; i < SLOTS; i++)
         if (atomic_load_explicit(&rwlock->slots[i], memory_order_relaxed) >> TIMES_BITS == who)
@@ -142,6 +144,7 @@ static _Atomic uint64_t *slot_of(struct fm_rwlock *rwlock, uint64_t who)
 /* Note once more that `who` reads. False: no slot is free, or its count is full. */
 static bool note(struct fm_rwlock *rwlock, uint64_t who, _Atomic uint64_t *slot)
 {
+    FM_ASSERT(who);
     /* relaxed, all: see above */
     uint64_t times = slot ? atomic_load_explicit(slot, memory_order_relaxed) & TIMES_MAX : 0;
     if (slot && times < TIMES_MAX)
@@ -160,6 +163,7 @@ static bool note(struct fm_rwlock *rwlock, uint64_t who, _Atomic uint64_t *slot)
 /* Once less. */
 static void forget(_Atomic uint64_t *slot)
 {
+    FM_ASSERT(slot);
     uint64_t noted = atomic_load_explicit(slot, memory_order_relaxed);
     bool last = (noted & TIMES_MAX) == 1;
     atomic_store_explicit(slot, last ? 0 : noted - 1, memory_order_relaxed);
@@ -170,6 +174,7 @@ static void forget(_Atomic uint64_t *slot)
 /* Let in who may go, in order, and unlock; then let those go on who got in. */
 static void serve_and_unlock(struct fm_rwlock *rwlock, uint64_t word)
 {
+    FM_ASSERT(fm__lock_held(&rwlock->word.rank));
     struct waitlist won = { .first = NULL };
     struct wait_node *node;
 
@@ -193,6 +198,7 @@ static void serve_and_unlock(struct fm_rwlock *rwlock, uint64_t word)
 /* Nobody waits and it fits: in, without a lock. */
 static bool take(struct fm_rwlock *rwlock, uint64_t reader, uint64_t who)
 {
+    FM_ASSERT(who);
     /* relaxed: the CAS orders */
     uint64_t word = atomic_load_explicit(&rwlock->word.value, memory_order_relaxed);
     while (!(word & FLAGS) && fits(word, reader) && readers_of(word) < COUNT_MASK) {
@@ -225,6 +231,7 @@ static bool withdraw(struct fm_rwlock *rwlock, struct wait_node *node)
 static int lock_slow(struct fm_rwlock *rwlock, uint64_t reader, uint64_t who, bool reads,
                      int64_t deadline_ns)
 {
+    FM_ASSERT(who);
     struct rwlock_waiter self = { { .amount = (int64_t)who }, reader };
     uint64_t word = fm__word_lock(&rwlock->word); /* (A) */
     bool taken = !(word & QUEUED) && fits(word, reader) && readers_of(word) < COUNT_MASK;
@@ -321,6 +328,7 @@ int fm_rwlock_trylock_write(struct fm_rwlock *rwlock)
 /* What the word is when `who` has given it up: a reader, `reader`. False: it is no holder. */
 static bool give_up(uint64_t word, uint64_t reader, uint64_t who, uint64_t *ret_word)
 {
+    FM_ASSERT(who && ret_word);
     if (writer_of(word) == who) {
         *ret_word = word & FLAGS;
         return true;

@@ -98,6 +98,7 @@ static struct word *word_of(const struct fm_case *c)
 
 static struct waitlist *list_of(const struct fm_case *c)
 {
+    FM_ASSERT(word_of(c));
     switch (c->kind) {
     case FM_CASE_SEND: return &c->channel->senders;
     case FM_CASE_RECV: return &c->channel->receivers;
@@ -107,6 +108,7 @@ static struct waitlist *list_of(const struct fm_case *c)
 
 static void unlock(const struct fm_case *c)
 {
+    FM_ASSERT(word_of(c));
     if (c->kind != FM_CASE_DEFERRED) {
         fm__channel_unlock(c->channel);
     } else {
@@ -246,6 +248,7 @@ static size_t try_all_locked(struct select *s)
 
 static void join_all_locked(const struct select *s, struct wait wait)
 {
+    FM_ASSERT(wait.who);
     for (size_t i = 0; i < s->lock_count; i++) {
         struct fm_case *c = &s->cases[locked(s, i)];
         struct wait_node *node = &place(s, locked(s, i))->node;
@@ -259,6 +262,7 @@ static void join_all_locked(const struct select *s, struct wait wait)
 /* 3: off all lists; the channel's case that has happened, or NONE. */
 static size_t leave_all(const struct select *s)
 {
+    FM_ASSERT(s->lock_count <= s->count);
     size_t chosen = NONE;
 
     for (size_t i = 0; i < s->lock_count; i++) {
@@ -330,6 +334,7 @@ static int wait_and_leave(struct select *s, struct wait wait, int64_t deadline_n
 
 static int try_or_wait(struct select *s, int64_t deadline_ns, size_t *ret_index)
 {
+    FM_ASSERT(ret_index);
     struct wait wait;
     int r = 0;
 

@@ -70,6 +70,7 @@ int fm_semaphore_create(int64_t permits, struct fm_semaphore **ret_semaphore)
 
 static void unlock(struct fm_semaphore *semaphore, int64_t free_permits)
 {
+    FM_ASSERT(fm__lock_held(&semaphore->word.rank) && free_permits <= PERMITS_MAX);
     bool queued = !fm__waitlist_empty(&semaphore->waiters);
     fm__word_unlock(&semaphore->word, word_of(free_permits) | (queued ? QUEUED : 0));
 }
@@ -90,6 +91,7 @@ struct fm_semaphore *fm_semaphore_destroy(struct fm_semaphore *semaphore)
 /* Hand out what is free, in order, and unlock; then let those go who got something. */
 static void serve_and_unlock(struct fm_semaphore *semaphore, int64_t free_permits)
 {
+    FM_ASSERT(fm__lock_held(&semaphore->word.rank));
     struct waitlist won = { .first = NULL };
     struct wait_node *node;
 
@@ -109,6 +111,7 @@ static void serve_and_unlock(struct fm_semaphore *semaphore, int64_t free_permit
 /* Take n without waiting, if nobody waits and so many are free. */
 static bool take(struct fm_semaphore *semaphore, int64_t n)
 {
+    FM_ASSERT(n > 0);
     /* relaxed: the CAS orders */
     uint64_t word = atomic_load_explicit(&semaphore->word.value, memory_order_relaxed);
     while (!(word & (QUEUED | LOCKED)) && free_of(word) >= n) {
@@ -123,6 +126,7 @@ static bool take(struct fm_semaphore *semaphore, int64_t n)
 
 static int acquire_slow(struct fm_semaphore *semaphore, int64_t n, int64_t deadline_ns)
 {
+    FM_ASSERT(n > 0);
     struct wait_node node = { .amount = n };
     int64_t free_permits = free_of(fm__word_lock(&semaphore->word));
     bool taken = fm__waitlist_empty(&semaphore->waiters) && free_permits >= n;

@@ -76,6 +76,7 @@ static int64_t sum(uint64_t word, int64_t n)
 /* The count meets 0, or may have: locked. */
 static int add_locked(struct zero *zero, uint64_t word, int64_t n)
 {
+    FM_ASSERT(n);
     struct waitlist won = { .first = NULL };
     int64_t count = sum(word, n);
 
@@ -99,6 +100,7 @@ static int add_locked(struct zero *zero, uint64_t word, int64_t n)
 
 int fm__zero_add(struct zero *zero, int64_t n)
 {
+    FM_ASSERT(n);
     /* relaxed: the CAS orders */
     uint64_t word = atomic_load_explicit(&zero->word.value, memory_order_relaxed);
     while (!(word & LOCKED)) {
@@ -118,6 +120,7 @@ int fm__zero_add(struct zero *zero, int64_t n)
 
 int fm__zero_wait(struct zero *zero, int64_t deadline_ns, const char *what)
 {
+    FM_ASSERT(what);
     struct wait_node node = { .item = NULL };
 
     if (deadline_ns > 0)
