@@ -103,6 +103,7 @@ static void job_unref(struct job *job)
 /* It is over: tell who waits. */
 static void complete(struct job *job)
 {
+    FM_ASSERT(job->state == JOB_OVER);
     if (job->wait.who)
         fm__wake(job->wait, WAKE_VALUE);
     job_unref(job);
@@ -120,6 +121,7 @@ static void complete_all(struct job *first)
 static void push_locked(struct blocking *b, struct job *job)
 {
     FM_ASSERT(fm__lock_held(&b->lock));
+    FM_ASSERT(job->state == JOB_QUEUED);
     job->link = b->end;
     *b->end = job;
     b->end = &job->next;
@@ -130,6 +132,7 @@ static void push_locked(struct blocking *b, struct job *job)
 static void unlink_locked(struct blocking *b, struct job *job)
 {
     FM_ASSERT(fm__lock_held(&b->lock));
+    FM_ASSERT(job->state != JOB_OVER && (job->state != JOB_QUEUED || b->queued));
     *job->link = job->next;
     if (job->next)
         job->next->link = job->link;
@@ -171,6 +174,7 @@ static struct job *pop_locked(struct blocking *b)
     if (b->running)
         b->running->link = &job->next;
     b->running = job;
+    FM_ASSERT(job->state == JOB_RUNNING);
     return job;
 }
 
@@ -180,6 +184,7 @@ static void name_locked(struct blocking *b, struct idle_thread *thread)
 {
     FM_ASSERT(fm__lock_held(&b->lock) && b->idle == thread);
     b->idle = thread->next;
+    FM_ASSERT(thread->link);
     if (thread->next)
         thread->next->link = &b->idle;
     thread->link = NULL;
@@ -215,6 +220,7 @@ static bool sleep_locked(struct blocking *b)
 
 static void *serve(void *arg)
 {
+    FM_ASSERT(arg);
     struct blocking *b = arg;
 
     pthread_setname_np(pthread_self(), "fm-blocking");
@@ -274,6 +280,7 @@ static void make_thread(struct blocking *b)
 /* 0: the job is the pool's, and may be over already · -ESHUTDOWN */
 static int hand_in(struct blocking *b, struct job *job)
 {
+    FM_ASSERT(job->fn);
     struct idle_thread *thread;
     bool make = false;
 
@@ -309,6 +316,7 @@ static int hand_in(struct blocking *b, struct job *job)
 static enum wake_reason withdraw_or_await(struct blocking *b, struct job *job,
                                           enum wake_reason reason)
 {
+    FM_ASSERT(reason != WAKE_VALUE);
     fm__lock(&b->lock);
     switch (job->state) {
     case JOB_QUEUED:
@@ -429,6 +437,7 @@ int fm_blocking(fm_entry_fn *fn, void *arg, int64_t deadline_ns, struct fm_exit 
 
 static struct blocking *make_pool(uint32_t thread_max, int64_t idle_ns)
 {
+    FM_ASSERT(thread_max);
     struct blocking *b = fm__calloc(1, sizeof *b);
     if (!b)
         return NULL;
@@ -441,6 +450,7 @@ static struct blocking *make_pool(uint32_t thread_max, int64_t idle_ns)
 
 int fm__blocking_init(struct fm_runtime *runtime)
 {
+    FM_ASSERT(!runtime->blocking && !runtime->keeper);
     uint32_t bound = runtime->config.blocking_threads;
 
     runtime->blocking = make_pool(bound ? bound : THREADS_DEFAULT, IDLE_NS);

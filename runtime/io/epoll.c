@@ -95,6 +95,7 @@ __attribute__((noinline)) int fm__epoll_add(struct poller *poller, int fd, uint6
 
 void fm__epoll_remove(struct poller *poller, int fd)
 {
+    FM_ASSERT(fd >= 0);
     /* It may have been closed behind our back: then it is out already. */
     epoll_ctl(poller->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
     atomic_fetch_sub_explicit(&poller->registered, 1, memory_order_relaxed);

@@ -49,6 +49,7 @@ struct fd_record *fm__fd_find(int fd)
 static int find_or_make(int fd, struct fd_record **ret_record)
 {
     FM_ASSERT(fd >= 0);
+    FM_ASSERT(ret_record);
     unsigned chunk = (unsigned)fd / CHUNK_RECORDS;
 
     *ret_record = fm__fd_find(fd);
@@ -82,6 +83,7 @@ static int find_or_make(int fd, struct fd_record **ret_record)
  */
 static __attribute__((noinline)) int finish(struct fd_record *d, int fd)
 {
+    FM_ASSERT(fd >= 0);
     int r = close(fd) < 0 ? -errno : 0;
     uint64_t old = atomic_load_explicit(&d->state, memory_order_relaxed);
     uint64_t next;
@@ -325,6 +327,7 @@ void fm__use_end(struct use *use)
 
 bool fm__use_resume(struct use *use)
 {
+    FM_ASSERT(use->record);
     /* acquire (D) */
     uint64_t old = atomic_fetch_add_explicit(&use->record->state, STATE_USER_ONE,
                                              memory_order_acquire);
@@ -338,6 +341,7 @@ bool fm__use_resume(struct use *use)
 
 int fm__fd_join(struct poller *poller)
 {
+    FM_ASSERT(poller);
     int r = -EMFILE;
 
     fm__lock(&joining);

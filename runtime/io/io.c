@@ -93,6 +93,7 @@ static bool is_socket(const struct use *use)
 
 ATTEMPT try_read(const struct use *use, const struct call *call)
 {
+    FM_ASSERT(call->direction == DIRECTION_READ);
     ssize_t n;
     RETRY(n, read(use->fd, call->buffer, call->count));
     return RESULT(n);
@@ -100,6 +101,7 @@ ATTEMPT try_read(const struct use *use, const struct call *call)
 
 ATTEMPT try_readv(const struct use *use, const struct call *call)
 {
+    FM_ASSERT(call->direction == DIRECTION_READ && call->iov_count >= 0);
     ssize_t n;
     RETRY(n, readv(use->fd, call->iov, call->iov_count));
     return RESULT(n);
@@ -117,6 +119,7 @@ ATTEMPT try_read_cached(const struct use *use, const struct call *call)
 
 ATTEMPT try_write(const struct use *use, const struct call *call)
 {
+    FM_ASSERT(call->direction == DIRECTION_WRITE);
     ssize_t n;
 
     if (is_socket(use)) {
@@ -132,6 +135,7 @@ ATTEMPT try_write(const struct use *use, const struct call *call)
 
 ATTEMPT try_writev(const struct use *use, const struct call *call)
 {
+    FM_ASSERT(call->direction == DIRECTION_WRITE && call->iov_count >= 0);
     ssize_t n;
 
     if (is_socket(use)) {
@@ -148,6 +152,7 @@ ATTEMPT try_writev(const struct use *use, const struct call *call)
 
 ATTEMPT try_recv(const struct use *use, const struct call *call)
 {
+    FM_ASSERT(call->direction == DIRECTION_READ);
     ssize_t n;
     RETRY(n, recv(use->fd, call->buffer, call->count, call->flags | MSG_DONTWAIT));
     return RESULT(n);
@@ -155,6 +160,7 @@ ATTEMPT try_recv(const struct use *use, const struct call *call)
 
 ATTEMPT try_send(const struct use *use, const struct call *call)
 {
+    FM_ASSERT(call->direction == DIRECTION_WRITE);
     ssize_t n;
     RETRY(n,
           send(use->fd, call->buffer, call->count, call->flags | MSG_DONTWAIT | MSG_NOSIGNAL));
@@ -163,6 +169,7 @@ ATTEMPT try_send(const struct use *use, const struct call *call)
 
 ATTEMPT try_sendfile(const struct use *use, const struct call *call)
 {
+    FM_ASSERT(call->in_fd >= 0);
     sigset_t old;
     ssize_t n;
 

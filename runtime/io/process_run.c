@@ -53,6 +53,7 @@ static bool make_room(struct collected *c)
     }
     c->data = data;
     c->capacity = capacity;
+    FM_ASSERT(c->size + 1 < c->capacity);
     return true;
 }
 
@@ -60,6 +61,7 @@ static bool make_room(struct collected *c)
 static struct fm_exit collect(void *arg)
 {
     struct collected *c = arg;
+    FM_ASSERT(c->data && c->process);
     char thrown_away[THROWN_AWAY_BYTES];
     int fd = fm_process_fd(c->process, c->which);
     bool full = false;
@@ -86,6 +88,7 @@ static struct fm_exit collect(void *arg)
 static struct fm_exit give(void *arg)
 {
     struct given *given = arg;
+    FM_ASSERT(given->data && given->process);
     ssize_t n = fm_write_full(fm_process_fd(given->process, 0), given->data, given->bytes,
                               FM_NEVER, NULL);
     fm_process_close_fd(given->process, 0);
@@ -96,6 +99,7 @@ static struct fm_exit give(void *arg)
 
 static int start(fm_entry_fn *entry, void *arg, const char *name)
 {
+    FM_ASSERT(entry && name);
     struct fm_spawn_options options = FM_SPAWN_OPTIONS_INIT;
     options.name = name;
     return fm_fiber_spawn(entry, arg, &options, NULL);
@@ -103,6 +107,7 @@ static int start(fm_entry_fn *entry, void *arg, const char *name)
 
 static int prepare(struct collected *c, struct fm_process *process, int which, size_t max)
 {
+    FM_ASSERT(which == 1 || which == 2);
     *c = (struct collected) { .process = process, .which = which, .max = max };
     c->capacity = max < OUTPUT_FIRST ? max + 1 : OUTPUT_FIRST;
     c->data = fm__malloc(c->capacity);
@@ -114,6 +119,7 @@ static int prepare(struct collected *c, struct fm_process *process, int which, s
 static int await_end(struct fm_process *process, int64_t deadline_ns, int64_t grace_ns,
                      struct fm_process_status *ret_status)
 {
+    FM_ASSERT(process);
     int r = fm_process_wait(process, deadline_ns, ret_status);
     if (r != -ETIMEDOUT && r != -ECANCELED)
         return r;

@@ -26,6 +26,7 @@ struct lookup {
 
 static void lookup_unref(void *pointer)
 {
+    FM_ASSERT(pointer);
     struct lookup *lookup = pointer;
     /* acq_rel: the last one frees what the other has written */
     if (atomic_fetch_sub_explicit(&lookup->refs, 1, memory_order_acq_rel) != 1)
@@ -72,6 +73,7 @@ static int result_of(int answer, int system_error)
 /* In a thread of the pool. */
 static struct fm_exit look_up(void *arg)
 {
+    FM_ASSERT(arg);
     struct lookup *lookup = arg;
     struct fm_address **end = &lookup->found;
     const struct addrinfo hints = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM };
@@ -109,6 +111,7 @@ static struct fm_exit look_up(void *arg)
  */
 static struct fm_address *read_literal(const char *host, uint16_t port, int *ret_r)
 {
+    FM_ASSERT(host && ret_r);
     struct sockaddr_in v4 = { .sin_family = AF_INET, .sin_port = htons(port) };
     struct sockaddr_in6 v6 = { .sin6_family = AF_INET6, .sin6_port = htons(port) };
     struct fm_address *a = NULL;

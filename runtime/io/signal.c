@@ -36,6 +36,7 @@ int fm_signal_block(const sigset_t *set)
 
 static __attribute__((noinline)) int open_signalfd(const sigset_t *set)
 {
+    FM_ASSERT(set);
     int fd = fm__fault(FAULT_FD) ? (errno = EMFILE, -1)
                                  : signalfd(-1, set, SFD_NONBLOCK | SFD_CLOEXEC);
     if (fd < 0)

@@ -54,6 +54,7 @@ static bool is_of_the_connection(int error)
 
 ATTEMPT try_accept(const struct use *use, const struct call *call)
 {
+    FM_ASSERT(call->direction == DIRECTION_READ);
     int fd;
 
     if (fm__fault(FAULT_FD))
@@ -82,6 +83,7 @@ int fm_accept(int fd, struct sockaddr *address, socklen_t *address_len, int64_t 
 static __attribute__((noinline)) int start_connect(int fd, const struct sockaddr *address,
                                                    socklen_t address_len)
 {
+    FM_ASSERT(fd >= 0 && address);
     return connect(fd, address, address_len) < 0 ? -errno : 0;
 }
 
@@ -111,6 +113,7 @@ static __attribute__((noinline)) int finish_connect(int fd)
  */
 static int await_local_listener(int64_t *pause_ns, int64_t deadline_ns)
 {
+    FM_ASSERT(*pause_ns > 0);
     int64_t until = fm_after_ns(*pause_ns);
     if (deadline_ns <= fm_now_ns())
         return -ETIMEDOUT;
@@ -163,6 +166,7 @@ int fm_connect(int fd, const struct sockaddr *address, socklen_t address_len,
 static __attribute__((noinline)) int bind_and_listen(int fd, const struct sockaddr *address,
                                                      socklen_t len, int backlog)
 {
+    FM_ASSERT(fd >= 0 && address);
     int on = 1;
 
     if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0 ||
@@ -218,6 +222,7 @@ int fm_listen_unix(const char *path, int *ret_fd)
 
 static __attribute__((noinline)) int set_nodelay(int fd)
 {
+    FM_ASSERT(fd >= 0);
     int on = 1;
     return setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) < 0 ? -errno : 0;
 }

@@ -23,6 +23,7 @@
 
 static bool stdio_wrong(const struct fm_stdio *stdio, bool is_err)
 {
+    FM_ASSERT(stdio);
     return stdio->kind > (is_err ? FM_STDIO_STDOUT : FM_STDIO_FD) ||
            (stdio->kind == FM_STDIO_FD ? stdio->fd < 0 : stdio->fd != 0);
 }
@@ -63,6 +64,7 @@ static int read_spec(struct fm_process_spec *spec, const struct fm_process_spec 
  */
 static const char **make_list(size_t count, size_t text_bytes, char **ret_text)
 {
+    FM_ASSERT(ret_text);
     const char **list = fm__malloc((count + 1) * sizeof *list + text_bytes);
     if (list)
         *ret_text = (char *)(list + count + 1);
@@ -108,6 +110,7 @@ static const char **find_files(const char *program)
 
 static size_t list_length(const char *const *list)
 {
+    FM_ASSERT(list);
     size_t count = 0;
     while (list[count])
         count++;
@@ -117,6 +120,7 @@ static size_t list_length(const char *const *list)
 /* Whether two "NAME=value" name the same. */
 static bool same_name(const char *a, const char *b)
 {
+    FM_ASSERT(a && b);
     size_t length = strcspn(a, "=");
     return strcspn(b, "=") == length && memcmp(a, b, length) == 0;
 }
@@ -159,6 +163,7 @@ static __attribute__((noinline)) int open_null(bool reads)
 static __attribute__((noinline)) int open_pipe(bool child_reads, bool for_fibers,
                                                int *ret_child, int *ret_ours)
 {
+    FM_ASSERT(ret_child && ret_ours);
     int ends[2];
 
     if (fm__fault(FAULT_FD))
@@ -232,6 +237,7 @@ static struct fm_exit run_launch(void *launch)
  */
 static int launch_elsewhere(struct launch *launch, int64_t deadline_ns)
 {
+    FM_ASSERT(launch->argv && launch->files);
     struct fm_exit exit;
     int r = launch->death_signal
                 ? fm__blocking_run_kept(run_launch, launch, deadline_ns, &exit)
@@ -245,6 +251,7 @@ static int launch_elsewhere(struct launch *launch, int64_t deadline_ns)
 
 static int launch_in_place(struct launch *launch, int64_t deadline_ns)
 {
+    FM_ASSERT(launch->argv && launch->files);
     if (deadline_ns != FM_NEVER && deadline_ns <= fm_now_ns())
         return -ETIMEDOUT;
     return fm__launch(launch);
