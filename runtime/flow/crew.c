@@ -143,6 +143,7 @@ static void member_ended(struct fm_fiber *member, struct fm_exit exit)
 static int make(struct crew *crew, struct fm_fiber **ret_member)
 {
     FM_ASSERT(crew->caller);
+    FM_ASSERT(ret_member);
     struct fm_fiber *caller = crew->caller, *member;
     int r = fm__fiber_create(caller->runtime, member_body, crew, NULL, crew->site, false,
                              &member);
@@ -189,6 +190,7 @@ static void replace_self(struct crew *crew)
 /* Whether nobody could tell this fiber from a new one. */
 static bool as_new(struct fm_fiber *self)
 {
+    FM_ASSERT(self == fm__fiber_self());
     const uint64_t one_reference = 1, count_mask = (UINT64_C(1) << FIBER_ID_SLOT_BITS) - 1;
     uint64_t word = fm__state_read(&self->state);
     /* relaxed: nobody who does not have it yet can come to have it without this fiber's help */
@@ -205,12 +207,14 @@ struct piece {
 
 static struct fm_exit do_piece(void *arg)
 {
+    FM_ASSERT(arg);
     struct piece *piece = arg;
     return piece->crew->work(piece->crew, piece->index);
 }
 
 static struct fm_exit member_body(void *arg)
 {
+    FM_ASSERT(arg);
     struct crew *crew = arg;
     struct fm_fiber *self = fm__fiber_self();
     struct piece piece = { .crew = crew };
@@ -236,6 +240,7 @@ static struct fm_exit member_body(void *arg)
 /* Make so many members, all or none, as a chain by their task links. */
 static int make_all(struct crew *crew, size_t members, struct fm_fiber **ret_first)
 {
+    FM_ASSERT(ret_first);
     struct fm_fiber *first = NULL, *last = NULL, *member;
     int r = 0;
 

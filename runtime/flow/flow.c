@@ -25,6 +25,7 @@ static struct fm_exit do_index(struct crew *crew, size_t index)
     FM_ASSERT(index < crew->count);
     struct each *each = (struct each *)crew; /* its first member */
     return each->fn(each->arg, index);
+    FM_ASSERT(each->fn);
 }
 
 int fm_for_each(size_t count, size_t concurrency, fm_index_fn *fn, void *arg,
@@ -56,6 +57,7 @@ static struct fm_exit do_task(struct crew *crew, size_t index)
 {
     FM_ASSERT(index < crew->count);
     const struct fm_task *task = &((struct tasks *)crew)->tasks[index];
+    FM_ASSERT(task->entry);
     return task->entry(task->arg);
 }
 
@@ -72,6 +74,7 @@ static bool valid(const struct fm_task tasks[], size_t count)
 /* Tasks are taken in their order: those from crew->next on were never begun. */
 static void fill_up(struct crew *crew, struct fm_exit exits[])
 {
+    FM_ASSERT(exits != NULL);
     struct fm_exit stopped = fm_interrupted();
     stopped.reason = FM_BY_PARENT;
     stopped.by = fm__self_id();
@@ -100,6 +103,7 @@ int fm_all(const struct fm_task given[], size_t count, size_t concurrency,
 static int race(const struct fm_task given[], size_t count, unsigned decides, const void *site,
                 size_t *ret_winner, struct fm_exit *ret_exit)
 {
+    FM_ASSERT(decides);
     if (!count || !valid(given, count))
         return -EINVAL;
     struct tasks tasks = {

@@ -18,6 +18,7 @@ static __thread const struct fm_schedule_run *of_thread;
 static struct fm_exit execute(struct fm_fiber *self, fm_entry_fn *entry, void *arg,
                               const struct fm_schedule_run *run)
 {
+    FM_ASSERT(entry && run);
     if (self)
         return fm__scoped(self, entry, arg, run);
     const struct fm_schedule_run *outer = of_thread;
@@ -29,6 +30,7 @@ static struct fm_exit execute(struct fm_fiber *self, fm_entry_fn *entry, void *a
 
 static int sleep_until(struct fm_fiber *self, int64_t time_ns)
 {
+    FM_ASSERT(time_ns >= 0);
     struct wait wait;
 
     if (self)
@@ -46,6 +48,7 @@ static int sleep_until(struct fm_fiber *self, int64_t time_ns)
 static int again_while(enum fm_exit_kind kind, fm_entry_fn *entry, void *arg,
                        struct fm_schedule *schedule, struct fm_exit *ret_exit)
 {
+    FM_ASSERT(kind == FM_SUCCESS || kind == FM_FAILURE);
     struct fm_schedule_run run;
     struct fm_exit exit;
     int64_t delay_ns;

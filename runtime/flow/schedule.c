@@ -161,6 +161,7 @@ static struct fm_schedule *over(enum schedule_kind kind, uint32_t own_cells, boo
         return NULL;
     }
     schedule->a = a;
+    FM_ASSERT(schedule->a);
     schedule->b = b;
     schedule->depth += larger(a->depth, b ? b->depth : 0);
     schedule->size += a->size + (b ? b->size : 0);
@@ -230,6 +231,7 @@ static struct fm_schedule *asking(enum schedule_kind kind, struct fm_schedule *s
     schedule = over(kind, 0, false, schedule, NULL);
     if (schedule) {
         schedule->pred = pred;
+        FM_ASSERT(schedule->pred);
         schedule->ctx = ctx;
     }
     return schedule;

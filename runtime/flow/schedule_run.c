@@ -24,6 +24,7 @@
 /* One step of a sequence that runs through all 2^64 states, and a hash of where it stands. */
 static uint64_t draw(uint64_t *state)
 {
+    FM_ASSERT(state);
     uint64_t x = *state += UINT64_C(0x9e3779b97f4a7c15);
     x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
     x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
@@ -56,6 +57,7 @@ static uint64_t first_state(const struct fm_schedule_run *run)
 
 static int64_t rounded(double delay)
 {
+    FM_ASSERT(delay >= 0);
     return delay < 0x1p63 ? (int64_t)(delay + 0.5) : INT64_MAX;
 }
 
@@ -100,6 +102,7 @@ static int64_t windowed(int64_t interval_ns, struct fm_schedule_cell *cell, int6
 
 static int64_t exponential(const struct fm_schedule *part, struct fm_schedule_cell *cell)
 {
+    FM_ASSERT(part->factor > 0);
     if (!cell->n) {
         cell->n = 1;
         cell->delay = (double)part->n;
@@ -167,6 +170,7 @@ static int64_t ask(const struct step *step, const struct fm_schedule *part,
 static int64_t and_then(const struct step *step, const struct fm_schedule *part,
                         struct fm_schedule_cell *cell)
 {
+    FM_ASSERT(part->a && part->b);
     if (!cell->n) {
         int64_t delay = ask(step, part->a, cell + 1);
         if (delay >= 0)
@@ -180,6 +184,7 @@ static int64_t and_then(const struct step *step, const struct fm_schedule *part,
 static int64_t up_to(const struct step *step, const struct fm_schedule *part,
                      struct fm_schedule_cell *cell)
 {
+    FM_ASSERT(part->a);
     if (!cell->n) {
         cell->n = 1;
         cell->ns = step->now;
@@ -191,6 +196,7 @@ static int64_t up_to(const struct step *step, const struct fm_schedule *part,
 static int64_t reset_after(const struct step *step, const struct fm_schedule *part,
                            struct fm_schedule_cell *cell)
 {
+    FM_ASSERT(part->a);
     const struct fm_schedule_info *last = &step->run->info;
     if (step->run->begun_ && step->now - fm__time_add(last->step_ns, last->delay_ns) >= part->n)
         memset(cell, 0, part->cells * sizeof *cell);
@@ -201,6 +207,7 @@ static int64_t reset_after(const struct step *step, const struct fm_schedule *pa
 static int64_t ask(const struct step *step, const struct fm_schedule *part,
                    struct fm_schedule_cell *cell)
 {
+    FM_ASSERT(part && step->run);
     int64_t delay;
 
     switch (part->kind) {
