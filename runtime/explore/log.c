@@ -3,6 +3,8 @@
  */
 #include "runtime/explore/log.h"
 
+#include "runtime/platform/check.h"
+
 /* From where the distances to points are told. */
 static const struct turn_point origin = { .what = "" };
 
@@ -28,6 +30,7 @@ static uint64_t identity(const struct turn_point *point)
 void fm__log_step(struct arbiter_log *log, unsigned seat, const struct turn_point *point,
                   unsigned chosen)
 {
+    FM_ASSERT(seat < SEATS_MAX && chosen < SEATS_MAX);
     if (log->records && log->steps < log->record_max)
         log->records[log->steps] = (struct step) { point, (uint8_t)seat, (uint8_t)chosen };
     log->steps++;
@@ -37,6 +40,7 @@ void fm__log_step(struct arbiter_log *log, unsigned seat, const struct turn_poin
 
 void fm__log_name(struct arbiter_log *log, unsigned seat, const char *name)
 {
+    FM_ASSERT(seat < SEATS_MAX && name);
     char *to = log->seats[seat].name;
     for (unsigned i = 0; i < SEAT_NAME_MAX; i++) {
         to[i] = i + 1 < SEAT_NAME_MAX ? *name : 0;
@@ -46,6 +50,7 @@ void fm__log_name(struct arbiter_log *log, unsigned seat, const char *name)
 
 const struct turn_point *fm__log_point(struct arbiter_log *log, const char *what)
 {
+    FM_ASSERT(what);
     for (uint32_t i = 0; i < log->point_count; i++)
         if (log->points[i].what == what)
             return &log->points[i];

@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/platform/check.h"
+
 void fm__search_init(struct search *search, uint32_t preemptions, uint32_t deviations)
 {
     *search = (struct search) { .preemptions_max = preemptions, .deviations_max = deviations };
@@ -23,6 +25,7 @@ void fm__search_fini(struct search *search)
 
 static bool preempts(const struct choice *choice, unsigned seat)
 {
+    FM_ASSERT(seat < SEATS_MAX);
     return choice->current != seat && choice->current < SEATS_MAX &&
            (choice->eligible >> choice->current & 1);
 }
@@ -36,6 +39,7 @@ static bool grow(struct search *search, uint32_t count)
         return false;
     search->path = path;
     search->room = 2 * count;
+    FM_ASSERT(count <= search->room);
     return true;
 }
 
@@ -64,6 +68,7 @@ static bool note_deviations(struct search *search)
             return false;
         search->deviations[search->deviation_count++] = (struct deviation) { i,
                                                                              choice->chosen };
+        FM_ASSERT(search->deviation_count <= DEVIATIONS_MAX);
     }
     return true;
 }
@@ -86,6 +91,7 @@ static bool back(struct search *search)
 /* The choices that the schedule made after those that it was given. */
 static void append(struct search *search, const struct choice *choices, uint32_t count)
 {
+    FM_ASSERT(count <= search->room);
     for (uint32_t i = search->count; i < count; i++) {
         const struct search_choice *last = i ? &search->path[i - 1] : NULL;
         search->path[i] = (struct search_choice) {
@@ -124,6 +130,7 @@ bool fm__search_next(struct search *search, const struct choice *choices, uint32
 
 bool fm__search_read(struct search *search, const char *text)
 {
+    FM_ASSERT(text);
     uint32_t count = 0;
     bool more = strcmp(text, "usual") != 0;
     while (more) {
@@ -145,6 +152,7 @@ bool fm__search_read(struct search *search, const char *text)
 
 void fm__search_write(const struct search *search, char *to, size_t size)
 {
+    FM_ASSERT(to && size);
     size_t at = (size_t)snprintf(to, size, search->deviation_count ? "" : "usual");
 
     for (uint32_t i = 0; i < search->deviation_count && at < size; i++)

@@ -6,9 +6,12 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
+#include "runtime/platform/check.h"
+
 /* Where it stands, or would. */
 static size_t place_of(const uint64_t *traces, size_t room, uint64_t trace)
 {
+    FM_ASSERT(room && (room & (room - 1)) == 0);
     size_t at = trace & (room - 1);
     while (traces[at] && traces[at] != trace)
         at = (at + 1) & (room - 1);
@@ -36,6 +39,7 @@ void fm__seen_add(struct seen *seen, uint64_t trace)
     if (seen->count * 2 >= seen->room && !grow(seen))
         return;
     size_t at = place_of(seen->traces, seen->room, trace);
+    FM_ASSERT(at < seen->room);
     seen->count += !seen->traces[at];
     seen->traces[at] = trace;
 }

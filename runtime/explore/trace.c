@@ -9,6 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "runtime/platform/check.h"
+
 enum { LINE = 256, LINES = 64 };
 
 struct text {
@@ -20,6 +22,7 @@ struct text {
 
 static void flush(struct text *text)
 {
+    FM_ASSERT(text->size <= sizeof text->bytes);
     for (size_t done = 0; done < text->size && !text->error;) {
         ssize_t n = write(text->fd, text->bytes + done, text->size - done);
         if (n < 0 && errno != EINTR)
@@ -46,6 +49,7 @@ __attribute__((format(printf, 2, 3))) static void add(struct text *text, const c
 /* "compare-and-swap &fiber->state  fm__state_wake state.h:187" */
 static void add_point(struct text *text, const struct turn_point *point)
 {
+    FM_ASSERT(point->what);
     const char *slash = point->file ? strrchr(point->file, '/') : NULL;
     const char *file = slash ? slash + 1 : point->file;
 
