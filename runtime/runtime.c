@@ -49,6 +49,7 @@ static struct fm_runtime *runtime_of(struct sched *sched)
 
 static int worker_init(struct worker *worker)
 {
+    FM_ASSERT(worker->sched);
     struct fiber_worker *mine = worker->user;
     /* A worker that comes again after a resize goes on counting where it stopped. */
     if (!mine) {
@@ -63,6 +64,7 @@ static int worker_init(struct worker *worker)
 
 static void worker_fini(struct worker *worker)
 {
+    FM_ASSERT(worker->user);
     struct fiber_worker *mine = worker->user;
     fm__slab_flush(&mine->slab);
 }
@@ -121,11 +123,13 @@ static bool poll_needed(struct sched *sched)
 
 static void stalled(struct sched *sched, const struct sched_stall *stall)
 {
+    FM_ASSERT(stall->task);
     fm__stall_report(runtime_of(sched), stall);
 }
 
 static void slice_over(struct sched *sched, struct task *task)
 {
+    FM_ASSERT(task);
     /* what happens on the virtual clock must not hang on how fast the processor is */
     if (!runtime_of(sched)->virtual_clock)
         fm__budget_cut((struct fm_fiber *)task); /* its first member */

@@ -79,6 +79,7 @@ struct writer {
 
 static void flush(struct writer *to)
 {
+    FM_ASSERT(to->used <= sizeof to->buffer);
     size_t done = 0;
     while (!to->error && done < to->used) {
         ssize_t n = write(to->fd, to->buffer + done, to->used - done);
@@ -107,6 +108,7 @@ static __attribute__((format(printf, 2, 3))) void put(struct writer *to, const c
 /* Inside quotes. Bytes that are not plain are told as the characters of their numbers. */
 static void put_text(struct writer *to, const char *text)
 {
+    FM_ASSERT(text);
     for (; *text; text++) {
         unsigned char c = (unsigned char)*text;
         if (c == '"' || c == '\\')
@@ -120,6 +122,7 @@ static void put_text(struct writer *to, const char *text)
 
 static void put_time(struct writer *to, const char *name, int64_t ns)
 {
+    FM_ASSERT(name);
     if (ns < 0)
         ns = 0;
     put(to, ",\"%s\":%lld.%03d", name, (long long)(ns / 1000), (int)(ns % 1000));
@@ -128,6 +131,7 @@ static void put_time(struct writer *to, const char *name, int64_t ns)
 /* What each event begins with; the caller goes on and ends it with "}}". */
 static void begin(struct writer *to, char phase, unsigned row, int64_t at_ns)
 {
+    FM_ASSERT(row <= WORKERS_MAX);
     put(to, "%s\n{\"ph\":\"%c\",\"pid\":%d,\"tid\":%u", to->first ? "" : ",", phase, to->pid,
         row);
     to->first = false;
@@ -143,6 +147,7 @@ static unsigned row_of(const struct trace_event *event)
 
 static void put_run(struct writer *to, const struct trace_event *event)
 {
+    FM_ASSERT(event->kind == TRACE_RUN && event->how < 5);
     static const char *const ends[] = { "parked", "yielded", "spawned a child that runs first",
                                         "ended", "runs on" };
     begin(to, 'X', row_of(event), event->begin_ns);
@@ -250,6 +255,7 @@ static void put_arrows(struct writer *to, struct trace_event *events, size_t cou
 
 static void put_row(struct writer *to, unsigned row)
 {
+    FM_ASSERT(row <= WORKERS_MAX);
     begin(to, 'M', row, to->start_ns);
     if (row < WORKERS_MAX)
         put(to, ",\"name\":\"thread_name\",\"args\":{\"name\":\"worker %u\"}}", row);
@@ -278,6 +284,7 @@ static int write_trace(struct fm_runtime *runtime, struct writer *to)
             events = more;
         }
         uint32_t n = fm__trace_read(sched, i, events + count, &dropped);
+        FM_ASSERT(count + n <= room);
         if (n)
             put_row(to, i);
         for (size_t end = count + n; count < end; count++)
