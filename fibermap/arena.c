@@ -27,6 +27,7 @@ _Static_assert(sizeof(struct arena_chunk) <= HEAD, "the record fits");
 
 static struct arena_chunk *chunk_make(size_t bytes)
 {
+    FM_ASSERT(bytes && bytes % CHUNK == 0);
     int error;
     struct arena_chunk *chunk = fm__pages_reserve(bytes, CHUNK, NULL, "fibermap entries",
                                                   &error);
@@ -53,11 +54,13 @@ static void *cut_locked(struct arena *arena, size_t bytes)
         return NULL;
     void *block = arena->at;
     arena->at += bytes;
+    FM_ASSERT(arena->at <= arena->end);
     return block;
 }
 
 static void *take(struct block_source *source, size_t bytes)
 {
+    FM_ASSERT(source && bytes);
     struct arena *arena = (struct arena *)source;
 
     bytes = (bytes + HEAD - 1) & ~(size_t)(HEAD - 1);
@@ -70,6 +73,7 @@ static void *take(struct block_source *source, size_t bytes)
     if (!chunk)
         return NULL;
     char *at = (char *)chunk + HEAD, *end = (char *)chunk + chunk->bytes;
+    FM_ASSERT((size_t)(end - at) >= bytes);
     fm__lock(&arena->lock);
     chunk->next = arena->chunks;
     arena->chunks = chunk;
@@ -85,6 +89,7 @@ static void *take(struct block_source *source, size_t bytes)
 static void give(struct block_source *source, void *block, size_t bytes)
 {
     FM_ASSERT(block && (uintptr_t)block % HEAD == 0);
+    FM_ASSERT(source && bytes);
     struct arena *arena = (struct arena *)source;
     struct arena_spare *spare = block;
 
@@ -108,6 +113,7 @@ void fm__arena_fini(struct arena *arena)
     while (arena->chunks) {
         struct arena_chunk *chunk = arena->chunks;
         arena->chunks = chunk->next;
+        FM_ASSERT(chunk->bytes && chunk->bytes % CHUNK == 0);
         fm__pages_release(chunk, chunk->bytes);
     }
 }

@@ -45,6 +45,8 @@ static struct fm_map *turn_into(struct nest *nest, enum nest_state state)
 {
     fm__lock(&nest->lock);
     FM_ASSERT(nest->state != NEST_OVER);
+    FM_ASSERT(state != NEST_OPEN || nest->state == NEST_SHUT);
+    FM_ASSERT(state != NEST_CLOSING || nest->state == NEST_OPEN);
     struct fm_map *map = nest->map;
     FM_ASSERT(!map || nest->state == NEST_OPEN);
     nest->map = NULL;
@@ -56,6 +58,7 @@ static struct fm_map *turn_into(struct nest *nest, enum nest_state state)
 static struct fm_exit nest_body(void *arg)
 {
     struct nest *nest = arg;
+    FM_ASSERT(nest->work.entry && nest->attached);
 
     turn_into(nest, NEST_OPEN);
     fm__waitlist_wake_all(&nest->waiting, &nest->lock, WAKE_VALUE);
@@ -67,12 +70,14 @@ static struct fm_exit nest_body(void *arg)
 
 static void nest_drop(void *arg)
 {
+    FM_ASSERT(arg);
     fm__work_drop(&((struct nest *)arg)->work);
 }
 
 static void fiber_ended(struct fm_fiber *fiber, struct fm_exit exit, void *arg)
 {
     struct nest *nest = arg;
+    FM_ASSERT(nest->attached);
     (void)fiber, (void)exit;
     turn_into(nest, NEST_OVER);
     fm__waitlist_wake_all(&nest->waiting, &nest->lock, WAKE_VALUE);
@@ -80,6 +85,7 @@ static void fiber_ended(struct fm_fiber *fiber, struct fm_exit exit, void *arg)
 
 int fm__child_wrap(struct work *work, struct nest **ret_nest)
 {
+    FM_ASSERT(work->entry);
     struct nest *nest = fm__calloc(1, sizeof *nest);
     if (!nest)
         return -ENOMEM;
@@ -94,6 +100,7 @@ int fm__child_wrap(struct work *work, struct nest **ret_nest)
 int fm__child_attach(struct fm_fiber *fiber, struct nest *nest)
 {
     FM_ASSERT(!nest->attached);
+    FM_ASSERT(fiber->kind == FIBER_TASK);
     struct fiber_extra *extra = fm__fiber_extra(fiber);
     if (!extra)
         return -ENOMEM;
@@ -108,6 +115,7 @@ void fm__child_unwrap(struct work *work)
     if (work->drop != nest_drop)
         return;
     struct nest *nest = work->arg;
+    FM_ASSERT(nest->work.entry);
     *work = nest->work;
     if (!nest->attached)
         free(nest);
@@ -124,6 +132,7 @@ static struct nest *nest_of(struct fm_fiber *fiber)
 
 static struct fm_map *share(struct fm_map *map)
 {
+    FM_ASSERT(map);
     /* relaxed: the nest, whose lock is held, has it */
     atomic_fetch_add_explicit(&map->refs, 1, memory_order_relaxed);
     return map;
@@ -137,6 +146,7 @@ static struct fm_map *share(struct fm_map *map)
 static int look_in(struct nest *nest, bool own, int64_t deadline_ns, struct fm_map **made,
                    struct fm_map **ret_child)
 {
+    FM_ASSERT(made && ret_child);
     for (;;) {
         struct wait_node node = { 0 };
         fm__lock(&nest->lock);
@@ -154,6 +164,7 @@ static int look_in(struct nest *nest, bool own, int64_t deadline_ns, struct fm_m
                                            : -ENOENT;
         if (r == 0) {
             nest->map = *made;
+            FM_ASSERT(nest->map);
             *made = NULL;
         }
         if (r >= 0)
@@ -186,6 +197,7 @@ int fm_map_child(struct fm_map *map, struct fm_key given, const struct fm_map_co
         else
             r = fiber ? -ENOTSUP : -ENOENT;
         bool makes = nest && r == -ENOENT;
+        FM_ASSERT(!makes || !made);
         fm_fiber_unref(fiber);
         if (makes)
             r = fm_map_create(&copy, &made);

@@ -24,6 +24,7 @@
 
 int fm__completions_make(struct ledger *ledger, const struct fm_map_config *config)
 {
+    FM_ASSERT(!ledger->ring);
     if (!config->completions)
         return 0;
     ledger->ring = fm__malloc(config->completions * sizeof *ledger->ring);
@@ -33,12 +34,14 @@ int fm__completions_make(struct ledger *ledger, const struct fm_map_config *conf
 
 static struct stay *pop_locked(struct ledger *ledger)
 {
+    FM_ASSERT(ledger->ring_count <= ledger->ring_size);
     if (!ledger->ring_count)
         return NULL;
     FM_ASSERT(ledger->ring_at < ledger->ring_size);
     struct stay *stay = ledger->ring[ledger->ring_at];
     ledger->ring_at = ledger->ring_at + 1 == ledger->ring_size ? 0 : ledger->ring_at + 1;
     ledger->ring_count--;
+    FM_ASSERT(stay);
     return stay;
 }
 
@@ -53,6 +56,7 @@ void fm__completions_free(struct ledger *ledger)
 static void wake_one_and_unlock(struct waiting *w, struct ledger *ledger)
 {
     FM_ASSERT(fm__lock_held(&w->lock));
+    FM_ASSERT(ledger->ring);
     struct waitlist *list = &w->lists[WAIT_NEXT];
 
     while (list->first && ledger->ring_count) {
@@ -68,6 +72,7 @@ static void wake_one_and_unlock(struct waiting *w, struct ledger *ledger)
 
 void fm__completions_push(struct fm_map *map, struct stay *stay)
 {
+    FM_ASSERT(stay->end.fiber);
     struct ledger *ledger = map->ledger;
     struct stay *oldest = NULL;
 
@@ -88,6 +93,7 @@ void fm__completions_push(struct fm_map *map, struct stay *stay)
 
 static int hand_out(struct stay *stay, struct fm_completion **ret_completion)
 {
+    FM_ASSERT(stay && stay->end.fiber);
     if (ret_completion)
         *ret_completion = &stay->end;
     else

@@ -45,6 +45,7 @@ static __attribute__((noinline)) struct entry *home_of_moved_locked(struct fm_ma
 
 static inline struct entry *home_of_locked(struct fm_map *map, struct entry *entry)
 {
+    FM_ASSERT(entry);
     return __builtin_expect(entry->shared & SHARED_MOVED, 0) ? home_of_moved_locked(map, entry)
                                                              : entry;
 }
@@ -53,6 +54,7 @@ static inline bool is_given_up_locked(struct entry *holder,
                                       const struct fm_map_run_options *options,
                                       uint32_t conflict)
 {
+    FM_ASSERT(holder);
     return (conflict == FM_JOIN && fm__share_stopping_locked(holder)) ||
            ((options->flags & FM_MAP_DYING_IS_ABSENT) &&
             (fm__idle_expired_locked(holder) ||
@@ -99,6 +101,7 @@ struct fm_fiber *fm__conflict_join(struct fm_map *map, const struct map_key *key
                                    const struct fm_map_run_options *options,
                                    struct run_more *more)
 {
+    FM_ASSERT(more && more->waits);
     struct stripe *stripe = fm__map_stripe(map, key);
     struct fm_fiber *incumbent = NULL;
 
@@ -115,6 +118,7 @@ int fm__conflict_look_locked(struct fm_map *map, struct stripe *stripe,
                              const struct fm_map_run_options *options, struct run_more *more,
                              struct fm_fiber **ret_fiber)
 {
+    FM_ASSERT(fm__conflict_gives_way(options->conflict));
     fm__lock(&stripe->lock);
     struct place place = fm__stripe_find_locked(stripe, key);
     struct fm_fiber *incumbent = NULL;

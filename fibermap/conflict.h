@@ -36,6 +36,7 @@ static inline int fm__run_options_read(const struct fm_map_run_options *given,
                                        struct fm_map_run_options *copy,
                                        const struct fm_map_run_options **ret_options)
 {
+    FM_ASSERT(copy && ret_options);
     *ret_options = &fm__run_by_default;
     if (!given)
         return 0;
@@ -68,6 +69,7 @@ struct fm_fiber *fm__conflict_stays_locked(struct stripe *stripe, const struct m
 static inline int fm__conflict_held(struct fm_fiber *incumbent, uint32_t conflict,
                                     struct fm_fiber **ret_fiber)
 {
+    FM_ASSERT(incumbent || !ret_fiber || conflict == FM_FAIL);
     bool keeps = conflict != FM_FAIL;
     if (keeps && ret_fiber)
         *ret_fiber = incumbent;
@@ -91,6 +93,7 @@ static inline int fm__conflict_look(struct fm_map *map, struct stripe *stripe,
                                     const struct fm_map_run_options *options,
                                     struct run_more *more, struct fm_fiber **ret_fiber)
 {
+    FM_ASSERT(fm__conflict_gives_way(options->conflict));
     /* relaxed: a run that misses it came at the same time as the first that set it */
     if (options->conflict == FM_JOIN || (options->flags & FM_MAP_DYING_IS_ABSENT) ||
         __builtin_expect(atomic_load_explicit(&map->notes_use, memory_order_relaxed), 0))
@@ -117,6 +120,7 @@ struct fm_fiber *fm__conflict_join(struct fm_map *map, const struct map_key *key
 static inline struct entry *fm__holder_locked(struct stripe *stripe, const struct map_key *key,
                                               struct place place)
 {
+    FM_ASSERT(fm__lock_held(&stripe->lock));
     if (place.entry && fm__entry_present(fm__entry_read(place.entry)))
         return place.entry;
     return fm__turn_lines_used(stripe) ? fm__turn_head_locked(stripe, key) : NULL;
@@ -129,6 +133,7 @@ static inline struct entry *fm__holder_locked(struct stripe *stripe, const struc
 static inline uint64_t fm__holder_id_locked(struct stripe *stripe, const struct map_key *key,
                                             struct place place)
 {
+    FM_ASSERT(fm__lock_held(&stripe->lock));
     uint64_t id = place.entry ? fm__entry_present(fm__entry_read(place.entry)) : 0;
     if (id || !fm__turn_lines_used(stripe))
         return id;
@@ -140,6 +145,7 @@ static inline uint64_t fm__holder_id_locked(struct stripe *stripe, const struct 
 static inline uint64_t fm__map_install_locked(struct fm_map *map, struct stripe *stripe,
                                               struct place place, struct entry *entry)
 {
+    FM_ASSERT(fm__lock_held(&stripe->lock) && entry != place.entry);
     entry->since_ns = fm__runtime_coarse_ns(map->runtime);
     if (place.entry && __builtin_expect(place.entry->idles || map->ledger, 0))
         fm__idle_displace_locked(stripe, place.entry);
@@ -149,6 +155,7 @@ static inline uint64_t fm__map_install_locked(struct fm_map *map, struct stripe 
 /* A fiber that nobody needs any more is interrupted for that, whoever does it first. */
 static inline enum fm_reason fm__why_displaced_locked(const struct entry *old)
 {
+    FM_ASSERT(old);
     if (__builtin_expect(!fm__share_stopping_locked(old), 1))
         return FM_BY_REPLACE;
     return old->shared & SHARED_STOPPING ? FM_BY_LAST_WAITER : FM_BY_IDLE;

@@ -38,6 +38,7 @@ void fm__waiting_init(struct waiting *w)
 void fm__waiting_wake_and_unlock(struct waiting *w, unsigned kinds)
 {
     FM_ASSERT(fm__lock_held(&w->lock));
+    FM_ASSERT(kinds);
     enum { BATCH = 16 };
     struct wait batch[BATCH];
     int64_t until = w->epoch++;
@@ -104,6 +105,8 @@ static __attribute__((noinline, cold)) void add_watched(struct stripe *s, uint64
         int members = !!fm__count_members(new) - !!fm__count_members(old);
         w->stripes_live += (uint32_t)live;
         w->stripes_with_members += (uint32_t)members;
+        FM_ASSERT(w->stripes_live <= s->map->stripe_mask + 1);
+        FM_ASSERT(w->stripes_with_members <= s->map->stripe_mask + 1);
         if (live < 0 && w->stripes_live == 0)
             kinds |= 1u << WAIT_EMPTY | 1u << WAIT_NEXT;
         if (members < 0 && w->stripes_with_members == 0)
@@ -117,6 +120,7 @@ static __attribute__((noinline, cold)) void add_watched(struct stripe *s, uint64
 
 void fm__count_add(struct stripe *s, uint64_t delta)
 {
+    FM_ASSERT(delta);
     uint64_t old = atomic_load_explicit(&s->count, memory_order_relaxed);
     for (;;) {
         if (__builtin_expect((old & COUNT_WATCHED) && crosses(old, old + delta), 0)) {
@@ -168,6 +172,7 @@ void fm__count_watch(struct fm_map *map)
 int fm__count_await(struct fm_map *map, enum wait_kind kind, int64_t deadline_ns,
                     const char *what)
 {
+    FM_ASSERT(kind == WAIT_EMPTY || kind == WAIT_QUIESCENT);
     struct waiting *w = &map->waiting;
     int r = 0;
 

@@ -30,7 +30,7 @@ static bool is_plain(unsigned char c)
 
 void fm__key_print(char *buffer, size_t size, const unsigned char *key, size_t length)
 {
-    FM_ASSERT(size);
+    FM_ASSERT(buffer && size && key);
     static const char hex[] = "0123456789abcdef";
     size_t at = 0, whole = 0;
 
@@ -55,6 +55,7 @@ void fm__key_print(char *buffer, size_t size, const unsigned char *key, size_t l
 
 static void describe(struct fm_fiber *fiber, char *buffer, size_t size)
 {
+    FM_ASSERT(fiber && buffer);
     enum { SHOWN = 64 }; /* bytes of a long key */
     unsigned char key[SHOWN];
 

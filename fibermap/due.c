@@ -12,6 +12,7 @@
 
 static uint32_t rank_of(const struct idler *idler)
 {
+    FM_ASSERT(!idler || idler->rank);
     return idler ? idler->rank : 0;
 }
 
@@ -57,10 +58,12 @@ void fm__due_put(struct idler **root, struct idler *idler, int64_t due_ns)
     idler->left = idler->right = NULL;
     idler->rank = 1;
     *root = merge(*root, idler);
+    FM_ASSERT((*root)->rank && !(*root)->up);
 }
 
 void fm__due_take(struct idler **root, struct idler *idler)
 {
+    FM_ASSERT(root && idler);
     if (!idler->rank)
         return;
     struct idler *up = idler->up, *below = merge(idler->left, idler->right);

@@ -73,6 +73,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "runtime/platform/check.h"
+
 enum entry_life {
     ENTRY_DEAD = 0, /* also fresh and free memory: all zeros is a dead entry */
     ENTRY_LIVE = 1,
@@ -126,6 +128,7 @@ static inline enum entry_life fm__entry_life(uint64_t state)
 
 static inline uint64_t fm__entry_state(enum entry_life life, uint64_t id)
 {
+    FM_ASSERT(!(id & ~ENTRY_ID));
     return (uint64_t)life << ENTRY_LIFE_SHIFT | id;
 }
 
@@ -156,6 +159,7 @@ static inline uint64_t fm__entry_counted(uint64_t state)
  */
 static inline void fm__entry_publish(struct entry *entry, uint64_t id)
 {
+    FM_ASSERT(!(id & ~ENTRY_ID));
     /* release (A) */
     atomic_store_explicit(&entry->state, id ? fm__entry_state(ENTRY_LIVE, id) : 0,
                           memory_order_release);
@@ -164,6 +168,7 @@ static inline void fm__entry_publish(struct entry *entry, uint64_t id)
 /* The key is written; the fiber is to wait for its turn. */
 static inline void fm__entry_queue(struct entry *entry, uint64_t id)
 {
+    FM_ASSERT(id && !(id & ~ENTRY_ID));
     /* release (A): for those who look at all entries */
     atomic_store_explicit(&entry->state, fm__entry_state(ENTRY_QUEUED, id),
                           memory_order_release);
@@ -175,6 +180,7 @@ static inline void fm__entry_queue(struct entry *entry, uint64_t id)
  */
 static inline void fm__entry_come(struct entry *entry, uint64_t id, struct entry *gate)
 {
+    FM_ASSERT(id && entry != gate);
     /* relaxed: published by the next */
     atomic_store_explicit(&entry->successor, gate, memory_order_relaxed);
     /* release (A) */
@@ -250,6 +256,7 @@ static inline uint64_t fm__entry_touch(struct entry *entry)
  */
 static inline uint64_t fm__entry_displace(struct entry *entry, struct entry *successor)
 {
+    FM_ASSERT(entry != successor);
     uint64_t state = fm__entry_read(entry);
     if (fm__entry_life(state) != ENTRY_LIVE)
         return 0;
@@ -267,6 +274,7 @@ static inline uint64_t fm__entry_displace(struct entry *entry, struct entry *suc
 /* Take the fiber out of the map. False: it has ended. The stripe lock is held. */
 static inline bool fm__entry_detach(struct entry *entry, uint64_t id)
 {
+    FM_ASSERT(id);
     uint64_t state = fm__entry_state(ENTRY_LIVE, id);
     /* acq_rel: as (B) */
     return atomic_compare_exchange_strong_explicit(&entry->state, &state,
@@ -312,6 +320,7 @@ enum entry_end {
 /* The fiber ends. Called by its exit, once until the result is neither HELD nor MOVED. */
 static inline enum entry_end fm__entry_end(struct entry *entry, uint64_t id)
 {
+    FM_ASSERT(id);
     uint64_t state = fm__entry_state(ENTRY_LIVE, id);
     /* acq_rel (D) */
     if (atomic_compare_exchange_strong_explicit(&entry->state, &state, 0, memory_order_acq_rel,

@@ -15,6 +15,7 @@
 
 static void unlist_locked(struct ledger *ledger, struct stay *stay)
 {
+    FM_ASSERT(stay->listed || !stay->leaving || ledger->leaving > 0);
     if (!stay->listed)
         return;
     FM_ASSERT(ledger->first_idle && ledger->last_idle);
@@ -31,11 +32,13 @@ void fm__evict_list_locked(struct ledger *ledger, struct stay *stay)
     *(stay->before ? &stay->before->after : &ledger->first_idle) = stay;
     ledger->last_idle = stay;
     stay->listed = true;
+    FM_ASSERT(ledger->first_idle && !ledger->first_idle->before);
 }
 
 void fm__evict_move_locked(struct fm_map *map, struct stay *from, struct stay *to)
 {
     FM_ASSERT(!to->listed && !to->leaving);
+    FM_ASSERT(from != to);
     struct ledger *ledger = map->ledger;
 
     fm__lock(&map->waiting.lock);
@@ -57,6 +60,7 @@ void fm__evict_move_locked(struct fm_map *map, struct stay *from, struct stay *t
  */
 static struct stay *stay_of_locked(struct entry *entry)
 {
+    FM_ASSERT(entry);
     uint64_t id = fm__entry_present(fm__entry_read(entry));
     struct fm_fiber *fiber = id ? fm__slab_at((uint32_t)(id & FIBER_ID_SLOT)) : NULL;
     return fiber && fm__member_is_at(fiber, entry) ? fm__member_stay(fiber) : NULL;
@@ -81,10 +85,12 @@ void fm__evict_forget_locked(struct ledger *ledger, struct stay *stay)
     unlist_locked(ledger, stay);
     ledger->leaving -= stay->leaving;
     stay->leaving = false;
+    FM_ASSERT(ledger->leaving >= 0);
 }
 
 void fm__evict_displace_locked(struct fm_map *map, struct entry *entry)
 {
+    FM_ASSERT(entry);
     struct stay *stay = fm__limit_evicts(map->ledger) ? stay_of_locked(entry) : NULL;
     if (!stay)
         return;
@@ -107,6 +113,7 @@ void fm__evict_settle(struct fm_map *map)
             unlist_locked(ledger, stay);
             stay->leaving = true;
             ledger->leaving++;
+            FM_ASSERT(stay->end.fiber);
             if (fm__member_is_in(stay->end.fiber, map)) /* else it has ended just now */
                 id = fm__fiber_id(stay->end.fiber);
         }

@@ -64,6 +64,7 @@ int fm_map_group_create(struct fm_map *map, const struct fm_map_group_config *gi
 static void group_free(struct fm_map_group *group)
 {
     FM_ASSERT(!group->first && !group->last && !group->count);
+    FM_ASSERT(group->map);
     struct fm_map *map = group->map;
 
     fm__lock(&map->waiting.lock);
@@ -97,6 +98,7 @@ struct fm_map_group *fm_map_group_unref(struct fm_map_group *group)
 static bool try_ref(struct fm_map_group *group)
 {
     FM_ASSERT(fm__lock_held(&group->map->waiting.lock));
+    FM_ASSERT(group->map);
     /* relaxed: it is in the list, whose lock the caller holds */
     uint32_t refs = atomic_load_explicit(&group->refs, memory_order_relaxed);
     while (refs && !atomic_compare_exchange_weak_explicit(&group->refs, &refs, refs + 1,
@@ -132,6 +134,7 @@ size_t fm_map_group_size(struct fm_map_group *group)
 
 static void leave(struct group_member *member)
 {
+    FM_ASSERT(member->group);
     struct fm_map_group *group = member->group;
 
     fm__lock(&group->lock);
@@ -144,18 +147,21 @@ static void leave(struct group_member *member)
 
 static void fiber_ended(struct fm_fiber *fiber, struct fm_exit exit, void *arg)
 {
+    FM_ASSERT(arg);
     (void)fiber, (void)exit;
     leave(arg);
 }
 
 bool fm__group_is_of(const struct fm_map_group *group, const struct fm_map *map)
 {
+    FM_ASSERT(group);
     return group->map == map;
 }
 
 int fm__group_member_make(struct fm_map_group *group, struct fm_map *map,
                           struct group_member **ret_member)
 {
+    FM_ASSERT(group && ret_member);
     if (!fm__group_is_of(group, map))
         return -EINVAL;
     struct group_member *member = fm__malloc(sizeof *member);
@@ -178,6 +184,7 @@ void fm__group_member_discard(struct group_member *member)
 int fm__group_join(struct group_member *member, struct fm_fiber *fiber)
 {
     FM_ASSERT(member->state == MEMBER_OUT && !member->fiber);
+    FM_ASSERT(member->group && fiber->kind == FIBER_TASK);
     struct fm_map_group *group = member->group;
 
     fm__lock(&group->lock);
@@ -196,6 +203,7 @@ int fm__group_join(struct group_member *member, struct fm_fiber *fiber)
         group->first = member;
     group->last = member;
     group->count++;
+    FM_ASSERT(group->last == member && group->first);
     fm__unlock(&group->lock);
     fm__exit_list_add(&fiber->exits, &member->node);
     return 0;
@@ -205,6 +213,7 @@ int fm__group_join(struct group_member *member, struct fm_fiber *fiber)
 
 static enum member_state state_of(struct group_member *member)
 {
+    FM_ASSERT(member->group);
     fm__lock(&member->group->lock);
     enum member_state state = member->state;
     fm__unlock(&member->group->lock);
@@ -213,16 +222,19 @@ static enum member_state state_of(struct group_member *member)
 
 static struct group_member *mine(struct fm_fiber *self)
 {
+    FM_ASSERT(self == fm__fiber_self());
     return fm__again_kept(self);
 }
 
 static bool waits(struct fm_fiber *self)
 {
+    FM_ASSERT(self == fm__fiber_self());
     return state_of(mine(self)) == MEMBER_WAITS;
 }
 
 static bool waits_and_goes_on(struct fm_fiber *self)
 {
+    FM_ASSERT(self == fm__fiber_self());
     return fm__member_goes_on(self) && waits(self);
 }
 
@@ -278,6 +290,7 @@ int fm__group_begin(struct group_member *member, struct fm_fiber *self)
 
 bool fm__group_has_ended(struct group_member *member)
 {
+    FM_ASSERT(member->fiber == fm__fiber_self());
     return state_of(member) == MEMBER_STOPPING;
 }
 
@@ -308,6 +321,7 @@ static enum group_answer ask(struct group_member *member, struct fm_fiber *self,
     }
     member->state = MEMBER_BACKS_OFF;
     group->backing_off++;
+    FM_ASSERT(group->backing_off <= group->count);
     return GROUP_RESTARTS;
 }
 
@@ -323,6 +337,7 @@ enum group_answer fm__group_ask(struct group_member *member, struct fm_fiber *se
 
 uint32_t fm__group_on_limit(const struct group_member *member)
 {
+    FM_ASSERT(member->group);
     return member->group->on_limit;
 }
 
@@ -334,6 +349,7 @@ int fm__group_await(struct group_member *member, struct fm_fiber *self)
     fm__lock(&group->lock);
     bool held = member->state == MEMBER_BACKS_OFF || member->state == MEMBER_STOPPING ||
                 (member->state == MEMBER_RUNS && group->phase == PHASE_END);
+    FM_ASSERT(member->state != MEMBER_BACKS_OFF || group->backing_off);
     group->backing_off -= member->state == MEMBER_BACKS_OFF;
     if (held)
         member->state = MEMBER_WAITS;
@@ -344,6 +360,7 @@ int fm__group_await(struct group_member *member, struct fm_fiber *self)
 
 void fm__group_begun(struct group_member *member)
 {
+    FM_ASSERT(member->group);
     fm__lock(&member->group->lock);
     fm__round_go_on_and_unlock(member->group);
 }
@@ -387,6 +404,7 @@ int fm_map_group_stop(struct fm_map_group *group, int64_t deadline_ns)
  */
 void fm__groups_close(struct fm_map *map, struct fm_fiber *out)
 {
+    FM_ASSERT(!fm__map_is_open(map));
     for (struct fm_map_group *group = NULL; (group = next_group(map, group));) {
         fm__lock(&group->lock);
         struct group_member *member = member_of(group, out);

@@ -45,6 +45,7 @@ int fm_handle_create(const struct fm_map_config *given, struct fm_handle **ret_h
 
 static int scope_closes(void *arg, struct fm_exit exit)
 {
+    FM_ASSERT(arg);
     fm_handle_destroy(arg);
     return 0;
 }

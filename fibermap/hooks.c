@@ -32,6 +32,7 @@
 
 int fm__hooks_make(struct ledger *ledger, const struct fm_map_config *config, uint32_t stripes)
 {
+    FM_ASSERT(stripes);
     if (!config->hooks)
         return 0;
     int r = fm__config_read(&ledger->hooks, sizeof ledger->hooks, config->hooks);
@@ -48,6 +49,7 @@ int fm__hooks_make(struct ledger *ledger, const struct fm_map_config *config, ui
 static struct event_queue *queue_of(struct stripe *stripe)
 {
     FM_ASSERT(stripe->map->ledger->events);
+    FM_ASSERT(stripe >= stripe->map->stripes);
     struct fm_map *map = stripe->map;
     return &map->ledger->events[stripe - map->stripes];
 }
@@ -55,6 +57,7 @@ static struct event_queue *queue_of(struct stripe *stripe)
 void fm__hooks_note_locked(struct stripe *stripe, struct stay *stay, enum event_kind kind)
 {
     FM_ASSERT(fm__lock_held(&stripe->lock));
+    FM_ASSERT(kind < EVENT_KINDS && stay->end.fiber);
     struct event_queue *queue = queue_of(stripe);
     struct event *event = &stay->events[kind];
 
@@ -78,6 +81,7 @@ static void tell_start(const struct fm_map_hooks *hooks, struct stay *stay)
 
 static void tell_one(const struct fm_map_hooks *hooks, struct event *event)
 {
+    FM_ASSERT(event->stay);
     struct stay *stay = event->stay;
 
     switch ((enum event_kind)(event - stay->events)) {
@@ -98,6 +102,7 @@ static void tell_one(const struct fm_map_hooks *hooks, struct event *event)
 
 void fm__hooks_finish(struct fm_map *map)
 {
+    FM_ASSERT(map);
     if (!map->ledger || !map->ledger->events)
         return;
     fm__map_each_stripe(map, s) {
@@ -115,6 +120,7 @@ void fm__hooks_finish(struct fm_map *map)
 
 void fm__hooks_tell(struct stripe *stripe)
 {
+    FM_ASSERT(stripe->map->ledger);
     struct event_queue *queue = queue_of(stripe);
     const struct fm_map_hooks *hooks = &stripe->map->ledger->hooks;
 
@@ -150,6 +156,7 @@ void fm__hooks_restart(struct fm_fiber *self, struct fm_exit exit)
     fm__home_lock(map, fm__described_entry(self), &stripe);
     bool detached = fm__member_is_detached(self);
     struct stay *stay = fm__member_stay(self);
+    FM_ASSERT(stay);
     if (!detached) {
         stay->last = exit;
         atomic_store_explicit(&stay->restart_told, false, memory_order_relaxed);

@@ -64,6 +64,7 @@ static uint64_t expire_locked(struct stripe *stripe, struct idler *idler, int64_
     if (entry->shared & SHARED_WAITERS)
         idler->used_ns = now_ns;
     int64_t due_ns = fm__time_add(idler->used_ns, idler->ttl_ns);
+    FM_ASSERT(idler->ttl_ns > 0);
     if (due_ns > now_ns) {
         fm__due_put(&stripe->idlers, idler, due_ns);
         return 0;
@@ -87,6 +88,7 @@ static int64_t reap_stripe(struct fm_map *map, struct stripe *stripe)
             if (next_ns > now_ns)
                 break;
             uint64_t id = expire_locked(stripe, stripe->idlers, now_ns);
+            FM_ASSERT(count < BATCH);
             next_ns = stripe->idlers ? stripe->idlers->due_ns : FM_NEVER;
             if (id)
                 ids[count++] = id;
@@ -159,6 +161,7 @@ static struct fm_exit reap(void *arg)
 /* It ended without its first step. */
 static void reaper_lost(void *arg)
 {
+    FM_ASSERT(arg);
     struct fm_map *map = arg;
     fm__lock(&map->waiting.lock);
     reaper_ends_and_unlock(map);
@@ -170,6 +173,7 @@ static void wake_reaper(struct fm_map *map)
     struct wait wait = map->idle.reaper;
     map->idle.reaper.who = NULL;
     map->idle.told = true;
+    FM_ASSERT(!map->idle.reaper.who);
     fm__unlock(&map->waiting.lock);
     if (wait.who)
         fm__wake(wait, WAKE_VALUE);
@@ -202,6 +206,7 @@ static int start_reaper(struct fm_map *map)
 
 int fm__idle_make(struct fm_map *map, int64_t ttl_ns, struct idler **ret_idler)
 {
+    FM_ASSERT(ttl_ns >= 0);
     *ret_idler = NULL;
     if (!ttl_ns)
         return 0;
@@ -243,10 +248,12 @@ int64_t fm__idle_attach_locked(struct stripe *stripe, struct entry *entry, struc
 {
     FM_ASSERT(fm__lock_held(&stripe->lock));
     FM_ASSERT(!entry->idles && !idler->rank);
+    FM_ASSERT(idler->ttl_ns > 0);
     idler->entry = entry;
     idler->since_ns = entry->since_ns;
     entry->idler = idler;
     entry->idles = true;
+    FM_ASSERT(entry->idler == idler && idler->entry == entry);
     return begins ? fm__idle_begin_locked(stripe, entry) : FM_NEVER;
 }
 
@@ -257,6 +264,7 @@ int64_t fm__idle_begin_locked(struct stripe *stripe, struct entry *entry)
         return FM_NEVER;
     struct idler *idler = entry->idler;
     FM_ASSERT(!idler->rank);
+    FM_ASSERT(idler->entry == entry);
     idler->used_ns = fm__runtime_now_ns(stripe->map->runtime);
     fm__due_put(&stripe->idlers, idler, fm__time_add(idler->used_ns, idler->ttl_ns));
     return idler->due_ns;
@@ -291,6 +299,7 @@ struct idler *fm__idle_detach_locked(struct stripe *stripe, struct entry *entry)
         return NULL;
     struct idler *idler = entry->idler;
     fm__due_take(&stripe->idlers, idler);
+    FM_ASSERT(!idler->rank && idler->entry == entry);
     entry->idles = false;
     entry->since_ns = idler->since_ns;
     return idler;
@@ -300,6 +309,7 @@ int64_t fm__idle_move_locked(struct stripe *from_stripe, struct entry *from,
                              struct stripe *to_stripe, struct entry *to)
 {
     FM_ASSERT(fm__lock_held(&from_stripe->lock) && fm__lock_held(&to_stripe->lock));
+    FM_ASSERT(from != to && !to->idles);
     to->since_ns = fm__idle_since_locked(from);
     if (!from->idles)
         return FM_NEVER;
@@ -314,6 +324,7 @@ int64_t fm__idle_move_locked(struct stripe *from_stripe, struct entry *from,
 
 void fm__idle_left(struct stripe *stripe, struct entry *entry)
 {
+    FM_ASSERT(entry);
     fm__lock(&stripe->lock);
     struct idler *idler = fm__idle_detach_locked(stripe, entry);
     fm__unlock(&stripe->lock);
@@ -325,6 +336,7 @@ void fm__idle_left(struct stripe *stripe, struct entry *entry)
 void fm__idle_used_locked(struct stripe *stripe, struct entry *entry)
 {
     FM_ASSERT(fm__lock_held(&stripe->lock));
+    FM_ASSERT(!entry->idles || entry->idler->entry == entry);
     struct fm_map *map = stripe->map;
 
     if (entry->idles)

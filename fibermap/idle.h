@@ -56,6 +56,7 @@ void fm__idle_left(struct stripe *stripe, struct entry *entry);
 void fm__idle_used_locked(struct stripe *stripe, struct entry *entry);
 static inline void fm__idle_use_locked(struct stripe *stripe, struct entry *entry)
 {
+    FM_ASSERT(fm__lock_held(&stripe->lock));
     if (__builtin_expect(entry->idles || stripe->map->ledger, 0))
         fm__idle_used_locked(stripe, entry);
 }
@@ -66,6 +67,7 @@ static inline bool fm__idle_expired_locked(const struct entry *entry)
 }
 static inline int64_t fm__idle_since_locked(const struct entry *entry)
 {
+    FM_ASSERT(!entry->idles || entry->idler);
     return entry->idles ? entry->idler->since_ns : entry->since_ns;
 }
 

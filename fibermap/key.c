@@ -62,6 +62,7 @@ static inline __attribute__((always_inline)) uint64_t sip(uint64_t k0, uint64_t 
 
 static inline uint64_t sip_last(const unsigned char *p, size_t len)
 {
+    FM_ASSERT(p || !len);
     uint64_t tail = len % 8 ? fm__load_tail(p + len / 8 * 8, len % 8) : 0;
     return tail | (uint64_t)len << 56;
 }
@@ -93,6 +94,7 @@ uint64_t fm__hash_fast(uint64_t k0, uint64_t k1, uint64_t a, uint64_t b, uint64_
 
 void fm__hash_seed_init(struct hash_seed *seed, uint64_t from, enum hash_kind kind)
 {
+    FM_ASSERT(kind == HASH_AES || kind == HASH_FAST || kind == HASH_SIP);
     uint64_t *aes = &seed->aes.round[0][0][0];
     uint64_t purpose[2] = { UINT64_C(0x70616d7265626966), 0 }; /* and a count */
 
@@ -123,6 +125,7 @@ static uint64_t fast_long(const struct hash_seed *seed, const unsigned char *p, 
 
 static uint64_t hash(const struct map_key *key, const struct hash_seed *seed)
 {
+    FM_ASSERT(key->len && key->len <= FM_KEY_MAX);
     bool is_short = key->len <= 8 * KEY_FIRST;
     const uint64_t *word = key->word;
 
@@ -161,6 +164,7 @@ bool fm__key_read_any(struct map_key *key, const struct hash_seed *seed, struct 
             key->word[i] = fm__load_word(p + fm__word_at(len, i));
     }
     key->head = fm__key_head(hash(key, seed), len);
+    FM_ASSERT(fm__key_head_length(key->head) == len);
     return true;
 }
 

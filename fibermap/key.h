@@ -25,6 +25,7 @@
 
 #include "fm/map.h"
 #include "runtime/platform/aes.h"
+#include "runtime/platform/check.h"
 
 enum {
     KEY_INLINE = 56, /* bytes that an entry holds itself; longer keys stand in a blob */
@@ -82,6 +83,7 @@ static inline uint64_t fm__load_word(const unsigned char *p)
 /* n bytes, 1 to 7, as the low bytes of a word. Reads these bytes and no others. */
 static inline uint64_t fm__load_tail(const unsigned char *p, size_t n)
 {
+    FM_ASSERT(n >= 1 && n <= 7);
     if (n >= 4) {
         uint32_t low, high;
         memcpy(&low, p, 4);
@@ -94,6 +96,7 @@ static inline uint64_t fm__load_tail(const unsigned char *p, size_t n)
 /* Where in the key word i begins; of a key of 8 bytes or more. */
 static inline size_t fm__word_at(size_t len, size_t i)
 {
+    FM_ASSERT(len >= 8);
     return 8 * i < len - 8 ? 8 * i : len - 8;
 }
 
@@ -130,6 +133,7 @@ bool fm__key_read_any(struct map_key *ret_key, const struct hash_seed *seed,
 
 static inline uint64_t fm__key_head(uint64_t hash, size_t len)
 {
+    FM_ASSERT(len <= FM_KEY_MAX);
     return (hash & ~((UINT64_C(1) << KEY_LENGTH_BITS) - 1)) | len;
 }
 

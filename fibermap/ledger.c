@@ -23,6 +23,7 @@
 
 int fm__ledger_make(struct fm_map *map, const struct fm_map_config *config)
 {
+    FM_ASSERT(!map->ledger);
     if (!config->completions && !config->hooks && !config->retain_count && !config->max_live &&
         !config->max_starts)
         return 0;
@@ -57,6 +58,7 @@ void fm__ledger_free(struct fm_map *map)
 
 struct stay *fm__stay_make(const struct map_key *key)
 {
+    FM_ASSERT(key->len);
     struct stay *stay = fm__malloc(sizeof *stay + key->len);
     if (!stay)
         return NULL;
@@ -70,6 +72,7 @@ struct stay *fm__stay_make(const struct map_key *key)
 
 void fm__stay_ref(struct stay *stay)
 {
+    FM_ASSERT(stay);
     /* relaxed: the caller's own reference keeps it */
     atomic_fetch_add_explicit(&stay->refs, 1, memory_order_relaxed);
 }
@@ -89,6 +92,7 @@ void fm__stay_begin_locked(struct stay *stay, struct stripe *stripe, struct fm_f
 {
     FM_ASSERT(fm__lock_held(&stripe->lock));
     FM_ASSERT(!stay->end.fiber);
+    FM_ASSERT(fiber->kind == FIBER_TASK);
     stay->end.fiber = fm_fiber_ref(fiber);
     stay->starts = starts;
     if (starts)
@@ -102,6 +106,7 @@ void fm__stay_begin_locked(struct stay *stay, struct stripe *stripe, struct fm_f
 
 void fm__stay_begun(struct fm_fiber *fiber, struct stripe *stripe)
 {
+    FM_ASSERT(stripe->map->ledger);
     if (stripe->map->ledger->events)
         fm__hooks_tell(stripe);
     else
@@ -113,6 +118,7 @@ static void end_locked(struct stay *stay, struct stripe *stripe, struct fm_exit 
 {
     FM_ASSERT(fm__lock_held(&stripe->lock));
     FM_ASSERT(stay->end.fiber);
+    FM_ASSERT(end != ENTRY_END_HELD && end != ENTRY_END_MOVED);
     stay->end.exit = exit;
     if (end == ENTRY_END_PRESENT && stripe->map->ledger->retained)
         fm__retain_put_locked(stripe->map, stay);
@@ -123,6 +129,7 @@ static void end_locked(struct stay *stay, struct stripe *stripe, struct fm_exit 
 /* The exit has left the key, and it is noted. */
 static void after_end(struct stay *stay, struct stripe *stripe, enum entry_end end)
 {
+    FM_ASSERT(stripe->map->ledger);
     struct stay *dropped = stay->dropped;
     stay->dropped = NULL;
     fm__retain_drop(dropped);
@@ -142,12 +149,14 @@ void fm__stay_over_locked(struct stay *stay, struct stripe *stripe, struct fm_ex
 
 void fm__stay_over(struct stay *stay, struct stripe *stripe)
 {
+    FM_ASSERT(stay->end.fiber);
     after_end(stay, stripe, ENTRY_END_PRESENT);
 }
 
 void fm__stay_ended(struct stay **place, struct stripe *stripe, struct entry *home,
                     uint32_t flags, struct fm_fiber *fiber, struct fm_exit exit)
 {
+    FM_ASSERT(place && *place);
     struct stripe *first = stripe;
     struct entry *entry = fm__home_lock(stripe->map, home, &stripe);
     struct stay *stay = *place;

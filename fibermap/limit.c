@@ -39,6 +39,7 @@
 
 void fm__limit_make(struct fm_map *map, const struct fm_map_config *config)
 {
+    FM_ASSERT(map->ledger);
     struct ledger *ledger = map->ledger;
 
     ledger->max_live = config->max_live;
@@ -54,6 +55,7 @@ void fm__limit_make(struct fm_map *map, const struct fm_map_config *config)
 static bool hand_over_locked(struct fm_map *map, enum wait_kind kind)
 {
     FM_ASSERT(fm__lock_held(&map->waiting.lock));
+    FM_ASSERT(kind == WAIT_PLACE || kind == WAIT_START);
     struct waitlist *list = &map->waiting.lists[kind];
     bool won = false;
 
@@ -78,6 +80,7 @@ static void give_place_locked(struct fm_map *map)
 {
     FM_ASSERT(fm__lock_held(&map->waiting.lock));
     FM_ASSERT(map->ledger->live);
+    FM_ASSERT(map->ledger->max_live);
     /* by sets there may be more than max_live */
     if (map->ledger->live > map->ledger->max_live || !hand_over_locked(map, WAIT_PLACE))
         map->ledger->live--;
@@ -105,6 +108,7 @@ static void take_places_locked(struct fm_map *map, struct limit_hand *hand)
     uint32_t taken = missing < free ? missing : free;
     hand->places += taken;
     map->ledger->live += taken;
+    FM_ASSERT(map->ledger->live <= map->ledger->max_live || !taken);
     map->ledger->wanting -= (int32_t)taken;
 }
 
@@ -128,6 +132,7 @@ static void want_places_locked(struct fm_map *map, const struct limit_hand *hand
 
 static int wait_for_places(struct fm_map *map, struct limit_hand *hand, int64_t deadline_ns)
 {
+    FM_ASSERT(hand->runs);
     struct waitlist *list = &map->waiting.lists[WAIT_PLACE];
     struct wait_node node = { .item = hand };
     int r = 0;
@@ -156,6 +161,7 @@ static int wait_for_places(struct fm_map *map, struct limit_hand *hand, int64_t 
 
 static void settle_window_locked(struct ledger *ledger, int64_t now_ns)
 {
+    FM_ASSERT(ledger->interval_ns > 0);
     if (ledger->taken && now_ns >= fm__time_add(ledger->begin_ns, ledger->interval_ns))
         ledger->taken = 0;
 }
@@ -174,6 +180,7 @@ static bool use_start_locked(struct fm_map *map)
 {
     FM_ASSERT(fm__lock_held(&map->waiting.lock));
     FM_ASSERT(map->ledger->held);
+    FM_ASSERT(map->ledger->max_starts);
     struct ledger *ledger = map->ledger;
     int64_t now_ns = fm__runtime_now_ns(map->runtime);
 
@@ -209,6 +216,7 @@ static int await_window_locked(struct fm_map *map, int64_t deadline_ns)
 
 static int wait_for_starts(struct fm_map *map, struct limit_hand *hand, int64_t deadline_ns)
 {
+    FM_ASSERT(map->ledger->max_starts);
     struct ledger *ledger = map->ledger;
     struct fm_fiber *self = fm__fiber_self();
     bool first = false;
@@ -244,6 +252,7 @@ static void put_starts_back(struct fm_map *map, struct limit_hand *hand)
     if (!hand->starts)
         return;
     fm__lock(&map->waiting.lock);
+    FM_ASSERT(map->ledger->held >= hand->starts);
     map->ledger->held -= hand->starts;
     hand->starts = 0;
     fm__waiting_wake_and_unlock(&map->waiting, 1u << WAIT_WINDOW);
@@ -254,6 +263,7 @@ static void put_starts_back(struct fm_map *map, struct limit_hand *hand)
 int fm__limit_take_locked(struct fm_map *map, struct limit_hand *hand, bool displaces)
 {
     FM_ASSERT(hand->runs && hand->starts <= hand->runs);
+    FM_ASSERT(hand->places <= hand->runs);
     struct ledger *ledger = map->ledger;
     uint32_t places = ledger->max_live && !displaces ? missing_places(hand) : 0;
     uint32_t starts = ledger->max_starts ? hand->runs - hand->starts : 0;
@@ -276,6 +286,7 @@ int fm__limit_take_locked(struct fm_map *map, struct limit_hand *hand, bool disp
 
 int fm__limit_wait(struct fm_map *map, struct limit_hand *hand, int64_t deadline_ns)
 {
+    FM_ASSERT(hand->runs);
     struct ledger *ledger = map->ledger;
     bool evicts = fm__limit_evicts(ledger);
     int r = 0;
@@ -297,6 +308,7 @@ void fm__limit_use_locked(struct fm_map *map, struct stay *stay, struct limit_ha
                           bool displaces, bool queues)
 {
     FM_ASSERT(stay);
+    FM_ASSERT(hand->runs);
     struct ledger *ledger = map->ledger;
     bool lists = fm__limit_evicts(ledger) && !queues; /* who queues is listed in his turn */
 
@@ -318,6 +330,7 @@ void fm__limit_put_back(struct fm_map *map, struct limit_hand *hand)
 {
     if (hand->places || hand->starts || hand->begins_window) {
         fm__lock(&map->waiting.lock);
+        FM_ASSERT(map->ledger->held >= hand->starts);
         for (; hand->places; hand->places--)
             give_place_locked(map);
         map->ledger->held -= hand->starts;
@@ -331,6 +344,7 @@ void fm__limit_put_back(struct fm_map *map, struct limit_hand *hand)
 
 void fm__limit_count_locked(struct fm_map *map)
 {
+    FM_ASSERT(map->ledger);
     if (!map->ledger->max_live)
         return;
     fm__lock(&map->waiting.lock);
@@ -340,6 +354,7 @@ void fm__limit_count_locked(struct fm_map *map)
 
 void fm__limit_left(struct fm_map *map, struct stay *stay, bool held_place)
 {
+    FM_ASSERT(map->ledger);
     if (!map->ledger->max_live)
         return;
     fm__lock(&map->waiting.lock);

@@ -31,6 +31,7 @@ struct turn_lines {
 
 int fm__lines_spare(struct stripe *stripe, struct turn_lines **ret_spare)
 {
+    FM_ASSERT(ret_spare);
     /* relaxed, both: who misses that more are wanted leaves it to the next */
     bool none = !atomic_load_explicit(&stripe->lines, memory_order_relaxed);
     unsigned log2 = none ? FIRST_LOG2
@@ -50,11 +51,13 @@ int fm__lines_spare(struct stripe *stripe, struct turn_lines **ret_spare)
 
 static struct line **bucket_of(struct turn_lines *lines, const struct map_key *key)
 {
+    FM_ASSERT(lines->log2 >= FIRST_LOG2 && lines->log2 <= LAST_LOG2);
     return &lines->bucket[(key->head >> KEY_LENGTH_BITS) & ((UINT64_C(1) << lines->log2) - 1)];
 }
 
 static struct turn *host_of(const struct line *line)
 {
+    FM_ASSERT(line);
     return (struct turn *)((char *)line - offsetof(struct turn, line));
 }
 
@@ -90,6 +93,7 @@ static struct turn_lines *lines_of(struct stripe *stripe)
 
 static bool is_of(const struct line *line, const struct map_key *key)
 {
+    FM_ASSERT(line);
     const struct turn *turn = host_of(line);
     return turn->key.head == key->head && memcmp(turn->bytes, key->data, key->len) == 0;
 }
@@ -97,6 +101,7 @@ static bool is_of(const struct line *line, const struct map_key *key)
 /* What points to the line of this key, or to NULL at the end of its bucket. */
 static struct line **find(struct turn_lines *lines, const struct map_key *key)
 {
+    FM_ASSERT(lines);
     struct line **link = bucket_of(lines, key);
     while (*link && !is_of(*link, key))
         link = &(*link)->below;
@@ -137,6 +142,7 @@ static void take_out(struct turn_lines *lines, struct line **link, struct turn *
         FM_ASSERT(!line->queued && !line->left);
         *link = line->below;
         lines->count--;
+        FM_ASSERT(!turn->stands);
     } else if (line == &turn->line) {
         heir->line = *line;
         *link = &heir->line;
@@ -146,6 +152,7 @@ static void take_out(struct turn_lines *lines, struct line **link, struct turn *
 void fm__line_remove(struct turn *turn)
 {
     FM_ASSERT(fm__lock_held(&turn->stripe->lock));
+    FM_ASSERT(turn->stands);
     struct turn_lines *lines = lines_of(turn->stripe);
     take_out(lines, find(lines, &turn->key), turn);
 }
@@ -158,6 +165,7 @@ void fm__line_left(struct turn *turn)
     turn->state = TURN_LEFT;
     (*find(lines, &turn->key))->left++;
     lines->left++;
+    FM_ASSERT(turn->state == TURN_LEFT);
 }
 
 void fm__turn_free_later(struct turn *turn, struct turn **gone)
@@ -172,6 +180,7 @@ void fm__turns_free(struct turn *gone)
     while (gone) {
         struct turn *turn = gone;
         gone = turn->next;
+        FM_ASSERT(!turn->stands);
         free(turn->spare);
         free(turn);
     }
@@ -181,6 +190,7 @@ void fm__turns_free(struct turn *gone)
 
 bool fm__turn_is_over(uint64_t id)
 {
+    FM_ASSERT(id);
     return fm__state_life(fm__fiber_peek(id)) == LIFE_DONE;
 }
 
@@ -188,6 +198,7 @@ bool fm__turn_is_over(uint64_t id)
 static uint64_t displaced(struct turn_lines *lines, struct line **link, struct turn **gone)
 {
     FM_ASSERT(*link);
+    FM_ASSERT(lines->count);
     uint64_t found = 0;
 
     for (struct turn *turn = (*link)->rest.first, *next; turn; turn = next) {
@@ -233,6 +244,7 @@ uint64_t fm__line_displaced(struct stripe *stripe, const struct map_key *key,
 
 struct turn *fm__line_awaiting(const struct line *line, const struct entry *entry)
 {
+    FM_ASSERT(entry);
     /* whoever came later displaced it, or found the key free: it is under it no more */
     struct turn *last = line ? line->rest.last : NULL;
     return last && last->state == TURN_AWAITS && last->mine == entry ? last : NULL;
@@ -279,6 +291,7 @@ void fm__line_push(struct turn *turn, enum turn_state state)
     turn->prev = list->last;
     *(list->last ? &list->last->next : &list->first) = turn;
     list->last = turn;
+    FM_ASSERT(list->first && !list->last->next);
     line->queued += state == TURN_QUEUES;
     if (lines->count > lines->room)
         room_for_more(turn->stripe, lines, &turn->gone);

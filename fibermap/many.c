@@ -14,6 +14,7 @@
 static int64_t find_all(struct fm_map *map, const struct fm_key keys[], size_t count,
                         uint64_t ids[])
 {
+    FM_ASSERT(keys && ids);
     size_t found = 0;
 
     for (size_t i = 0; i < count; i++) {
@@ -24,6 +25,7 @@ static int64_t find_all(struct fm_map *map, const struct fm_key keys[], size_t c
         if (!fiber)
             continue;
         ids[found++] = fm__fiber_id(fiber);
+        FM_ASSERT(found <= count);
         fm_fiber_unref(fiber);
     }
     return (int64_t)found;

@@ -70,6 +70,7 @@ int fm_map_create(const struct fm_map_config *given, struct fm_map **ret_map)
         return -ENOMEM;
     r = -ENOMEM;
     uint32_t count = stripe_count(&config);
+    FM_ASSERT(count && (count & (count - 1)) == 0 && count <= STRIPES_MAX);
     map->stripes = fm__zalloc_aligned(_Alignof(struct stripe), count * sizeof *map->stripes);
     if (!map->stripes)
         goto free_map;
@@ -121,6 +122,7 @@ free_map:
 
 static int scope_closes(void *arg, struct fm_exit exit)
 {
+    FM_ASSERT(arg);
     fm_map_destroy(arg);
     return 0;
 }
@@ -147,6 +149,7 @@ int fm_map_create_scoped(const struct fm_map_config *config, struct fm_map **ret
 
 void fm__map_unref(struct fm_map *map)
 {
+    FM_ASSERT(map);
     /* acq_rel: what each of them did happens before the last one frees */
     if (atomic_fetch_sub_explicit(&map->refs, 1, memory_order_acq_rel) != 1)
         return;
@@ -173,6 +176,7 @@ void fm__map_unref(struct fm_map *map)
 
 static inline uint64_t or_next(struct stripe *stripe, const struct map_key *key, uint64_t id)
 {
+    FM_ASSERT(stripe && key);
     /* nobody is under the key; whoever queued there and has not taken it yet holds it */
     if (__builtin_expect(!id, 0) && __builtin_expect(fm__turn_lines_used(stripe), 0))
         return fm__turn_find(stripe, key);
@@ -186,6 +190,7 @@ uint64_t fm__map_find(struct stripe *stripe, const struct map_key *key)
 
 struct fm_fiber *fm__map_look(struct fm_map *map, const struct map_key *key)
 {
+    FM_ASSERT(map && key);
     struct stripe *stripe = fm__map_stripe(map, key);
     for (;;) {
         uint64_t id = fm__map_find(stripe, key);
@@ -262,6 +267,7 @@ size_t fm_map_size(struct fm_map *map)
 
 static bool is_ready(struct fm_fiber *fiber)
 {
+    FM_ASSERT(fiber);
     return fm__member_state(fiber) == FM_MEMBER_LIVE &&
            fm__state_read(&fiber->state) & STATE_READY;
 }

@@ -113,6 +113,7 @@ static inline bool fm__map_is_open(struct fm_map *map)
 
 static inline struct stripe *fm__map_stripe_of(struct fm_map *map, uint64_t head)
 {
+    FM_ASSERT(map->stripes);
     return &map->stripes[(head >> (64 - KEY_STRIPE_BITS)) & map->stripe_mask];
 }
 static inline struct stripe *fm__map_stripe(struct fm_map *map, const struct map_key *key)

@@ -38,6 +38,7 @@ static uint64_t other_member(uint64_t state, uint64_t self)
 
 static int await_others(struct fm_map *map, int64_t deadline_ns)
 {
+    FM_ASSERT(fm__self_id());
     uint64_t self = fm__self_id();
 
     fm__map_each_stripe(map, s) {
@@ -58,6 +59,7 @@ static int await_others(struct fm_map *map, int64_t deadline_ns)
 
 static int await_members(struct fm_map *map, enum self self, int64_t deadline_ns)
 {
+    FM_ASSERT(!fm__map_is_open(map));
     if (self == SELF_STRANGER)
         return fm__count_await(map, WAIT_QUIESCENT, deadline_ns, "map_close");
     return await_others(map, deadline_ns);
@@ -77,6 +79,7 @@ static void copy_failures(struct fm_map *map, struct fm_close_report *report)
     fm__lock(&map->waiting.lock);
     for (struct closing_failure *f = map->failures; f; f = f->next)
         list[count++] = f;
+    FM_ASSERT(count <= CLOSE_FAILURES_MAX);
     fm__unlock(&map->waiting.lock);
     for (size_t i = 0; i < count; i++)
         bytes += list[i]->key_length;
@@ -99,6 +102,7 @@ static void copy_failures(struct fm_map *map, struct fm_close_report *report)
 
 static void copy_stuck(struct fm_map *map, struct fm_close_report *report)
 {
+    FM_ASSERT(report && !report->stuck_members);
     uint64_t self = fm__self_id();
     struct fm_snapshot *snapshot;
 
@@ -116,6 +120,7 @@ static void copy_stuck(struct fm_map *map, struct fm_close_report *report)
 
 static void report_fill(struct fm_map *map, struct fm_close_report *report, bool stuck)
 {
+    FM_ASSERT(report);
     memset(report, 0, sizeof *report);
     fm__map_each_stripe(map, s) {
         /* relaxed: complete for all who have ended, whom we have awaited */

@@ -47,6 +47,7 @@ struct found {
  */
 static int find_present(struct stripe *stripe, struct found *found)
 {
+    FM_ASSERT(stripe && found->count <= found->room);
     for (;;) {
         fm__lock(&stripe->lock);
         /*
@@ -83,6 +84,7 @@ static int find_present(struct stripe *stripe, struct found *found)
 int fm__members_end(const uint64_t *ids, size_t count, enum fm_reason reason,
                     int64_t deadline_ns)
 {
+    FM_ASSERT(ids || !count);
     uint64_t self = fm__self_id();
     bool among = false;
     int result = 0;

@@ -24,6 +24,7 @@ static __attribute__((noinline)) void begin_more_locked(struct run_more *more,
                                                         struct fm_fiber *fiber)
 {
     FM_ASSERT(fm__lock_held(&stripe->lock));
+    FM_ASSERT(more && mine);
     if (more->told)
         fm__exit_list_add(&fiber->exits, more->told);
     if (more->waits) {
@@ -69,6 +70,7 @@ static int wrap(struct stripe *stripe, const struct map_key *key,
                 const struct fm_map_run_options *options, struct work *work,
                 struct wraps *wraps)
 {
+    FM_ASSERT(work->entry);
     int r = options->own_map ? fm__child_wrap(work, &wraps->nest) : 0;
     if (r == 0 && is_lineage(options))
         r = fm__restart_wrap(stripe->map, key, options, work, &wraps->lineage);
@@ -83,6 +85,7 @@ static inline int create(struct fm_map *map, struct work work,
                          const struct fm_map_run_options *options, const void *site,
                          bool reference, struct fm_fiber **ret_fiber)
 {
+    FM_ASSERT(work.entry);
     struct fm_spawn_options spawn = {
         .size = sizeof spawn,
         .name = options->name,
@@ -152,6 +155,7 @@ static __attribute__((noinline)) int decide_locked(struct stripe *stripe,
                                                    struct fm_fiber **ret_incumbent)
 {
     FM_ASSERT(fm__lock_held(&stripe->lock));
+    FM_ASSERT(options->conflict != FM_REPLACE);
     if (options->conflict == FM_QUEUE)
         return fm__turn_ask_locked(turn, place, options->queue_max);
     *ret_incumbent = fm__conflict_stays_locked(stripe, key, place, options, more);
@@ -169,6 +173,7 @@ static inline bool is_held(struct place place)
  */
 static int compare_locked(struct place place, uint64_t expected, struct fm_fiber **ret_holder)
 {
+    FM_ASSERT(ret_holder);
     uint64_t id = place.entry ? fm__entry_present(fm__entry_read(place.entry)) : 0;
     if (id == expected)
         return 0;
@@ -330,6 +335,7 @@ static __attribute__((noinline)) int run_with_ledger(struct fm_map *map, struct 
                                                      const void *site, struct run_more *more,
                                                      struct fm_fiber **ret_fiber)
 {
+    FM_ASSERT(map->ledger);
     struct limit_hand hand = { .runs = 1 };
     int r;
 

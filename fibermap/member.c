@@ -36,6 +36,7 @@ _Static_assert(_Alignof(struct stripe) > WORD_FLAGS, "the flags fit below the st
 
 static void run_ended(struct fm_fiber *fiber, struct fm_exit exit)
 {
+    FM_ASSERT(fiber->flags & FIBER_OWNED);
     struct entry *entry = fm__described_entry(fiber);
     uintptr_t word = (uintptr_t)fiber->owner.words[1];
 
@@ -57,6 +58,7 @@ void fm__member_bind(struct fm_fiber *fiber, struct stripe *stripe, struct entry
 {
     FM_ASSERT(fm__lock_held(&stripe->lock) && flags <= WORD_FLAGS);
     FM_ASSERT(!(fiber->flags & FIBER_OWNED));
+    FM_ASSERT(((uintptr_t)stripe & WORD_FLAGS) == 0 && entry);
     fiber->owner.ended = run_ended;
     fiber->owner.words[1] = (void *)((uintptr_t)stripe | flags);
     fm__described_entry_set(fiber, entry);
@@ -76,6 +78,7 @@ struct stripe *fm__member_stripe(struct fm_fiber *fiber)
 
 void fm__member_mark(struct fm_fiber *self, uint32_t flag)
 {
+    FM_ASSERT(flag && flag <= WORD_FLAGS);
     void *word = (void *)((uintptr_t)self->owner.words[1] | flag);
     __atomic_store_n(&self->owner.words[1], word, __ATOMIC_RELAXED);
 }
@@ -133,6 +136,7 @@ enum fm_member_state fm__member_state(struct fm_fiber *fiber)
 
 bool fm__member_is_at(struct fm_fiber *fiber, struct entry *entry)
 {
+    FM_ASSERT(entry);
     /* acquire, with bind: the words */
     uint8_t flags = __atomic_load_n(&fiber->flags, __ATOMIC_ACQUIRE);
     struct entry *home = (flags & FIBER_OWNED) && fiber->owner.ended == run_ended
@@ -144,6 +148,7 @@ bool fm__member_is_at(struct fm_fiber *fiber, struct entry *entry)
 static void set_ended(struct fm_fiber *fiber, struct fm_exit exit, void *arg)
 {
     struct set_node *set = arg;
+    FM_ASSERT(set->entry && set->stripe);
     struct stripe *stripe = set->stripe;
     struct entry *entry = set->entry;
     uint32_t flags = set->flags;
@@ -159,6 +164,7 @@ static void set_ended(struct fm_fiber *fiber, struct fm_exit exit, void *arg)
 
 struct set_node *fm__set_node_make(struct stripe *stripe, uint32_t flags)
 {
+    FM_ASSERT(stripe && flags <= WORD_FLAGS);
     struct set_node *set = fm__malloc(sizeof *set);
     if (!set)
         return NULL;
@@ -180,6 +186,7 @@ static bool issued_by_map(uint8_t reason)
 /* A finalizer that failed makes a failure of an interruption. */
 static struct fm_exit plain_exit(struct fm_fiber *fiber, struct fm_exit exit)
 {
+    FM_ASSERT(fiber);
     if (exit.kind == FM_INTERRUPTED && (exit.flags & FM_EXIT_FINALIZER_FAILED)) {
         /* acquire: with its making; the finalizers have run */
         struct fiber_extra *extra = atomic_load_explicit(&fiber->extra, memory_order_acquire);
@@ -193,6 +200,7 @@ static struct fm_exit plain_exit(struct fm_fiber *fiber, struct fm_exit exit)
 
 static bool qualifies(struct fm_exit exit, uint32_t flags)
 {
+    FM_ASSERT(flags <= WORD_FLAGS);
     FM_ASSERT(exit.kind != FM_SUCCESS);
     if (flags & FM_MAP_ISOLATE_FAILURE)
         return false;
@@ -217,6 +225,7 @@ bool fm__map_decide(struct fm_map *map, struct fm_exit exit)
 
 static void note_closing_failure(struct fm_map *map, struct entry *entry, struct fm_exit exit)
 {
+    FM_ASSERT(!fm__map_is_open(map));
     uint32_t length = fm__entry_key_length(entry);
     struct closing_failure *failure = fm__malloc(sizeof *failure + ((length + 7) & ~7u));
     if (failure) {
@@ -241,6 +250,7 @@ static __attribute__((noinline)) void judge(struct stripe *stripe, struct entry 
                                             struct fm_exit exit)
 {
     FM_ASSERT(exit.kind != FM_SUCCESS);
+    FM_ASSERT(flags <= WORD_FLAGS);
     struct fm_map *map = stripe->map;
 
     exit = plain_exit(fiber, exit);
@@ -264,6 +274,7 @@ static __attribute__((noinline)) void judge(struct stripe *stripe, struct entry 
 
 void fm__home_leave(struct stripe *stripe, struct entry *home, struct entry *now)
 {
+    FM_ASSERT(home && now);
     if (now != home)
         fm__stripe_bury(stripe, home);
 }
@@ -276,6 +287,7 @@ static __attribute__((noinline)) void leave_elsewhere(struct stripe *stripe, str
                                                       uint32_t flags, struct fm_fiber *fiber,
                                                       struct fm_exit exit)
 {
+    FM_ASSERT(home);
     struct fm_map *map = stripe->map;
 
     fm__lock(&map->waiting.lock);
@@ -290,6 +302,7 @@ static __attribute__((noinline)) void leave_elsewhere(struct stripe *stripe, str
 void fm__member_left(struct stripe *stripe, struct entry *entry, uint32_t flags,
                      struct fm_fiber *fiber, struct fm_exit exit, enum entry_end end)
 {
+    FM_ASSERT(entry && stripe);
     if (__builtin_expect(end == ENTRY_END_HELD || end == ENTRY_END_MOVED, 0)) {
         leave_elsewhere(stripe, entry, flags, fiber, exit);
         return;
@@ -316,6 +329,7 @@ void fm__member_left(struct stripe *stripe, struct entry *entry, uint32_t flags,
 
 static void signal_fiber(struct fm_fiber *fiber, enum fm_reason reason)
 {
+    FM_ASSERT(fiber && reason != FM_BY_NOBODY);
     /*
      * fm__fiber_interrupt waits a moment for a fiber that is telling its owners. If we are one
      * of those ourselves, skipping whoever was DONE before keeps two exits that signal each
@@ -327,6 +341,7 @@ static void signal_fiber(struct fm_fiber *fiber, enum fm_reason reason)
 
 void fm__member_signal(uint64_t id, enum fm_reason reason)
 {
+    FM_ASSERT(id && reason != FM_BY_NOBODY);
     struct fm_fiber *fiber = fm__fiber_ref_id(id);
     if (!fiber)
         return;
@@ -337,6 +352,7 @@ void fm__member_signal(uint64_t id, enum fm_reason reason)
 /* But for who is present and ended by his group, in his turn, when the map closes. */
 static void signal_one(struct fm_map *map, uint64_t id, enum fm_reason reason)
 {
+    FM_ASSERT(id);
     struct fm_fiber *fiber = fm__fiber_ref_id(id);
     if (!fiber)
         return;
@@ -348,6 +364,7 @@ static void signal_one(struct fm_map *map, uint64_t id, enum fm_reason reason)
 void fm__map_signal_all(struct fm_map *map, enum fm_reason reason, bool zombies_too,
                         uint64_t except)
 {
+    FM_ASSERT(reason != FM_BY_NOBODY);
 again:;
     /* acquire: before the states that are read */
     uint32_t moves = atomic_load_explicit(&map->moves, memory_order_acquire);

@@ -61,6 +61,7 @@ void fm__moves_go(struct fm_map *map)
 
 struct entry *fm__home_lock(struct fm_map *map, struct entry *home, struct stripe **ret_stripe)
 {
+    FM_ASSERT(home && ret_stripe);
     for (;;) {
         struct entry *entry = fm__entry_now(home);
         struct stripe *stripe = fm__entry_stripe(map, entry);
@@ -89,6 +90,7 @@ struct move {
 
 static void lock_both(struct move *m)
 {
+    FM_ASSERT(m->from_stripe && m->to_stripe);
     struct stripe *a = m->from_stripe, *b = m->to_stripe;
     fm__lock(a < b ? &a->lock : &b->lock);
     if (a != b)
@@ -97,6 +99,7 @@ static void lock_both(struct move *m)
 
 static void unlock_both(struct move *m)
 {
+    FM_ASSERT(fm__lock_held(&m->from_stripe->lock) && fm__lock_held(&m->to_stripe->lock));
     struct stripe *a = m->from_stripe, *b = m->to_stripe;
     if (a != b)
         fm__unlock(a < b ? &b->lock : &a->lock);
@@ -135,6 +138,7 @@ static int step_over_locked(struct move *m)
     }
     uint64_t id = fm__entry_present(fm__entry_read(from));
     m->home = fm__entry_home_locked(from);
+    FM_ASSERT(m->home && m->home != to);
     to->shared = from->shared | SHARED_MOVED;
     to->link = m->home;
     fm__entry_come(to, id, from);
@@ -161,6 +165,7 @@ static void move_stay_locked(struct move *m)
     struct stay **place = m->to->shared & SHARED_SET ? &((struct set_node *)m->home->link)->stay
                                                      : (struct stay **)&fiber->owner.words[2];
     struct stay *old = *place;
+    FM_ASSERT(old && old->end.fiber == fiber);
 
     m->stay->end.fiber = fm_fiber_ref(fiber);
     fm__evict_move_locked(m->map, old, m->stay);
@@ -170,6 +175,7 @@ static void move_stay_locked(struct move *m)
 
 static int move_locked(struct move *m)
 {
+    FM_ASSERT(!m->counted && m->to);
     int r = may_move_locked(m);
     if (r < 0)
         return r;
@@ -191,6 +197,7 @@ static int move_locked(struct move *m)
 static void moved(struct move *m)
 {
     FM_ASSERT(m->home && m->to);
+    FM_ASSERT(!m->stay || m->stay->end.fiber);
     if (m->from != m->home)
         fm__stripe_bury(m->from_stripe, m->from);
     if (m->next.who)
@@ -202,6 +209,7 @@ static void moved(struct move *m)
 
 static int move(struct move *m)
 {
+    FM_ASSERT(m->to && m->from_stripe && m->to_stripe);
     int r;
     for (unsigned spins = 0;; spins++) {
         lock_both(m);

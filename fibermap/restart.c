@@ -58,6 +58,7 @@ struct lineage {
 void fm__restart_window_init(struct restart_window *window, uint32_t intensity,
                              int64_t period_ns, int64_t *times)
 {
+    FM_ASSERT(times || !intensity);
     *window = (struct restart_window) {
         .intensity = intensity,
         .period_ns = period_ns ? period_ns : PERIOD_DEFAULT_S * INT64_C(1000000000),
@@ -81,6 +82,7 @@ bool fm__restart_window_admit(struct restart_window *window, int64_t now_ns)
 
 static bool map_admits(struct fm_map *map, int64_t now_ns)
 {
+    FM_ASSERT(now_ns >= 0);
     if (!map->restarts.intensity)
         return true;
     fm__lock(&map->waiting.lock);
@@ -93,6 +95,7 @@ static bool map_admits(struct fm_map *map, int64_t now_ns)
 
 static int policy_read(struct fm_restart *policy, const struct fm_restart *given)
 {
+    FM_ASSERT(policy);
     int r = fm__config_read(policy, sizeof *policy, given);
     if (r < 0)
         return r;
@@ -118,6 +121,7 @@ static void lineage_free(struct lineage *lineage)
 
 static void lineage_drop(void *arg)
 {
+    FM_ASSERT(arg);
     struct lineage *lineage = arg;
     if (!lineage->ran)
         fm__work_drop(&lineage->work);
@@ -127,6 +131,7 @@ static void lineage_drop(void *arg)
 /* A healthy time begins the schedule anew as it does the window. */
 static int begin_schedule(struct lineage *lineage)
 {
+    FM_ASSERT(!lineage->ran);
     struct fm_restart *policy = &lineage->policy;
     struct fm_schedule *schedule = policy->schedule;
 
@@ -151,6 +156,7 @@ int fm__restart_wrap(struct fm_map *map, const struct map_key *key,
                      const struct fm_map_run_options *options, struct work *work,
                      struct lineage **ret_lineage)
 {
+    FM_ASSERT(work->entry);
     struct fm_restart policy;
     int r = policy_read(&policy, options->restart);
     FM_ASSERT(r == 0); /* fm__restart_check */
@@ -182,6 +188,7 @@ int fm__restart_wrap(struct fm_map *map, const struct map_key *key,
 
 int fm__restart_arm(struct fm_map *map, struct fm_fiber *fiber, struct lineage *lineage)
 {
+    FM_ASSERT(lineage);
     int r = fm__again_init(fiber, lineage->policy.type == FM_PERMANENT
                                       ? AGAIN_UNLESS_OWNED
                                       : AGAIN_UNLESS_INTERRUPTED);
@@ -203,6 +210,7 @@ void fm__restart_unwrap(struct work *work)
         return;
     struct lineage *lineage = work->arg;
     *work = lineage->work;
+    FM_ASSERT(work->entry && !lineage->ran);
     fm__group_member_discard(lineage->member);
     lineage_free(lineage);
 }
@@ -212,6 +220,7 @@ void fm__restart_unwrap(struct work *work)
 /* Nobody will see this exit any more. */
 static void exit_drop(struct lineage *lineage, struct fm_fiber *self, struct fm_exit exit)
 {
+    FM_ASSERT(self == fm__fiber_self());
     if (exit.kind == FM_INTERRUPTED || !exit.value)
         return;
     if (lineage->policy.schedule)
@@ -223,6 +232,7 @@ static void exit_drop(struct lineage *lineage, struct fm_fiber *self, struct fm_
 
 static struct fm_exit interruption(struct fm_fiber *self)
 {
+    FM_ASSERT(self == fm__fiber_self());
     return fm__settle_exit(self, fm_interrupted());
 }
 
@@ -242,6 +252,7 @@ static struct fm_exit incarnation(struct lineage *lineage, struct fm_fiber *self
 
 static bool is_run_again(struct lineage *lineage, struct fm_fiber *self, struct fm_exit exit)
 {
+    FM_ASSERT(self == fm__fiber_self());
     const struct fm_restart *policy = &lineage->policy;
     bool went_wrong = exit.kind == FM_FAILURE || exit.kind == FM_DEFECT;
 
@@ -279,6 +290,7 @@ static bool within_limits(struct lineage *lineage, struct fm_fiber *self, struct
 static struct fm_exit at_limit(struct lineage *lineage, struct fm_fiber *self,
                                struct fm_exit exit, uint32_t on_limit)
 {
+    FM_ASSERT(on_limit <= FM_LIMIT_CLOSE_MAP);
     if (on_limit == FM_LIMIT_REMOVE)
         fm__member_mark(self, FM_MAP_ISOLATE_FAILURE);
     else if (on_limit == FM_LIMIT_CLOSE_MAP)
@@ -311,6 +323,7 @@ enum next {
 static enum next what_next(struct lineage *lineage, struct fm_fiber *self, struct fm_exit exit,
                            int64_t *ret_until_ns, uint32_t *ret_on_limit)
 {
+    FM_ASSERT(self == fm__fiber_self());
     if (lineage->member && fm__group_has_ended(lineage->member))
         return lineage->policy.type != FM_TEMPORARY && fm__member_goes_on(self) ? NEXT_AT_ONCE
                                                                                 : NEXT_NONE;
@@ -333,6 +346,7 @@ static enum next what_next(struct lineage *lineage, struct fm_fiber *self, struc
 /* The back-off is over: count one incarnation more. 0 · -ECANCELED · -EBADF */
 static int begin_next(struct lineage *lineage, struct fm_fiber *self)
 {
+    FM_ASSERT(self == fm__fiber_self());
     if (lineage->member)
         return fm__group_await(lineage->member, self);
     return fm__again_next(self) ? 0 : -ECANCELED;
@@ -340,6 +354,7 @@ static int begin_next(struct lineage *lineage, struct fm_fiber *self)
 
 static struct fm_exit live(struct lineage *lineage, struct fm_fiber *self)
 {
+    FM_ASSERT(lineage->work.entry);
     struct group_member *member = lineage->member;
     int64_t until_ns = 0;
     uint32_t on_limit = 0;
@@ -371,6 +386,7 @@ static struct fm_exit live(struct lineage *lineage, struct fm_fiber *self)
 
 static struct fm_exit lineage_body(void *arg)
 {
+    FM_ASSERT(arg);
     struct fm_exit exit = live(arg, fm__fiber_self());
     lineage_drop(arg);
     return exit;

@@ -27,6 +27,7 @@ int fm__retain_make(struct ledger *ledger, const struct fm_map_config *config)
         buckets *= 2;
     ledger->retained = fm__calloc(buckets, sizeof *ledger->retained);
     ledger->retained_mask = buckets - 1;
+    FM_ASSERT((buckets & ledger->retained_mask) == 0);
     ledger->retain_count = config->retain_count;
     ledger->retain_ns = config->retain_ns;
     return ledger->retained ? 0 : -ENOMEM;
@@ -40,6 +41,7 @@ static struct stay **bucket_of(struct ledger *ledger, uint64_t head)
 
 static struct stay *find_locked(struct ledger *ledger, const struct map_key *key)
 {
+    FM_ASSERT(ledger->retained);
     struct stay *stay = *bucket_of(ledger, key->head);
     while (stay && !(stay->head == key->head && memcmp(stay->key, key->data, key->len) == 0))
         stay = stay->chain;
@@ -57,12 +59,14 @@ static void take_off_locked(struct ledger *ledger, struct stay *stay, struct sta
     *(stay->older ? &stay->older->newer : &ledger->oldest) = stay->newer;
     *(stay->newer ? &stay->newer->older : &ledger->newest) = stay->older;
     ledger->retained_count--;
+    FM_ASSERT(!ledger->oldest == !ledger->retained_count);
     stay->chain = *dropped;
     *dropped = stay;
 }
 
 static bool is_over(const struct ledger *ledger, const struct stay *stay, int64_t now_ns)
 {
+    FM_ASSERT(ledger->retained);
     return ledger->retain_ns && now_ns - stay->ended_ns >= ledger->retain_ns;
 }
 
@@ -90,6 +94,7 @@ void fm__retain_put_locked(struct fm_map *map, struct stay *stay)
     stay->older = ledger->newest;
     *(ledger->newest ? &ledger->newest->newer : &ledger->oldest) = stay;
     ledger->newest = stay;
+    FM_ASSERT(ledger->oldest && !ledger->oldest->older);
     ledger->retained_count++;
     FM_ASSERT(ledger->retained_count <= ledger->retain_count);
     fm__unlock(&map->waiting.lock);
@@ -121,6 +126,7 @@ void fm__retain_free(struct ledger *ledger)
 static struct stay *look_locked(struct fm_map *map, const struct map_key *key,
                                 bool success_only)
 {
+    FM_ASSERT(fm__lock_held(&fm__map_stripe(map, key)->lock));
     struct ledger *ledger = map->ledger;
     int64_t now_ns = fm__runtime_now_ns(map->runtime);
 
@@ -139,6 +145,7 @@ static struct stay *look_locked(struct fm_map *map, const struct map_key *key,
 struct stay *fm__retain_reuse_locked(struct fm_map *map, const struct map_key *key,
                                      struct place place, uint32_t reuse)
 {
+    FM_ASSERT(fm__lock_held(&fm__map_stripe(map, key)->lock));
     if (!reuse || !map->ledger->retained || !fm__map_is_open(map) ||
         fm__holder_locked(fm__map_stripe(map, key), key, place))
         return NULL;
@@ -147,6 +154,7 @@ struct stay *fm__retain_reuse_locked(struct fm_map *map, const struct map_key *k
 
 struct stay *fm__retain_reuse(struct stripe *stripe, const struct map_key *key, uint32_t reuse)
 {
+    FM_ASSERT(stripe->map->ledger);
     if (!reuse)
         return NULL;
     fm__lock(&stripe->lock);
@@ -158,6 +166,7 @@ struct stay *fm__retain_reuse(struct stripe *stripe, const struct map_key *key, 
 
 int fm__retain_hand_out(struct stay *stay, struct fm_fiber **ret_fiber)
 {
+    FM_ASSERT(stay->end.fiber);
     if (ret_fiber)
         *ret_fiber = fm_fiber_ref(stay->end.fiber);
     fm__stay_unref(stay);

@@ -47,6 +47,7 @@ static bool have_entry_locked(struct stripe *s)
 
 static inline unsigned needs_locked(struct stripe *s, const struct map_key *key, size_t ahead)
 {
+    FM_ASSERT(fm__lock_held(&s->lock));
     unsigned need = 0;
     uintptr_t table = fm__table_in_use(s);
 
@@ -123,6 +124,7 @@ static void accept_locked(struct stripe *s, struct room *room)
 
 static void *block_take(struct stripe *s, size_t bytes)
 {
+    FM_ASSERT(bytes);
     if (fm__block_is_large(s, bytes))
         return s->source->take(s->source, bytes);
     return fm__zalloc_aligned(FM_CACHE_LINE, bytes);
@@ -130,6 +132,7 @@ static void *block_take(struct stripe *s, size_t bytes)
 
 static void block_give(struct stripe *s, void *block, size_t bytes)
 {
+    FM_ASSERT(bytes || !block);
     if (block && fm__block_is_large(s, bytes))
         s->source->give(s->source, block, bytes);
     else
@@ -139,6 +142,7 @@ static void block_give(struct stripe *s, void *block, size_t bytes)
 /* What did not fit, because another was faster. */
 static void room_free(struct stripe *s, struct room *room)
 {
+    FM_ASSERT(s && room);
     block_give(s, room->slab, fm__slab_bytes(room->slab_entries));
     block_give(s, room->table, fm__table_bytes(room->table_log2));
     free(room->blob);

@@ -55,6 +55,7 @@ void fm__round_take_out_locked(struct group_member *member)
     else
         group->last = member->prev;
     group->count--;
+    FM_ASSERT(!group->count == !group->first && !group->first == !group->last);
     member->state = MEMBER_OUT;
 }
 
@@ -64,6 +65,7 @@ static void tell(struct group_member *member, enum member_state state)
 {
     FM_ASSERT(fm__lock_held(&member->group->lock));
     FM_ASSERT(state == MEMBER_STOPPING || state == MEMBER_ENDING);
+    FM_ASSERT(member->fiber);
     member->state = state;
     if (state == MEMBER_STOPPING)
         fm__again_end_running(member->fiber, FM_BY_GROUP);
@@ -74,6 +76,7 @@ static void tell(struct group_member *member, enum member_state state)
 /* The map has let it go, and so does its group. */
 static bool is_detached(struct group_member *member)
 {
+    FM_ASSERT(member->fiber);
     struct fm_fiber *fiber = member->fiber;
     /* acquire, with bind: who has just been made has words that mean nothing yet */
     if (!(__atomic_load_n(&fiber->flags, __ATOMIC_ACQUIRE) & FIBER_OWNED))
@@ -160,6 +163,7 @@ void fm__round_begin_locked(struct fm_map_group *group, enum phase phase)
 {
     FM_ASSERT(fm__lock_held(&group->lock));
     FM_ASSERT(group->phase != PHASE_END);
+    FM_ASSERT(phase == PHASE_STOP || phase == PHASE_END);
     /* Who has been let run, and has not begun, does not: of the last round. */
     if (group->phase == PHASE_START && group->at && group->at->state == MEMBER_RELEASED)
         group->at->state = MEMBER_WAITS;

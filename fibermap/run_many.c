@@ -66,6 +66,7 @@ struct batch {
 static int options_of(const struct fm_map_run_item *item,
                       struct fm_map_run_options *ret_options)
 {
+    FM_ASSERT(item && ret_options);
     const struct fm_map_run_options *options;
     struct fm_map_run_options copy;
     int r = fm__run_options_read(item->options, &copy, &options);
@@ -82,6 +83,7 @@ static int options_of(const struct fm_map_run_item *item,
 
 static int read_one(struct batch *batch, struct one *one, struct fm_map_run_item *item)
 {
+    FM_ASSERT(batch->map && item);
     struct fm_map_run_options options;
 
     one->item = item;
@@ -100,6 +102,7 @@ static int read_one(struct batch *batch, struct one *one, struct fm_map_run_item
 /* Those at fault have their result, 0 stands for the others. The first fault of the array. */
 static int blame(struct batch *batch, struct fm_map_run_item runs[])
 {
+    FM_ASSERT(runs || !batch->count);
     int first = 0;
     for (size_t i = 0; i < batch->count; i++)
         first = first ? first : runs[i].result;
@@ -111,11 +114,13 @@ static int blame(struct batch *batch, struct fm_map_run_item runs[])
 
 static bool is_same_key(const struct one *a, const struct one *b)
 {
+    FM_ASSERT(a != b);
     return a->key.head == b->key.head && memcmp(a->key.data, b->key.data, a->key.len) == 0;
 }
 
 static int by_place(const void *left, const void *right)
 {
+    FM_ASSERT(left && right);
     const struct one *a = *(struct one *const *)left, *b = *(struct one *const *)right;
     if (a->stripe != b->stripe)
         return a->stripe < b->stripe ? -1 : 1;
@@ -127,6 +132,7 @@ static int by_place(const void *left, const void *right)
 /* Which keys stand in the array before: those of one head are next to each other. */
 static void find_twice(struct batch *batch)
 {
+    FM_ASSERT(batch->by_place);
     for (size_t i = 1; i < batch->count; i++) {
         struct one *one = batch->by_place[i];
         for (size_t j = i; j-- > 0 && batch->by_place[j]->key.head == one->key.head;)
@@ -140,6 +146,7 @@ static void find_twice(struct batch *batch)
 static int make_one(struct batch *batch, struct one *one, size_t ahead)
 {
     FM_ASSERT(!one->fiber && !one->entry && !one->stay && !one->idler);
+    FM_ASSERT(one->item->entry);
     struct fm_map_run_item *item = one->item;
     struct fm_map_run_options options;
     struct turn *turn;
@@ -160,6 +167,7 @@ static int make_one(struct batch *batch, struct one *one, size_t ahead)
 
 static int make_all(struct batch *batch)
 {
+    FM_ASSERT(!batch->gate && batch->count);
     size_t ahead = 0;
 
     batch->gate_stripe = batch->ones[0].stripe;
@@ -174,6 +182,7 @@ static int make_all(struct batch *batch)
 
 static void undo_all(struct batch *batch)
 {
+    FM_ASSERT(batch->ones);
     for (size_t i = 0; i < batch->count; i++) {
         struct one *one = &batch->ones[i];
         if (one->fiber)
@@ -197,11 +206,13 @@ static void undo_all(struct batch *batch)
 /* Each stripe once: where `one` is the first of its stripe. */
 static bool is_first_there(const struct batch *batch, size_t i)
 {
+    FM_ASSERT(i < batch->count);
     return i == 0 || batch->by_place[i - 1]->stripe != batch->by_place[i]->stripe;
 }
 
 static void lock_all(struct batch *batch)
 {
+    FM_ASSERT(batch->count);
     for (size_t i = 0; i < batch->count; i++)
         if (is_first_there(batch, i))
             fm__lock(&batch->by_place[i]->stripe->lock);
@@ -254,6 +265,7 @@ static void put_in_locked(struct batch *batch)
     for (size_t i = 0; i < batch->count; i++) {
         struct one *one = &batch->ones[i];
         fm__entry_arrive(one->entry, fm__fiber_id(one->fiber));
+        FM_ASSERT(one->fiber && one->entry);
         if (one->idler)
             one->due_ns = fm__idle_attach_locked(one->stripe, one->entry, one->idler, true);
         if (!one->stay)
@@ -267,6 +279,7 @@ static void put_in_locked(struct batch *batch)
 static void start_all(struct batch *batch)
 {
     FM_ASSERT(batch->gate);
+    FM_ASSERT(batch->gate_stripe);
     fm__stripe_bury(batch->gate_stripe, batch->gate);
     for (size_t i = 0; i < batch->count; i++) {
         struct one *one = &batch->ones[i];
@@ -286,6 +299,7 @@ static void start_all(struct batch *batch)
 /* 0 · why nothing started · -ERESTART: it may when there are places and starts */
 static int try_all(struct batch *batch, struct fm_map_run_item runs[])
 {
+    FM_ASSERT(!batch->gate);
     for (size_t i = 0; i < batch->count; i++)
         if (fm__map_find(batch->ones[i].stripe, &batch->ones[i].key))
             runs[i].result = -EEXIST;
@@ -313,6 +327,7 @@ static int try_all(struct batch *batch, struct fm_map_run_item runs[])
 /* All arguments are read. */
 static int run_all(struct batch *batch, struct fm_map_run_item runs[])
 {
+    FM_ASSERT(batch->hand.runs == batch->count);
     int r;
 
     find_twice(batch);
@@ -329,6 +344,7 @@ static int run_all(struct batch *batch, struct fm_map_run_item runs[])
 static int run_together(struct fm_map *map, struct fm_map_run_item runs[], size_t count,
                         const void *site)
 {
+    FM_ASSERT(count);
     struct batch batch = { .map = map, .count = count, .site = site,
                            .hand.runs = (uint32_t)count, .deadline_ns = FM_NEVER };
 

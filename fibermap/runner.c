@@ -96,6 +96,7 @@ static struct promise_node *promise_node_make(void)
 
 static void drop_fiber(void *fiber)
 {
+    FM_ASSERT(fiber);
     fm_fiber_unref(fiber);
 }
 

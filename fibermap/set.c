@@ -41,6 +41,7 @@ int fm_set_create(const struct fm_map_config *config, struct fm_set **ret_set)
 
 static int scope_closes(void *arg, struct fm_exit exit)
 {
+    FM_ASSERT(arg);
     fm_set_destroy(arg);
     return 0;
 }

@@ -33,6 +33,7 @@
 /* Whether the fiber is still under its key; an entry that is used again is another fiber's. */
 static bool is_present(struct entry *entry, uint64_t id)
 {
+    FM_ASSERT(entry && id);
     return fm__entry_counted(fm__entry_read(entry)) == id;
 }
 
@@ -46,6 +47,7 @@ static void leave(struct fm_map *map, struct entry *home, uint64_t id)
     struct entry *entry = fm__home_lock(map, home, &stripe);
     if (is_present(entry, id)) {
         entry->shared--;
+        FM_ASSERT((entry->shared & SHARED_WAITERS) != SHARED_WAITERS);
         fm__idle_use_locked(stripe, entry);
         last = (entry->shared & SHARED_STOPS) && !(entry->shared & SHARED_WAITERS);
         if (last)
@@ -73,6 +75,7 @@ static int can_wait(void)
 
 static int hand_out(struct fm_fiber *fiber, struct fm_exit exit, struct fm_exit *ret_exit)
 {
+    FM_ASSERT(fiber);
     if (fiber->value_drop && exit.kind != FM_INTERRUPTED)
         exit.value = NULL; /* goes with the last reference, which may be ours */
     if (ret_exit)
@@ -94,6 +97,7 @@ static int await(struct fm_fiber *fiber, int64_t deadline_ns, struct fm_exit *re
 static int options_read(const struct fm_map_run_options *given, struct fm_map_run_options *copy,
                         struct run_more *more)
 {
+    FM_ASSERT(given && copy);
     int r = fm__config_read(copy, sizeof *copy, given);
     if (r < 0)
         return r;

@@ -26,12 +26,14 @@ static inline struct entry *fm__entry_home_locked(struct entry *entry)
 /* The entry, new, is put in by somebody who waits for it. */
 static inline void fm__share_begin_locked(struct entry *entry, bool stops)
 {
+    FM_ASSERT(!(entry->shared & SHARED_WAITERS));
     entry->shared = 1 | (stops ? SHARED_STOPS : 0);
 }
 
 /* One more waits for it. */
 static inline void fm__share_join_locked(struct entry *entry)
 {
+    FM_ASSERT((entry->shared & SHARED_WAITERS) < SHARED_WAITERS);
     entry->shared++;
 }
 

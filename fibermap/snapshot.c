@@ -46,6 +46,7 @@ static int make_room(struct fm_snapshot *snap, size_t records, size_t bytes)
             return -ENOMEM;
         snap->records = more;
         snap->room = room;
+        FM_ASSERT(snap->room - snap->count >= records);
     }
     if (snap->byte_room - snap->byte_count < bytes) {
         size_t room = snap->byte_count + bytes + bytes / 8;
@@ -65,6 +66,7 @@ static int make_room(struct fm_snapshot *snap, size_t records, size_t bytes)
 static void need_locked(struct stripe *s, size_t *records, size_t *bytes)
 {
     FM_ASSERT(fm__lock_held(&s->lock));
+    FM_ASSERT(records && bytes);
     uint32_t used = atomic_load_explicit(&s->used, memory_order_relaxed);
     *records += used;
     *bytes += s->blob_bytes ? s->blob_bytes + 7 * (size_t)used : 0;
@@ -72,6 +74,7 @@ static void need_locked(struct stripe *s, size_t *records, size_t *bytes)
 
 static bool fits(struct fm_snapshot *snap, size_t records, size_t bytes)
 {
+    FM_ASSERT(snap->count <= snap->room && snap->byte_count <= snap->byte_room);
     return snap->room - snap->count >= records && snap->byte_room - snap->byte_count >= bytes;
 }
 
@@ -115,6 +118,7 @@ static void copy_locked(struct fm_snapshot *snap, struct stripe *s, uint32_t fla
 
 static int copy_each(struct fm_snapshot *snap, struct fm_map *map, uint32_t flags)
 {
+    FM_ASSERT(!snap->count);
     int r = 0;
 
     fm__moves_hold(map); /* else a fiber could be seen twice, or never */
@@ -152,6 +156,7 @@ static void hold_all(struct fm_map *map, bool hold)
 
 static int copy_cut(struct fm_snapshot *snap, struct fm_map *map, uint32_t flags)
 {
+    FM_ASSERT(!snap->count);
     for (;;) {
         size_t records = 0, bytes = 0;
         fm__map_each_stripe(map, s) {
@@ -231,6 +236,7 @@ struct fm_snapshot *fm_snapshot_free(struct fm_snapshot *snap)
 int fm__snapshot_members(struct fm_snapshot *snap, uint64_t except,
                          struct fm_member **ret_members, size_t *ret_count)
 {
+    FM_ASSERT(ret_members && ret_count);
     size_t bytes = 0, count = 0;
 
     for (size_t i = 0; i < snap->count; i++)
@@ -249,6 +255,7 @@ int fm__snapshot_members(struct fm_snapshot *snap, uint64_t except,
         key += member->key.len;
         fm_fiber_ref(member->fiber);
         count++;
+        FM_ASSERT(count <= snap->count);
     }
     *ret_members = members;
     *ret_count = count;

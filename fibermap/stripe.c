@@ -69,6 +69,7 @@ void fm__stripe_fini(struct stripe *s)
 
 bool fm__blob_matches(struct entry *e, const struct map_key *key)
 {
+    FM_ASSERT(key->len > KEY_INLINE);
     struct key_blob *blob = atomic_load_explicit(&e->blob, memory_order_acquire);
     /*
      * An entry that is used again while we look may have any blob of the stripe: the capacity
@@ -84,6 +85,7 @@ bool fm__blob_matches(struct entry *e, const struct map_key *key)
 
 void fm__entry_copy_key(struct entry *e, void *to)
 {
+    FM_ASSERT(to);
     uint32_t len = fm__entry_key_length(e);
     for (uint32_t i = 0; i < fm__key_words(len); i++)
         fm__put_word(to, len, i, fm__entry_key_word(e, len, i));
@@ -133,6 +135,7 @@ static bool walk(struct stripe *s, const struct map_key *key, uint64_t *ret_id)
 
 static uint64_t find_with_lock(struct stripe *s, const struct map_key *key)
 {
+    FM_ASSERT(key);
     uint64_t id = 0;
 
     fm__lock(&s->lock);
@@ -166,6 +169,7 @@ uint64_t fm__stripe_find(struct stripe *s, const struct map_key *key)
 
 struct place fm__stripe_find_locked(struct stripe *s, const struct map_key *key)
 {
+    FM_ASSERT(fm__lock_held(&s->lock));
     uintptr_t table = fm__table_in_use(s);
     if (!table)
         return (struct place) { NULL, NULL };
@@ -181,6 +185,7 @@ struct place fm__stripe_find_locked(struct stripe *s, const struct map_key *key)
 
 static void write_key(struct stripe *s, struct entry *e, const struct map_key *key)
 {
+    FM_ASSERT(key->len && key->len <= FM_KEY_MAX);
     struct key_blob *blob = NULL;
 
     if (key->len > KEY_INLINE) {
@@ -225,6 +230,7 @@ struct entry *fm__stripe_take_locked(struct stripe *s, const struct map_key *key
 uint64_t fm__stripe_install_locked(struct stripe *s, struct place place, struct entry *e)
 {
     FM_ASSERT(fm__lock_held(&s->lock) && place.link);
+    FM_ASSERT(!e->linked && e != place.entry);
     unsigned parity = fm__table_parity(fm__table_in_use(s));
     struct entry *old = place.entry;
     uint64_t displaced = 0;
@@ -246,6 +252,7 @@ void fm__stripe_unlink_locked(struct stripe *s, struct place place)
 {
     FM_ASSERT(place.entry->linked);
     FM_ASSERT(fm__lock_held(&s->lock) && s->linked);
+    FM_ASSERT(place.link && place.entry);
     place.entry->linked = false;
     s->linked--;
     fm__point(place.link,
@@ -255,6 +262,7 @@ void fm__stripe_unlink_locked(struct stripe *s, struct place place)
 static void unlink_dead_locked(struct stripe *s, struct entry *dead)
 {
     FM_ASSERT(fm__lock_held(&s->lock));
+    FM_ASSERT(dead->linked);
     uintptr_t table = fm__table_in_use(s);
     unsigned parity = fm__table_parity(table);
     _Atomic(struct entry *) *link =
@@ -289,6 +297,7 @@ void fm__stripe_sweep_locked(struct stripe *s)
         first = e;
         last = last ? last : e;
         n++;
+        FM_ASSERT(n <= SWEEP_BATCH && moved <= n);
     }
     if (!n)
         return;
@@ -315,11 +324,13 @@ void fm__stripe_leave_locked(struct stripe *s)
 {
     FM_ASSERT(fm__lock_held(&s->lock));
     uint32_t used = atomic_load_explicit(&s->used, memory_order_relaxed);
+    FM_ASSERT(used);
     atomic_store_explicit(&s->used, used - 1, memory_order_relaxed);
 }
 
 void fm__stripe_bury(struct stripe *s, struct entry *e)
 {
+    FM_ASSERT(e);
     /* relaxed: the swap checks */
     struct entry *head = atomic_load_explicit(&s->dead, memory_order_relaxed);
     do

@@ -9,6 +9,7 @@
 
 static inline unsigned fm__table_log2(uintptr_t table)
 {
+    FM_ASSERT(table);
     return (unsigned)(64 - (table & TABLE_SHIFT));
 }
 
@@ -19,6 +20,7 @@ static inline unsigned fm__table_parity(uintptr_t table)
 
 static inline _Atomic(struct entry *) *fm__table_bucket(uintptr_t table, uint64_t head)
 {
+    FM_ASSERT(table);
     uint64_t i = head << KEY_STRIPE_BITS >> (table & TABLE_SHIFT);
     return &((struct table *)(table & ~TABLE_SHIFT))->bucket[i];
 }
@@ -98,6 +100,7 @@ static inline uint32_t fm__dead_estimate(struct stripe *s, uint64_t count)
 
 static inline unsigned fm__blob_class(uint32_t words)
 {
+    FM_ASSERT(words);
     return words <= 16 ? 0 : 32 - (unsigned)__builtin_clz((words - 1) / 16);
 }
 

@@ -71,6 +71,7 @@ int fm__turn_wrap(struct stripe *stripe, const struct map_key *key,
                   const struct fm_map_run_options *options, struct work *work,
                   struct turn **ret_turn)
 {
+    FM_ASSERT(fm__turn_kind(options) != TURN_NONE && work->entry);
     struct turn *turn = fm__calloc(1, sizeof *turn + key->len);
     if (!turn)
         return -ENOMEM;
@@ -97,6 +98,7 @@ void fm__turn_unwrap(struct work *work)
         return;
     struct turn *turn = work->arg;
     *work = turn->work;
+    FM_ASSERT(!turn->stands && work->entry);
     turn->next = turn->gone;
     fm__turns_free(turn);
 }
@@ -119,6 +121,7 @@ int fm__turn_ask_locked(struct turn *turn, struct place place, uint32_t queue_ma
 static void enter(struct turn *turn, struct fm_fiber *fiber, struct entry *mine)
 {
     FM_ASSERT(!turn->fiber && !turn->mine);
+    FM_ASSERT(fiber->kind == FIBER_TASK && mine);
     turn->fiber = fiber;
     turn->mine = mine;
     turn->id = fm__fiber_id(fiber);
@@ -128,6 +131,7 @@ static void enter(struct turn *turn, struct fm_fiber *fiber, struct entry *mine)
 static void inherit(struct turn *turn, struct turn *before)
 {
     FM_ASSERT(before->stands && before->state == TURN_AWAITS);
+    FM_ASSERT(turn != before && !turn->stands);
     turn->after = before->after && !fm__turn_is_over(before->after) ? before->after : 0;
     before->after = 0;
     fm__line_remove(before);
@@ -137,6 +141,7 @@ void fm__turn_enter_locked(struct turn *turn, struct fm_fiber *fiber, struct ent
                            uint64_t displaced, struct entry *old)
 {
     FM_ASSERT(turn->state == TURN_FREE);
+    FM_ASSERT(fm__lock_held(&turn->stripe->lock) && (!displaced || old));
     struct stripe *stripe = turn->stripe;
 
     fm__lines_give(stripe, &turn->spare);
@@ -157,6 +162,7 @@ void fm__turn_queue_locked(struct turn *turn, struct fm_fiber *fiber, struct ent
     enter(turn, fiber, mine);
     fm__entry_queue(mine, turn->id);
     fm__line_push(turn, TURN_QUEUES);
+    FM_ASSERT(turn->stands);
 }
 
 bool fm__turn_waits_locked(const struct turn *turn)
@@ -175,6 +181,7 @@ struct turn_rest fm__turn_rest_locked(struct turn *turn)
 
 void fm__turn_rest_free(struct turn_rest rest)
 {
+    FM_ASSERT(!rest.gone || !rest.gone->stands);
     fm__turns_free(rest.gone);
     free(rest.spare);
 }
@@ -185,6 +192,7 @@ void fm__turn_rest_free(struct turn_rest rest)
 static void leave_locked(struct turn *turn, struct turn **gone)
 {
     FM_ASSERT(fm__lock_held(&turn->stripe->lock));
+    FM_ASSERT(gone);
     if (turn->stands && turn->after && !fm__turn_is_over(turn->after)) {
         fm__line_left(turn);
         return;
@@ -231,6 +239,7 @@ static void take_key_locked(struct turn *turn)
 static int wait_for(struct turn *turn, uint64_t ahead, struct wait wait)
 {
     FM_ASSERT(wait.who && ahead);
+    FM_ASSERT(wait.who == turn->fiber);
     struct exit_node node = { .who = wait.who, .epoch = wait.epoch, .kind = EXIT_JOINER };
     struct fm_fiber *fiber = fm__fiber_ref_id(ahead);
     int r = 0;
@@ -320,6 +329,7 @@ static int await_turn(struct turn *turn)
 static struct fm_exit turn_body(void *arg)
 {
     struct turn *turn = arg;
+    FM_ASSERT(turn->work.entry && turn->stripe);
     struct work work = turn->work;
     int r = 0;
 
@@ -337,6 +347,7 @@ static struct fm_exit turn_body(void *arg)
 static void turn_drop(void *arg)
 {
     struct turn *turn = arg, *gone = NULL;
+    FM_ASSERT(turn->stripe && turn->work.entry);
     struct stripe *stripe = turn->stripe;
     struct work work = turn->work;
 
@@ -353,6 +364,7 @@ bool fm__turn_awaits_locked(struct stripe *stripe, const struct map_key *key,
                             const struct entry *entry)
 {
     FM_ASSERT(fm__lock_held(&stripe->lock));
+    FM_ASSERT(entry);
     return fm__line_awaiting(fm__line_of(stripe, key), entry) != NULL;
 }
 
@@ -365,12 +377,14 @@ static struct turn *first_queued(struct stripe *stripe, const struct map_key *ke
 
 struct entry *fm__turn_head_locked(struct stripe *stripe, const struct map_key *key)
 {
+    FM_ASSERT(fm__lock_held(&stripe->lock));
     struct turn *turn = first_queued(stripe, key);
     return turn ? turn->mine : NULL;
 }
 
 uint64_t fm__turn_find(struct stripe *stripe, const struct map_key *key)
 {
+    FM_ASSERT(key);
     fm__lock(&stripe->lock);
     uint64_t id = under_key(stripe, key);
     if (!id) {
@@ -383,6 +397,7 @@ uint64_t fm__turn_find(struct stripe *stripe, const struct map_key *key)
 
 struct wait fm__turn_next_locked(struct stripe *stripe, const struct map_key *key)
 {
+    FM_ASSERT(fm__lock_held(&stripe->lock));
     struct turn *turn = first_queued(stripe, key);
     return turn ? (struct wait) { turn->fiber, turn->epoch } : (struct wait) { NULL, 0 };
 }
