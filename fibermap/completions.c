@@ -109,6 +109,7 @@ int fm_map_next(struct fm_map *map, int64_t deadline_ns, struct fm_completion **
         return -EINVAL;
     if (deadline_ns > 0)
         fm__budget_spend();
+    fm__wait_prepare();
     for (;;) {
         fm__lock(&map->waiting.lock);
         stay = pop_locked(map->ledger);

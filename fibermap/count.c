@@ -74,6 +74,10 @@ int fm__waiting_wait(struct waiting *w, enum wait_kind kind, int64_t deadline_ns
 {
     FM_ASSERT(kind < WAIT_KINDS && fm__lock_held(&w->lock));
     struct wait_node node = { .amount = w->epoch };
+    if (deadline_ns > 0 && !fm__wait_prepared()) {
+        fm__unlock(&w->lock);
+        return -ENOMEM;
+    }
     return fm__waitlist_wait(&w->lists[kind], &w->lock, &node, deadline_ns, 0, what);
 }
 
@@ -176,6 +180,7 @@ int fm__count_await(struct fm_map *map, enum wait_kind kind, int64_t deadline_ns
     struct waiting *w = &map->waiting;
     int r = 0;
 
+    fm__wait_prepare();
     fm__lock(&w->lock);
     watch_locked(map);
     if ((kind == WAIT_EMPTY ? w->stripes_live : w->stripes_with_members) != 0) {

@@ -59,7 +59,10 @@ void fm__count_watch(struct fm_map *map);
  * The wait lock is held: all who wait for this kind now are to be woken; unlocks, then wakes.
  */
 void fm__waiting_wake_and_unlock(struct waiting *waiting, unsigned kinds);
-/* Join the list; the wait lock is held, and is free on return. As fm__waitlist_wait. */
+/*
+ * Join the list; the wait lock is held, and is free on return. As fm__waitlist_wait, for who
+ * called fm__wait_prepare before he took the lock: -ENOMEM if that had no success.
+ */
 int fm__waiting_wait(struct waiting *waiting, enum wait_kind kind, int64_t deadline_ns,
                      const char *what);
 

@@ -369,10 +369,12 @@ int fm_map_touch(struct fm_map *map, struct fm_key given)
 
 void fm__idle_fini(struct fm_map *map)
 {
+    fm__wait_prepare();
     fm__lock(&map->waiting.lock);
     while (map->idle.running) {
         /* a thread that has no memory to wait with comes back at once, and looks again */
         fm__waiting_wait(&map->waiting, WAIT_REAPER, FM_NEVER, "map_destroy");
+        fm__wait_prepare();
         fm__lock(&map->waiting.lock);
     }
     fm__unlock(&map->waiting.lock);

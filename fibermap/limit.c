@@ -202,7 +202,7 @@ static int await_window_locked(struct fm_map *map, int64_t deadline_ns)
     int64_t ready_ns = ledger->taken ? fm__time_add(ledger->begin_ns, ledger->interval_ns)
                                      : FM_NEVER;
 
-    int r = fm__wait_begin(&node.wait, 0, "map_run");
+    int r = fm__wait_prepared() ? fm__wait_begin(&node.wait, 0, "map_run") : -ENOMEM;
     if (r < 0)
         return r;
     fm__waitlist_push_locked(list, &node);
@@ -225,6 +225,7 @@ static int wait_for_starts(struct fm_map *map, struct limit_hand *hand, int64_t 
     if (self && self->runtime != map->runtime &&
         (self->runtime->virtual_clock || map->runtime->virtual_clock))
         return -EINVAL; /* two clocks */
+    fm__wait_prepare();
     fm__lock(&map->waiting.lock);
     while (r == 0 && !hand->starts) {
         if (!fm__map_is_open(map)) {

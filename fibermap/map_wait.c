@@ -14,6 +14,7 @@ int fm_map_join(struct fm_map *map, int64_t deadline_ns, struct fm_exit *ret_exi
         fm__budget_spend();
     /* acquire: with fm__map_decide; the verdict never changes afterwards */
     if (!atomic_load_explicit(&map->decided, memory_order_acquire)) {
+        fm__wait_prepare();
         fm__lock(&map->waiting.lock);
         if (atomic_load_explicit(&map->decided, memory_order_relaxed)) {
             fm__unlock(&map->waiting.lock);

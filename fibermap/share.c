@@ -58,21 +58,6 @@ static void leave(struct fm_map *map, struct entry *home, uint64_t id)
         fm__member_signal(id, FM_BY_LAST_WAITER);
 }
 
-/*
- * A thread that has never waited needs a descriptor for it: better none is to be had now than
- * when the run has begun.
- */
-static int can_wait(void)
-{
-    struct wait wait;
-    if (fm__fiber_self())
-        return 0;
-    int r = fm__wait_begin(&wait, WAIT_MASKED, "map_run_wait");
-    if (r == 0)
-        fm__wait_abort(wait);
-    return r;
-}
-
 static int hand_out(struct fm_fiber *fiber, struct fm_exit exit, struct fm_exit *ret_exit)
 {
     FM_ASSERT(fiber);
@@ -125,7 +110,7 @@ int fm_map_run_wait(struct fm_map *map, struct fm_key given, fm_entry_fn *entry,
         options = &copy;
     }
     if (r == 0)
-        r = can_wait();
+        r = fm__wait_prepare(); /* better refused now than when the run has begun */
     if (r < 0)
         return r;
     if (!map || !entry || !fm__key_read(&key, &map->seed, given))

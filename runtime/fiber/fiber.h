@@ -186,6 +186,13 @@ struct wait {
  * Between begin and end the caller must not wait otherwise. `what` is static text for the dump.
  */
 int fm__wait_begin(struct wait *ret_wait, unsigned flags, const char *what);
+/*
+ * What a thread needs for its first wait is mapped memory: had here, before the caller takes a
+ * lock under which nothing is mapped. 0 · -EPERM in a child of fork · -ENOMEM. A wait of who is
+ * prepared begins without memory; a fiber always is.
+ */
+int fm__wait_prepare(void);
+bool fm__wait_prepared(void);
 enum wake_reason fm__wait_end(struct wait wait, int64_t deadline_ns);
 /*
  * The same, and at ready_ns of the clock of `runtime` at the latest, NULL for the real clock. A

@@ -165,6 +165,20 @@ int fm__wait_begin(struct wait *ret_wait, unsigned flags, const char *what)
     return 0;
 }
 
+int fm__wait_prepare(void)
+{
+    if (fm__fiber_self())
+        return 0;
+    if (fm__forked())
+        return -EPERM;
+    return thread_self() ? 0 : -ENOMEM;
+}
+
+__attribute__((noinline)) bool fm__wait_prepared(void)
+{
+    return fm__fiber_self() || thread_descriptor || fm__forked(); /* whom begin refuses first */
+}
+
 static void new_budget(struct fm_fiber *self)
 {
     atomic_store_explicit(&self->budget, FIBER_BUDGET, memory_order_relaxed);

@@ -144,6 +144,16 @@ TEST(map_thread, who_cannot_wait_for_the_next_end_leaves_it_to_others)
     over(&call, runtime);
 }
 
+static struct fm_exit masked_until(void *go)
+{
+    fm_mask();
+    fm_ready();
+    while (!atomic_load((atomic_bool *)go))
+        fm_yield();
+    fm_unmask();
+    return fm_fail(fm_check());
+}
+
 static int stop_the_group(struct call *call)
 {
     return fm_map_group_stop(call->group, FM_NEVER);
@@ -156,26 +166,55 @@ TEST(map_thread, a_group_stops_although_its_stopper_cannot_wait)
     struct call call = call_on(runtime);
     struct fm_map_run_options options = FM_MAP_RUN_OPTIONS_INIT;
     struct fm_fiber *fiber;
+    atomic_bool go = false;
     cr_assert_eq(fm_map_group_create(call.map, NULL, &call.group), 0);
     options.group = call.group;
-    run_begun(&call, ready_and_never, NULL, &options, &fiber);
+    run_begun(&call, masked_until, &go, &options, &fiber);
+    /* it is masked: with no member left there would be nothing to wait for */
     cr_assert_eq(without_descriptor(&call, stop_the_group), -ENOMEM);
+    atomic_store(&go, true);
     expect_interruption(finish(fiber), FM_BY_GROUP);
     cr_assert_eq(with_descriptor(&call, stop_the_group), 0);
     over(&call, runtime);
 }
 
-/* ---- tried again ---- */
+/* ---- mapped in time ---- */
 
-static struct fm_exit masked_until(void *go)
+static int wait_for_the_verdict(struct call *call)
 {
-    fm_mask();
-    fm_ready();
-    while (!atomic_load((atomic_bool *)go))
-        fm_yield();
-    fm_unmask();
-    return fm_fail(fm_check());
+    return fm_map_join(call->map, fm_after_ms(1), NULL);
 }
+
+static int wait_until_it_is_empty(struct call *call)
+{
+    return fm_map_await_empty(call->map, fm_after_ms(1));
+}
+
+static int wait_a_moment_for_the_next(struct call *call)
+{
+    return fm_map_next(call->map, fm_after_ms(1), NULL);
+}
+
+/* A debug build stops a mapping under a lock of the map. */
+TEST(map_thread, what_a_first_wait_needs_is_mapped_before_the_lock)
+{
+    int (*const waits[])(struct call *) = { wait_for_the_verdict, wait_until_it_is_empty,
+                                            wait_a_moment_for_the_next };
+    struct fm_runtime *runtime = runtime_with(1);
+    struct call call = call_on(runtime);
+    struct fm_fiber *fiber;
+    run_begun(&call, ready_and_never, NULL, NULL, &fiber);
+    for (unsigned i = 0; i < sizeof waits / sizeof *waits; i++) {
+        take_all_descriptors();
+        fm__fault_set(FAULT_MAP, 0, false);
+        cr_assert_eq(with_descriptor(&call, waits[i]), -ETIMEDOUT);
+        give_them_back();
+    }
+    fm_fiber_unref(fiber);
+    over(&call, runtime);
+}
+
+/* ---- tried again ---- */
 
 static int destroy_the_map(struct call *call)
 {

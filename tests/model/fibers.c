@@ -89,6 +89,16 @@ int fm__wait_begin(struct wait *ret_wait, unsigned flags, const char *what)
     return 0;
 }
 
+int fm__wait_prepare(void)
+{
+    return 0;
+}
+
+bool fm__wait_prepared(void)
+{
+    return true;
+}
+
 enum wake_reason fm__wait_end(struct wait wait, int64_t deadline_ns)
 {
     struct fm_fiber *fiber = wait.who;
