@@ -156,10 +156,11 @@ void fm__stay_over(struct stay *stay, struct stripe *stripe)
 void fm__stay_ended(struct stay **place, struct stripe *stripe, struct entry *home,
                     uint32_t flags, struct fm_fiber *fiber, struct fm_exit exit)
 {
-    FM_ASSERT(place && *place);
+    FM_ASSERT(place);
     struct stripe *first = stripe;
     struct entry *entry = fm__home_lock(stripe->map, home, &stripe);
-    struct stay *stay = *place;
+    struct stay *stay = *place; /* not before: a move puts another there */
+    FM_ASSERT(stay);
     /* Neither HELD nor MOVED: a cut and a move hold this lock. */
     enum entry_end end = fm__entry_end(entry, fm__fiber_id(fiber));
     if (end != ENTRY_END_DETACHED)
