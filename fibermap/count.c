@@ -22,8 +22,9 @@
  * destroyer takes after it. Who reads it with acquire finds that whoever it does not count has
  * left his entry (map_end.c).
  */
-#include "fibermap/count.h"
+#include <errno.h>
 
+#include "fibermap/count.h"
 #include "fibermap/map.h"
 #include "runtime/platform/check.h"
 
