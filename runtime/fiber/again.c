@@ -135,6 +135,7 @@ struct fm_exit fm__again_run(struct fm_fiber *self, fm_entry_fn *entry, void *ar
     /* relaxed, both: for those who count */
     atomic_store_explicit(&extra->between, false, memory_order_relaxed);
     struct fm_exit exit = fm__body_run(self, entry, arg, note);
+    self->mask_depth = 0; /* a mask that a drop forgets ends with the running */
     atomic_store_explicit(&extra->between, true, memory_order_relaxed);
     return exit;
 }

@@ -379,11 +379,11 @@ static inline struct fm_exit run_body(struct fm_fiber *fiber, struct fm_scope *o
     if (given.kind != FM_INTERRUPTED && given.value && fiber->value_drop &&
         (exit.kind == FM_INTERRUPTED || exit.value != given.value))
         fiber->value_drop(given.value);
+    fm__locals_drop(fiber);
     while (fiber->pin_depth) {
         fiber->pin_depth = 0;
         fm__sched_unpin(&fiber->task);
     }
-    fm__locals_drop(fiber);
     fm__held_check();
     return exit;
 }

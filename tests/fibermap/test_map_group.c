@@ -167,6 +167,50 @@ EXACT_TEST(map_group, children_of_an_incarnation_end_with_it)
     close_scene(scene);
 }
 
+static fm_local_key forgetful;
+
+static void masks_and_pins(void *member)
+{
+    (void)member;
+    cr_assert_eq(fm_mask(), 0);
+    cr_assert_eq(fm_pin(), 0);
+}
+
+static struct fm_exit has_a_forgetful_local(void *member)
+{
+    cr_assert(!fm_masked());
+    cr_assert_eq(fm_unpin(), -EINVAL, "pinned");
+    cr_assert_eq(fm_local_set(forgetful, member), 0);
+    return child_lives(member);
+}
+
+/* Who waits for the others of a round can be removed, and who begins again is not masked. */
+EXACT_TEST(map_group, a_mask_and_a_pin_that_a_drop_forgets_end_with_the_incarnation)
+{
+    cr_assert_eq(fm_local_key_create(&forgetful, masks_and_pins), 0);
+    struct scene *scene = scene_of_three(ONE_FOR_ALL);
+    struct fm_map_run_options options = FM_MAP_RUN_OPTIONS_INIT;
+    struct fm_restart restart = of_type(FM_PERMANENT);
+    options.restart = &restart;
+    options.group = scene->group;
+    cr_assert_eq(fm_map_run(scene->map, fm_key_str("d"), has_a_forgetful_local,
+                            &scene->child[3], &options, &scene->child[3].fiber),
+                 0);
+    pass_ms(0);
+    crash(&scene->child[0]);
+    EXPECT_TEXT(scene, "+d-a-d-c-b+a+b+c+d");
+    scene->child[1].stubborn = true;
+    crash(&scene->child[1]);
+    EXPECT_TEXT(scene, "-b-d-c-a+a+b+c+d");
+    crash(&scene->child[0]);
+    EXPECT_TEXT(scene, "-a-d-c");
+    cr_assert_eq(remove_child(&scene->child[3]), 0);
+    scene->child[1].stubborn = false;
+    crash(&scene->child[1]);
+    EXPECT_TEXT(scene, "-b+a+b+c");
+    close_scene(scene);
+}
+
 /* ---- back-off ---- */
 
 EXACT_TEST(map_group, all_wait_for_the_back_off_of_the_one_that_failed)
