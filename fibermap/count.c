@@ -70,16 +70,23 @@ void fm__waiting_wake_and_unlock(struct waiting *w, unsigned kinds)
     }
 }
 
-int fm__waiting_wait(struct waiting *w, enum wait_kind kind, int64_t deadline_ns,
-                     const char *what)
+int fm__waiting_wait_as(struct waiting *w, enum wait_kind kind, struct wait_node *node,
+                        int64_t deadline_ns, const char *what)
 {
     FM_ASSERT(kind < WAIT_KINDS && fm__lock_held(&w->lock));
-    struct wait_node node = { .amount = w->epoch };
+    node->amount = w->epoch;
     if (deadline_ns > 0 && !fm__wait_prepared()) {
         fm__unlock(&w->lock);
         return -ENOMEM;
     }
-    return fm__waitlist_wait(&w->lists[kind], &w->lock, &node, deadline_ns, 0, what);
+    return fm__waitlist_wait(&w->lists[kind], &w->lock, node, deadline_ns, 0, what);
+}
+
+int fm__waiting_wait(struct waiting *w, enum wait_kind kind, int64_t deadline_ns,
+                     const char *what)
+{
+    struct wait_node node = { 0 };
+    return fm__waiting_wait_as(w, kind, &node, deadline_ns, what);
 }
 
 /* ---- counting ---- */

@@ -65,5 +65,8 @@ void fm__waiting_wake_and_unlock(struct waiting *waiting, unsigned kinds);
  */
 int fm__waiting_wait(struct waiting *waiting, enum wait_kind kind, int64_t deadline_ns,
                      const char *what);
+/* The same by a node that says more, in its item, to who wakes. */
+int fm__waiting_wait_as(struct waiting *waiting, enum wait_kind kind, struct wait_node *node,
+                        int64_t deadline_ns, const char *what);
 
 #endif

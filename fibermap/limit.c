@@ -133,17 +133,16 @@ static void want_places_locked(struct fm_map *map, const struct limit_hand *hand
 static int wait_for_places(struct fm_map *map, struct limit_hand *hand, int64_t deadline_ns)
 {
     FM_ASSERT(hand->runs);
-    struct waitlist *list = &map->waiting.lists[WAIT_PLACE];
     struct wait_node node = { .item = hand };
     int r = 0;
 
+    fm__wait_prepare();
     fm__lock(&map->waiting.lock);
     want_places_locked(map, hand);
     /* Who has some of them from here on is in the line in the same hold, and first. */
     take_places_locked(map, hand);
     if (missing_places(hand) && fm__map_is_open(map)) {
-        node.amount = map->waiting.epoch;
-        r = fm__waitlist_wait(list, &map->waiting.lock, &node, deadline_ns, 0, "map_run");
+        r = fm__waiting_wait_as(&map->waiting, WAIT_PLACE, &node, deadline_ns, "map_run");
         fm__lock(&map->waiting.lock);
         if (r == 0)
             hand->places = hand->runs; /* the last one came with the wake */

@@ -5,6 +5,7 @@
  * A thread needs one for its first wait. All that are free are taken, and none can be made: what
  * would wait is refused with -ENOMEM and leaves nothing behind, and what must not fail tries again.
  */
+#include "fibermap/ledger.h"
 #include "runtime/fiber/slab.h"
 #include "runtime/platform/memory.h"
 #include "tests/fibermap/map_test.h"
@@ -74,6 +75,7 @@ static struct call call_on(struct fm_runtime *runtime)
     struct call call = { 0 };
     config.runtime = runtime;
     config.completions = 4;
+    config.max_live = 1;
     cr_assert_eq(fm_map_create(&config, &call.map), 0);
     return call;
 }
@@ -195,11 +197,23 @@ static int wait_a_moment_for_the_next(struct call *call)
     return fm_map_next(call->map, fm_after_ms(1), NULL);
 }
 
+/*
+ * What a run does that found no place: others may have taken the descriptor that it made its fiber
+ * from, and has given back.
+ */
+static int wait_for_a_place(struct call *call)
+{
+    struct limit_hand hand = { .runs = 1, .lacks_place = true };
+    int r = fm__limit_wait(call->map, &hand, fm_after_ms(1));
+    fm__limit_put_back(call->map, &hand);
+    return r;
+}
+
 /* A debug build stops a mapping under a lock of the map. */
 TEST(map_thread, what_a_first_wait_needs_is_mapped_before_the_lock)
 {
     int (*const waits[])(struct call *) = { wait_for_the_verdict, wait_until_it_is_empty,
-                                            wait_a_moment_for_the_next };
+                                            wait_a_moment_for_the_next, wait_for_a_place };
     struct fm_runtime *runtime = runtime_with(1);
     struct call call = call_on(runtime);
     struct fm_fiber *fiber;
