@@ -300,7 +300,8 @@ void fm__budget_over(struct fm_fiber *self)
     FM_ASSERT(self == fm__fiber_self());
     FM_ASSERT(self->kind == FIBER_TASK);
     new_budget(self);
-    if (!has_ended(self))
+    /* without a stack it ends on the worker's own, which nobody may leave */
+    if (!has_ended(self) && self->task.stack)
         fm__sched_yield(&self->task);
 }
 

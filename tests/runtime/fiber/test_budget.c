@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "runtime/platform/memory.h"
 #include "runtime/platform/thread.h"
 #include "tests/support/fibers.h"
 
@@ -57,6 +58,39 @@ WORKER_TEST(budget, joins_of_ended_fibers_yield)
     expect_turn(join, fiber);
     expect_turn(join_with_deadline, fiber);
     fm_fiber_unref(fiber);
+}
+
+static void join_often(void *fiber)
+{
+    for (int i = 0; i < 3 * BUDGET; i++)
+        join(fiber);
+}
+
+static struct fm_exit yield_always(void *arg)
+{
+    while (fm_yield() == 0)
+        ;
+    return fm_ok(arg);
+}
+
+/* Its end has the worker's own stack, which nobody can leave and come back to. */
+WORKER_TEST(budget, end_of_a_fiber_without_a_stack_does_not_yield)
+{
+    struct fm_spawn_options options = { .size = sizeof options,
+                                        .stack_bytes = 1 << 20,
+                                        .arg_drop = join_often };
+    struct fm_fiber *ended = start(return_arg, NULL), *fiber;
+    struct fm_fiber *other = start(yield_always, NULL);
+    join(ended);
+    cr_assert_eq(fm_fiber_spawn(return_arg, ended, &options, &fiber), 0);
+    fm__fault_set(FAULT_MAP, 1, true);
+    struct fm_exit exit = finish(fiber);
+    fm__fault_set(FAULT_MAP, 0, false);
+    cr_assert_eq(exit.kind, FM_FAILURE);
+    cr_assert_eq(exit.code, -ENOMEM);
+    fm_fiber_stop(other, FM_NEVER, NULL);
+    fm_fiber_unref(other);
+    fm_fiber_unref(ended);
 }
 
 static struct fm_exit be_ready(void *arg)
